@@ -1,0 +1,185 @@
+"""The single definition of "slice → tensor", shared by training and screening, described by data in the card."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from screener.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+PREPROCESSING_VERSION = 1
+"""Raised whenever the same `Preprocessing` would give other pixels: models of another version are refused."""
+
+_PROBE = 96
+"""Longest side, in pixels, of the copy on which the head is located: enough for a box, cheap at any size."""
+_FOREGROUND = 0.15
+"""Share of the intensity range by which a pixel must differ from the background to count as head."""
+_MARGIN = 0.02
+"""Share of the head's box added on every side, so that the skull's rim stays in view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a model wants its slices.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square tensor, in pixels.
+    crop : {"none", "head"}
+        Whether to crop to the head's bounding box first.
+    pad : {"none", "square"}
+        Whether to pad the shorter side with background instead of stretching it.
+    intensity : {"unit", "percentile"}
+        Pixels as they are in [0, 1], or stretched so that percentiles 1 and 99 become 0 and 1.
+    version : int
+        `PREPROCESSING_VERSION` under which the model was trained.
+    """
+
+    size: int
+    crop: Literal["none", "head"] = "none"
+    pad: Literal["none", "square"] = "none"
+    intensity: Literal["unit", "percentile"] = "unit"
+    version: int = PREPROCESSING_VERSION
+
+    @classmethod
+    def from_card(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """Read the description out of a model card.
+
+        Raises
+        ------
+        ModelError
+            A field is missing, unknown, of the wrong value, or of another version.
+        """
+        hint = "use a model exported by this version of screener, or export it again"
+        try:
+            found = cls(**data)
+        except TypeError as error:
+            raise ModelError(f"the model card describes its preprocessing wrongly: {error}", hint) from None
+        allowed = {"crop": ("none", "head"), "pad": ("none", "square"), "intensity": ("unit", "percentile")}
+        for field, values in allowed.items():
+            if getattr(found, field) not in values:
+                raise ModelError(f"preprocessing {field!r} must be one of {', '.join(values)}", hint)
+        if found.version != PREPROCESSING_VERSION:
+            raise ModelError(
+                f"the model wants preprocessing version {found.version}, this tool has {PREPROCESSING_VERSION}", hint
+            )
+        if not isinstance(found.size, int) or not 32 <= found.size <= 1024:  # noqa: PLR2004 - sane tensor sides
+            raise ModelError(f"preprocessing 'size' must be within 32 and 1024, not {found.size!r}", hint)
+        return found
+
+    def to_card(self) -> dict[str, Any]:
+        """Return the description as plain data for the card."""
+        return asdict(self)
+
+
+def prepare(pixels: NDArray[np.float32], how: Preprocessing) -> NDArray[np.float32]:
+    """Turn one slice into the model's input.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W), float32, in [0, 1]
+    how : Preprocessing
+
+    Returns
+    -------
+    ndarray of shape (size, size, 1), float32, in [0, 1]
+    """
+    import cv2
+
+    fill = 0.0
+    if how.crop == "head":
+        (top, bottom, left, right), fill = head_box(pixels)
+        pixels = pixels[top:bottom, left:right]
+    if how.pad == "square":
+        pixels = _letterbox(pixels, how.size, fill)
+    elif pixels.shape != (how.size, how.size):
+        pixels = _resize(pixels, how.size, how.size)
+    if how.intensity == "percentile":
+        pixels = _stretch(pixels)
+    return cv2.min(pixels, 1.0)[:, :, None]  # type: ignore[no-any-return,call-overload]  # cv2 stubs lack scalars
+
+
+def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], float]:
+    """Locate the head.
+
+    The background is the median of the image's rim, so that inverted images and grey surrounds work; the head is the
+    largest connected region that differs from it, so that burnt-in text beside the head is left out.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W), float32, in [0, 1]
+
+    Returns
+    -------
+    (top, bottom, left, right) : tuple of int
+        Half-open pixel ranges; the whole image where no head stands out.
+    background : float
+    """
+    import cv2
+    import numpy as np
+
+    height, width = pixels.shape
+    scale = min(1.0, _PROBE / max(height, width))
+    probe = _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+    probe = cv2.blur(probe, (3, 3))  # type: ignore[assignment]  # or a noisy background passes for head
+    rim = np.concatenate([probe[0], probe[-1], probe[:, 0], probe[:, -1]])
+    background = float(np.median(rim))
+    contrast = np.abs(probe - background)
+    cut = _FOREGROUND * float(np.partition(contrast, -(contrast.size // 50 + 1), axis=None)[-(contrast.size // 50 + 1)])
+    mask = (contrast > max(cut, 1e-6)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))  # type: ignore[assignment]
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    whole = (0, height, 0, width)
+    if count < 2:  # noqa: PLR2004 - label 0 is the background
+        return whole, background
+    x, y, w, h, area = stats[1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))]
+    if area < 0.02 * mask.size:
+        return whole, background
+    margin_y, margin_x = _MARGIN * h, _MARGIN * w
+    fy, fx = height / probe.shape[0], width / probe.shape[1]
+    top, bottom = max(0, int((y - margin_y) * fy)), min(height, int(np.ceil((y + h + margin_y) * fy)))
+    left, right = max(0, int((x - margin_x) * fx)), min(width, int(np.ceil((x + w + margin_x) * fx)))
+    return (top, bottom, left, right), background
+
+
+def _letterbox(pixels: NDArray[np.float32], size: int, fill: float) -> NDArray[np.float32]:
+    """Fit into a square of side `size` without changing the aspect ratio, centred on `fill`."""
+    import numpy as np
+
+    height, width = pixels.shape
+    scale = size / max(height, width)
+    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
+    canvas = np.full((size, size), fill, dtype=np.float32)
+    top, left = (size - inner_h) // 2, (size - inner_w) // 2
+    canvas[top : top + inner_h, left : left + inner_w] = _resize(pixels, inner_h, inner_w)
+    return canvas
+
+
+def _resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Resize with area averaging when shrinking and bilinear interpolation when growing."""
+    import cv2
+
+    if pixels.shape == (height, width):
+        return pixels
+    shrink = height * width < pixels.shape[0] * pixels.shape[1]
+    how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (width, height), interpolation=how)  # type: ignore[return-value]
+
+
+def _stretch(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map percentiles 1 and 99 to 0 and 1, clipped; a flat image becomes all zero."""
+    import numpy as np
+
+    low_rank, high_rank = pixels.size // 100, pixels.size - 1 - pixels.size // 100
+    ranked = np.partition(pixels, (low_rank, high_rank), axis=None)
+    low, high = ranked[low_rank], ranked[high_rank]
+    if high - low < 1e-6:  # noqa: PLR2004 - below one grey level of any format we read
+        return np.zeros_like(pixels)
+    return np.clip((pixels - low) / (high - low), 0.0, 1.0)
