@@ -79,6 +79,74 @@ class Preprocessing:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where in a slice the model's square view lies.
+
+    Attributes
+    ----------
+    height, width : int
+        Shape of the slice, in pixels.
+    box : (top, bottom, left, right), tuple of int
+        Half-open pixel ranges of the part that is shown.
+    inner : (top, bottom, left, right), tuple of int
+        Where that part lands inside the square.
+    size : int
+        Side of the square, in pixels.
+    fill : float, in [0, 1]
+        Value of the padding.
+    """
+
+    height: int
+    width: int
+    box: tuple[int, int, int, int]
+    inner: tuple[int, int, int, int]
+    size: int
+    fill: float
+
+    def cut(self, image: NDArray[np.float32], fill: float | None = None) -> NDArray[np.float32]:
+        """Show the square view of an image (or mask) of the slice's shape: (H, W) → (size, size), float32."""
+        import numpy as np
+
+        top, bottom, left, right = self.box
+        part = image[top:bottom, left:right]
+        top, bottom, left, right = self.inner
+        part = _resize(part, bottom - top, right - left)
+        if part.shape == (self.size, self.size):
+            return part
+        canvas = np.full((self.size, self.size), self.fill if fill is None else fill, dtype=np.float32)
+        canvas[top:bottom, left:right] = part
+        return canvas
+
+    def restore(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Lay a map of the square view, of any (h, w), back over the slice: (H, W), float32, 0 outside the view."""
+        import numpy as np
+
+        square = _resize(grid, self.size, self.size)
+        top, bottom, left, right = self.inner
+        part = square[top:bottom, left:right]
+        top, bottom, left, right = self.box
+        whole = np.zeros((self.height, self.width), dtype=np.float32)
+        whole[top:bottom, left:right] = _resize(part, bottom - top, right - left)
+        return whole
+
+
+def frame(pixels: NDArray[np.float32], how: Preprocessing) -> Frame:
+    """Decide which part of a slice the model sees, and where.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W), float32, in [0, 1]
+    how : Preprocessing
+    """
+    height, width = pixels.shape
+    box, fill = head_box(pixels) if how.crop == "head" else ((0, height, 0, width), 0.0)
+    inner = (0, how.size, 0, how.size)
+    if how.pad == "square":
+        inner = _letterbox(box[1] - box[0], box[3] - box[2], how.size)
+    return Frame(height, width, box, inner, how.size, fill)
+
+
 def prepare(pixels: NDArray[np.float32], how: Preprocessing) -> NDArray[np.float32]:
     """Turn one slice into the model's input.
 
@@ -91,19 +159,10 @@ def prepare(pixels: NDArray[np.float32], how: Preprocessing) -> NDArray[np.float
     -------
     ndarray of shape (size, size, 1), float32, in [0, 1]
     """
-    import cv2
-
-    fill = 0.0
-    if how.crop == "head":
-        (top, bottom, left, right), fill = head_box(pixels)
-        pixels = pixels[top:bottom, left:right]
-    if how.pad == "square":
-        pixels = _letterbox(pixels, how.size, fill)
-    elif pixels.shape != (how.size, how.size):
-        pixels = _resize(pixels, how.size, how.size)
+    view = frame(pixels, how).cut(pixels)
     if how.intensity == "percentile":
-        pixels = _stretch(pixels)
-    return cv2.min(pixels, 1.0)[:, :, None]  # type: ignore[no-any-return,call-overload]  # cv2 stubs lack scalars
+        view = stretch(view)
+    return view[:, :, None]
 
 
 def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], float]:
@@ -128,7 +187,7 @@ def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], fl
     height, width = pixels.shape
     scale = min(1.0, _PROBE / max(height, width))
     probe = _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-    probe = cv2.blur(probe, (3, 3))  # type: ignore[assignment]  # or a noisy background passes for head
+    probe = cv2.blur(probe, (3, 3))  # or a noisy background passes for head
     rim = np.concatenate([probe[0], probe[-1], probe[:, 0], probe[:, -1]])
     background = float(np.median(rim))
     contrast = np.abs(probe - background)
@@ -149,32 +208,28 @@ def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], fl
     return (top, bottom, left, right), background
 
 
-def _letterbox(pixels: NDArray[np.float32], size: int, fill: float) -> NDArray[np.float32]:
-    """Fit into a square of side `size` without changing the aspect ratio, centred on `fill`."""
-    import numpy as np
-
-    height, width = pixels.shape
+def _letterbox(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Fit (height, width) into a square of side `size`, centred, without changing the aspect ratio."""
     scale = size / max(height, width)
     inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
-    canvas = np.full((size, size), fill, dtype=np.float32)
     top, left = (size - inner_h) // 2, (size - inner_w) // 2
-    canvas[top : top + inner_h, left : left + inner_w] = _resize(pixels, inner_h, inner_w)
-    return canvas
+    return top, top + inner_h, left, left + inner_w
 
 
 def _resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Resize with area averaging when shrinking and bilinear interpolation when growing."""
     import cv2
+    import numpy as np
 
     if pixels.shape == (height, width):
         return pixels
     shrink = height * width < pixels.shape[0] * pixels.shape[1]
     how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-    return cv2.resize(pixels, (width, height), interpolation=how)  # type: ignore[return-value]
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.float32)
 
 
-def _stretch(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map percentiles 1 and 99 to 0 and 1, clipped; a flat image becomes all zero."""
+def stretch(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map percentiles 1 and 99 to 0 and 1, clipped; a flat image becomes all zero. (H, W) → (H, W), float32."""
     import numpy as np
 
     low_rank, high_rank = pixels.size // 100, pixels.size - 1 - pixels.size // 100

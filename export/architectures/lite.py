@@ -1,0 +1,72 @@
+"""EfficientNet-Lite0 that also says where: global average pooling for *whether*, a stride-16 map for *where*."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from export.architectures import Recipe
+from export.architectures.efficientnet_lite import backbone, load_imagenet
+from export.weights import imagenet_file, read_checkpoint
+from screener.preprocess import Preprocessing
+
+_SIZE = 160
+_LATERAL = 64
+
+
+def build(*, pretrained: bool = True) -> keras.Model:
+    """Build the network, from ImageNet weights unless told otherwise.
+
+    The strongest cell of the map feeds the classifier beside the pooled features, so that looking at the annotated
+    place is the cheapest way to be right (the map is a two-level feature pyramid: Lin et al., CVPR 2017).
+    """
+    image = keras.Input((_SIZE, _SIZE, 1), name="image")
+    # The pixel range that the ImageNet weights were trained with: (x - 127) / 128 for x in 0 … 255.
+    scaled = keras.layers.Rescaling(255 / 128, offset=-127 / 128, name="imagenet_range")(image)
+    middle, top = backbone(scaled)
+    lateral = keras.layers.Conv2D(_LATERAL, 1, name="lateral_middle")(middle)
+    coarse = keras.layers.Conv2D(_LATERAL, 1, name="lateral_top")(top)
+    coarse = keras.layers.UpSampling2D(2, interpolation="nearest", name="lateral_up")(coarse)
+    merged = keras.layers.ReLU(6.0, name="lateral_relu")(keras.layers.Add(name="lateral_add")([lateral, coarse]))
+    where = keras.layers.Conv2D(1, 1, name="where")(merged)
+    strongest = keras.layers.GlobalMaxPooling2D(name="where_peak")(where)
+    heatmap = keras.layers.Activation("sigmoid", name="heatmap")(
+        keras.layers.Reshape(where.shape[1:3], name="where_grid")(where)
+    )
+    embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(top)
+    evidence = keras.layers.Concatenate(name="evidence")(
+        [keras.layers.Dropout(0.3, name="drop")(embedding), strongest]
+    )
+    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(evidence)
+    model = keras.Model(image, {"probability": probability, "heatmap": heatmap}, name="lite")
+    if pretrained:
+        load_imagenet(model, read_checkpoint(imagenet_file()))
+    return model
+
+
+def exported(model: Any) -> Any:  # noqa: ANN401 - Keras models
+    """Add the pooled features as a third output: what the gate measures distances in."""
+    outputs = dict(model.output) | {"embedding": model.get_layer("embedding").output}
+    return keras.Model(model.input, outputs, name="lite")
+
+
+RECIPE = Recipe(
+    name="lite",
+    summary="EfficientNet-Lite0, one grey channel, head-cropped and padded square, 160×160, with a localisation map",
+    build=build,
+    exported=exported,
+    preprocessing=Preprocessing(_SIZE, crop="head", pad="square", intensity="percentile"),
+    view_side=192,
+    augment="hospital",
+    epochs=20,
+    steps=120,
+    learning_rate=6e-4,
+    schedule="cosine",
+    monitor="auc",
+    patience=10,
+    averaging=0.995,
+    label_smoothing=0.05,
+    # Tumour and tumour-free slices of the same patients and scanners: nothing to learn but the tumour.
+    shares={"tcga_lgg": 0.4},
+)

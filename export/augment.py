@@ -1,0 +1,189 @@
+"""What other scanners, protocols and archives do to a slice, imitated while training.
+
+Every function draws from the generator that it is given, so a batch can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from screener.preprocess import stretch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.float32]
+
+_GRID = 16
+"""Stride of the tumour map that the localisation head learns."""
+
+
+def classic(view: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Image:
+    """Rotate ±15°, shift ±10 %, zoom ±10 %, mirror; nearest fill. (S, S) uint8 → (size, size) float32 in [0, 1]."""
+    side = view.shape[0]
+    matrix = _affine(
+        side,
+        size,
+        angle=rng.uniform(-15, 15),
+        scale=(rng.uniform(0.9, 1.1),) * 2,
+        shift=rng.uniform(-0.1, 0.1, 2),
+        mirror=rng.random() < 0.5,
+    )
+    warped = cv2.warpAffine(view, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warped.astype(np.float32) / 255
+
+
+def hospital(
+    view: NDArray[np.uint8], tumour: NDArray[np.uint8], size: int, rng: np.random.Generator
+) -> tuple[Image, Image]:
+    """Imitate another hospital: geometry, skull-stripping, contrast, resolution, noise, compression.
+
+    Parameters
+    ----------
+    view : ndarray of shape (S, S), uint8
+        A framed slice.
+    tumour : ndarray of shape (S // 4, S // 4), uint8
+        Its tumour map.
+    size : int
+        Side of the model's input, in pixels; a multiple of 16.
+    rng : numpy Generator
+
+    Returns
+    -------
+    image : ndarray of shape (size, size), float32, in [0, 1]
+    target : ndarray of shape (size // 16, size // 16), float32, in [0, 1]
+        Share of each cell that is tumour.
+    """
+    image = view.astype(np.float32) / 255
+    where = cv2.resize(tumour, view.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+    box = (0, view.shape[0], 0, view.shape[1])
+    if rng.random() < 0.2:
+        image, box = strip_skull(image, where, rng)
+    matrix = _random_affine(image.shape[0], size, box, rng)
+    image = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    where = cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    grid = size // _GRID
+    target = cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA)
+    return stretch(_degrade(_contrast(image, rng), rng)), target
+
+
+def _random_affine(side: int, size: int, box: tuple[int, int, int, int], rng: np.random.Generator) -> Image:
+    """Draw a rotation, anisotropic zoom, shift and mirror that shows `box` in about the whole frame."""
+    top, bottom, left, right = box
+    zoom = side / max(bottom - top, right - left)
+    quarter = 90 * int(rng.integers(4)) if rng.random() < 0.1 else 0
+    base = zoom * rng.uniform(0.8, 1.12)
+    centre = ((left + right) / 2, (top + bottom) / 2)
+    return _affine(
+        side,
+        size,
+        angle=quarter + rng.normal(0, 10),
+        scale=(base * rng.uniform(0.93, 1.07), base),
+        shift=rng.uniform(-0.06, 0.06, 2),
+        mirror=rng.random() < 0.5,
+        centre=centre,
+    )
+
+
+def _affine(
+    side: int,
+    size: int,
+    *,
+    angle: float,
+    scale: tuple[float, float],
+    shift: NDArray[np.float64],
+    mirror: bool,
+    centre: tuple[float, float] | None = None,
+) -> Image:
+    """Compose a 2×3 matrix from a (side, side) view to a (size, size) input; `shift` in shares of the side."""
+    cx, cy = centre or (side / 2, side / 2)
+    ratio = size / side
+    turn = np.deg2rad(angle)
+    cos, sin = np.cos(turn), np.sin(turn)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([scale[0] * (-1 if mirror else 1), scale[1]]) * ratio
+    goal = np.array([size / 2, size / 2]) + shift * size
+    return np.hstack([linear, (goal - linear @ (cx, cy))[:, None]]).astype(np.float32)
+
+
+def strip_skull(
+    image: Image, tumour: Image, rng: np.random.Generator
+) -> tuple[Image, tuple[int, int, int, int]]:
+    """Blacken a rim of the head, roughly as brain extraction does.
+
+    A crude stand-in: the head's outline shrunk by 7 to 15 % of its width. Left undone when it would take more than a
+    third of the tumour with it.
+
+    Parameters
+    ----------
+    image, tumour : ndarray of shape (S, S), float32, in [0, 1]
+    rng : numpy Generator
+
+    Returns
+    -------
+    image : ndarray of shape (S, S), float32, in [0, 1]
+    box : (top, bottom, left, right)
+        What is left of the head.
+    """
+    whole = (0, image.shape[0], 0, image.shape[1])
+    contours, _ = cv2.findContours(
+        (cv2.blur(image, (5, 5)) > 0.1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    if not contours:
+        return image, whole
+    head = np.zeros(image.shape, np.uint8)
+    cv2.drawContours(head, [cv2.convexHull(max(contours, key=cv2.contourArea))], -1, 1, cv2.FILLED)
+    depth = cv2.distanceTransform(head, cv2.DIST_L2, 3)
+    inner = depth > rng.uniform(0.07, 0.15) * 2 * float(depth.max())
+    if tumour[inner].sum() < 0.67 * tumour.sum() or inner.mean() < 0.1:
+        return image, whole
+    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
+    return image * inner, (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+
+
+def _contrast(image: Image, rng: np.random.Generator) -> Image:
+    """Change how tissue maps to grey: gamma, coil shading, another sequence's curve, inversion."""
+    image = np.clip(image, 0, 1) ** float(np.exp(rng.normal(0, 0.3)))
+    if rng.random() < 0.4:
+        image = image * _shading(image.shape[0], rng)
+    if rng.random() < 0.15:
+        knots = np.linspace(0, 1, 5)
+        heights = np.clip(knots + rng.normal(0, 0.12, 5) * (knots > 0), 0, 1.2)
+        image = np.interp(image, knots, heights).astype(np.float32)
+    if rng.random() < 0.04:
+        image = float(image.max()) - image
+    return image.astype(np.float32)
+
+
+def _shading(size: int, rng: np.random.Generator) -> Image:
+    """Draw a smooth multiplicative field, about 0.6 to 1.5, as a receive coil leaves it: (size, size)."""
+    coarse = np.exp(rng.normal(0, 0.25, (3, 3))).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
+def _degrade(image: Image, rng: np.random.Generator) -> Image:
+    """Lose resolution, blur, add noise and ghosts, compress: each sometimes."""
+    size = image.shape[0]
+    if rng.random() < 0.25:
+        low = int(rng.integers(size * 2 // 5, size))
+        image = cv2.resize(cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA), (size, size))  # type: ignore[assignment]
+    if rng.random() < 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3))  # type: ignore[assignment]
+    if rng.random() < 0.06:
+        image = image + rng.uniform(0.05, 0.2) * np.roll(image, int(rng.integers(size // 8, size // 2)), axis=0)
+    if rng.random() < 0.25:
+        noise = rng.standard_normal((2, size, size), dtype=np.float32) * rng.uniform(0.005, 0.06)
+        # Magnitude images carry Rician noise (Gudbjartsson & Patz, MRM 1995).
+        image = np.sqrt((image + noise[0]) ** 2 + noise[1] ** 2)
+    if rng.random() < 0.2:
+        image = _jpeg(image, int(rng.integers(25, 85)))
+    return image
+
+
+def _jpeg(image: Image, quality: int) -> Image:
+    """Compress and decompress."""
+    peak = max(float(image.max()), 1e-6)
+    _, data = cv2.imencode(".jpg", np.rint(np.clip(image / peak, 0, 1) * 255).astype(np.uint8), [1, quality])
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) * (peak / 255)

@@ -1,0 +1,135 @@
+"""Batches for training: repeatable, balanced over sources, augmented on the fly."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import keras
+import numpy as np
+
+from export.augment import classic, hospital
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from export.architectures import Recipe
+    from export.cache import Views
+    from export.dataset import Record
+
+Batch = tuple[Any, dict[str, Any], dict[str, Any]]
+"""Images, targets by output, weights by output: what Keras' ``fit`` wants."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws slices so that no source, label, sequence or much-copied picture dominates.
+
+    Uniform draws over a union of public sets teach the source: there, the source tells the label.
+
+    Attributes
+    ----------
+    strata : list of lists of arrays
+        For every (source, label, sequence) the near-duplicate groups, each an array of indices.
+    chances : ndarray of shape (len(strata),)
+    """
+
+    strata: list[list[NDArray[np.int64]]]
+    chances: NDArray[np.float64]
+
+    @classmethod
+    def over(
+        cls, records: Sequence[Record], groups: NDArray[np.int64], chosen: NDArray[np.int64], shares: Mapping[str, float]
+    ) -> Sampler:
+        """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch."""
+        members: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for index in chosen.tolist():
+            record = records[index]
+            members[record.source, record.label, record.sequence][int(groups[index])].append(index)
+        weights = stratum_weights(list(members), shares)
+        strata = [[np.array(found) for found in stratum.values()] for stratum in members.values()]
+        return cls(strata, np.array([weights[key] for key in members]))
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Draw `count` indices: a stratum, then a group in it, then a slice of the group."""
+        drawn = []
+        for number in rng.choice(len(self.strata), count, p=self.chances):
+            stratum = self.strata[number]
+            group = stratum[rng.integers(len(stratum))]
+            drawn.append(int(group[rng.integers(len(group))]))
+        return drawn
+
+
+def stratum_weights(
+    keys: Sequence[tuple[str, int, str]], shares: Mapping[str, float]
+) -> dict[tuple[str, int, str], float]:
+    """Weigh (source, label, sequence) strata: labels equal, sources equal within a label but for `shares`."""
+    named = {source: share for source, share in shares.items() if any(key[0] == source for key in keys)}
+    pools = [([key for key in keys if key[0] == source], share) for source, share in named.items()]
+    pools.append(([key for key in keys if key[0] not in named], 1 - sum(named.values())))
+    weights: dict[tuple[str, int, str], float] = {}
+    for pool, share in pools:
+        labels = {label for _, label, _ in pool}
+        for source, label, sequence in pool:
+            sources = {key[0] for key in pool if key[1] == label}
+            sequences = [key for key in pool if key[:2] == (source, label)]
+            weights[source, label, sequence] = share / len(labels) / len(sources) / len(sequences)
+    total = sum(weights.values())
+    return {key: weight / total for key, weight in weights.items()}
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Augmented batches; batch `i` of epoch `e` is the same in every run with the same seed."""
+
+    def __init__(
+        self, recipe: Recipe, views: Views, labels: NDArray[np.int64], sampler: Sampler, *, seed: int, batch_size: int
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self.recipe, self.views, self.labels, self.sampler = recipe, views, labels, sampler
+        self.seed, self.batch_size = seed, batch_size
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Say which epoch the next batches belong to."""
+        self.epoch = epoch
+        every = np.sort(np.concatenate([group for stratum in self.sampler.strata for group in stratum]))
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(every)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.recipe.steps or -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Make one batch."""
+        rng = np.random.default_rng([self.seed, self.epoch, step])
+        if self.recipe.steps is None:
+            chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
+        else:
+            chosen = self.sampler.draw(self.batch_size, rng)
+        pairs = [self._augment(index, rng) for index in chosen]
+        images = np.stack([image for image, _ in pairs])[..., None]
+        targets = {"probability": self.labels[chosen].astype(np.float32)[:, None]}
+        weights = {"probability": np.ones(len(chosen), np.float32)}
+        if pairs[0][1] is not None:
+            targets["heatmap"] = np.stack([target for _, target in pairs])
+            # Keras averages cross-entropy over the last axis and wants a weight for each of the others.
+            located = self.views.located[chosen].astype(np.float32)
+            weights["heatmap"] = np.repeat(located[:, None], targets["heatmap"].shape[1], axis=1)
+        return images, targets, weights
+
+    def _augment(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        size = self.recipe.preprocessing.size
+        if self.recipe.augment == "classic":
+            return classic(self.views.images[index], size, rng), None
+        return hospital(self.views.images[index], self.views.tumours[index], size, rng)
+
+
+def plain(images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Turn stored views of the model's own size into its input: (N, S, S) uint8 → (N, S, S, 1) float32 in [0, 1]."""
+    if images.shape[1] != size:
+        images = np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
+    return images[..., None].astype(np.float32) / 255

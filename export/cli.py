@@ -1,0 +1,95 @@
+"""Commands of the training bench. TensorFlow is imported only by the command that needs it."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from export.errors import DataError
+from screener.errors import ScreenerError
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        envvar="SCREENER_DATA",
+        help="A manifest.csv, a folder with one, or a folder with yes/ and no/ folders.",
+        show_default=False,
+    ),
+]
+Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, history, groups.csv.")]
+
+
+@app.callback()
+def bench() -> None:
+    """Train, convert and judge models for screener."""
+
+
+@app.command()
+def train(
+    data: Data,
+    run: Run,
+    recipe: Annotated[str, typer.Option(help="baseline or lite.")] = "lite",
+    loss: Annotated[str, typer.Option(help="cross-entropy, class-weighted or focal.")] = "cross-entropy",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches an epoch, instead of the recipe's.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2)] = 32,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    test_source: Annotated[
+        list[str] | None, typer.Option(help="A source that only tests; repeatable. Without: an eighth of the groups.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="A source, or source:site, to train without; repeatable.")
+    ] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+    ignore_flips: Annotated[
+        bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
+    ] = False,
+) -> None:
+    """Train a recipe, or go on with an interrupted run."""
+    _quiet_tensorflow()
+    from export.cache import frame_folder
+    from export.train import GROUPING, LOSSES, Options
+    from export.train import train as run_training
+
+    if loss not in LOSSES:
+        raise DataError(f"no loss is called {loss!r}", f"choose one of {', '.join(LOSSES)}")
+    options = Options(
+        recipe=recipe,
+        loss=next(name for name in LOSSES if name == loss),
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        test_sources=tuple(test_source or ()),
+        left_out=tuple(leave_out or ()),
+        ignore_flips=ignore_flips,
+    )
+    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)
+
+
+def _quiet_tensorflow() -> None:
+    """Keep TensorFlow's start-up chatter out of the log; its errors still come through."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def main() -> NoReturn:
+    """Run a command; the exception's class decides the exit code."""
+    try:
+        app(standalone_mode=True)
+    except ScreenerError as error:
+        sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
+        sys.exit(int(error.code))
+    sys.exit(0)

@@ -1,0 +1,162 @@
+"""Labelled slices: a manifest, or ``yes/`` and ``no/`` folders."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_LABELS = {"yes": 1, "no": 0}
+_COLUMNS = ("path", "label")
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+Box = tuple[float, float, float, float]
+"""``x0 y0 x1 y1`` as shares of width and height, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One labelled slice. Empty strings mean unknown.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the data folder, ``/``-separated.
+    label : int
+        1 where the slice shows a tumour, 0 where not.
+    boxes : tuple of Box
+        Where the tumour is, when somebody drew it.
+    mask : str
+        Path of a PNG of the slice's shape, non-zero where the tumour is.
+    """
+
+    path: str
+    label: int
+    source: str = ""
+    sequence: str = ""
+    plane: str = ""
+    patient: str = ""
+    site: str = ""
+    fold: str = ""
+    boxes: tuple[Box, ...] = ()
+    mask: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Records, the folder that their paths start from, and what was mended while reading (file, line, what)."""
+
+    root: Path
+    records: tuple[Record, ...]
+    warnings: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """Return ``sha256:…`` over every path, label and file size: what a model card can be held to."""
+        digest = hashlib.sha256()
+        for record in self.records:
+            size = (self.root / record.path).stat().st_size
+            digest.update(f"{record.path}\t{record.label}\t{size}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def read_dataset(data: Path) -> Dataset:
+    """Read labelled slices.
+
+    Parameters
+    ----------
+    data : Path
+        A manifest in CSV (columns ``path`` and ``label``; ``source, sequence, plane, patient, site, fold, boxes, mask``
+        where known), a folder with ``manifest.csv``, or a folder with ``yes/`` and ``no/`` (at any depth, so that
+        ``clinic_a/yes`` and ``clinic_b/yes`` become two sources).
+
+    Raises
+    ------
+    DataError
+        Names file and line of every row that cannot be used.
+    """
+    if not data.exists():
+        raise DataError(f"{data} does not exist", "pass --data FOLDER, or set SCREENER_DATA")
+    manifest = data if data.is_file() else data / "manifest.csv"
+    if manifest.is_file():
+        dataset = _from_manifest(manifest)
+    else:
+        dataset = Dataset(data, tuple(_from_folders(data)))
+    for label, word in ((1, "yes"), (0, "no")):
+        if not any(record.label == label for record in dataset.records):
+            raise DataError(f"{data} holds no slice labelled {word!r}", "add a yes/ and a no/ folder, or a manifest.csv")
+    return dataset
+
+
+def _from_folders(root: Path) -> Iterator[Record]:
+    """Walk ``…/yes`` and ``…/no``; the folder that holds them names the source."""
+    for path in sorted(root.rglob("*")):
+        label = _LABELS.get(path.parent.name.lower())
+        if label is not None and path.suffix.lower() in _SUFFIXES and path.is_file():
+            holder = path.parent.parent
+            source = root.name if holder == root else holder.relative_to(root).as_posix()
+            yield Record(path.relative_to(root).as_posix(), label, source=source)
+
+
+def _from_manifest(manifest: Path) -> Dataset:
+    """Read every row, and report every bad one at once."""
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{manifest}: no column {', '.join(missing)}", "the first line names path,label[,patient,…]")
+        rows = list(enumerate(reader, start=2))
+    records, faults, warnings = [], [], []
+    for line, row in rows:
+        try:
+            record, mended = _record(row, manifest.parent)
+            records.append(record)
+            warnings += [f"{manifest}:{line}: {text}" for text in mended]
+        except ValueError as error:
+            faults.append(f"{manifest}:{line}: {error}")
+    if faults:
+        raise DataError("\n".join(_shorten(faults)), "mend or delete these lines")
+    return Dataset(manifest.parent, tuple(records), tuple(warnings))
+
+
+def _record(row: Mapping[str, str | None], root: Path) -> tuple[Record, list[str]]:
+    """Turn one row into a record and a list of what was mended; ValueError says what cannot be."""
+    text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    label = _LABELS.get(text["label"].lower())
+    if label is None:
+        raise ValueError(f"label {text['label']!r} is neither yes nor no")
+    for column in ("path", "mask"):
+        name = text.get(column, "")
+        if (name or column == "path") and not (root / name).is_file():
+            raise ValueError(f"{column} {name!r} is not a file")
+    known = {key: text.get(key, "") for key in ("source", "sequence", "plane", "patient", "site", "fold", "mask")}
+    boxes, mended = _boxes(text.get("boxes", ""))
+    return Record(text["path"], label, boxes=boxes, **known), mended
+
+
+def _boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
+    """Read ``x0 y0 x1 y1; …``; a box that reaches past the edge is clipped and reported."""
+    boxes, mended = [], []
+    for part in filter(None, (piece.strip() for piece in text.split(";"))):
+        numbers = [float(number) for number in part.split()]
+        if len(numbers) != 4:  # noqa: PLR2004 - two corners
+            raise ValueError(f"box {part!r} is not the four numbers x0 y0 x1 y1")
+        x0, y0, x1, y1 = (min(max(number, 0.0), 1.0) for number in numbers)
+        if not (x0 < x1 and y0 < y1):
+            raise ValueError(f"box {part!r} is empty inside the image: it must be x0 y0 x1 y1, in 0 to 1")
+        if [x0, y0, x1, y1] != numbers:
+            mended.append(f"box {part!r} reaches past the edge; clipped")
+        boxes.append((x0, y0, x1, y1))
+    return tuple(boxes), mended
+
+
+def _shorten(faults: Sequence[str], shown: int = 20) -> list[str]:
+    """Keep the first faults and count the rest: a terminal is no place for ten thousand lines."""
+    rest = len(faults) - shown
+    return [*faults[:shown], *([f"… and {rest} more"] if rest > 0 else [])]
