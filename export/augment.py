@@ -108,9 +108,7 @@ def _affine(
     return np.hstack([linear, (goal - linear @ (cx, cy))[:, None]]).astype(np.float32)
 
 
-def strip_skull(
-    image: Image, tumour: Image, rng: np.random.Generator
-) -> tuple[Image, tuple[int, int, int, int]]:
+def strip_skull(image: Image, tumour: Image, rng: np.random.Generator) -> tuple[Image, tuple[int, int, int, int]]:
     """Blacken a rim of the head, roughly as brain extraction does.
 
     A crude stand-in: the head's outline shrunk by 7 to 15 % of its width. Left undone when it would take more than a

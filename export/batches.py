@@ -43,7 +43,11 @@ class Sampler:
 
     @classmethod
     def over(
-        cls, records: Sequence[Record], groups: NDArray[np.int64], chosen: NDArray[np.int64], shares: Mapping[str, float]
+        cls,
+        records: Sequence[Record],
+        groups: NDArray[np.int64],
+        chosen: NDArray[np.int64],
+        shares: Mapping[str, float],
     ) -> Sampler:
         """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch."""
         members: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))

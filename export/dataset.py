@@ -90,7 +90,9 @@ def read_dataset(data: Path) -> Dataset:
         dataset = Dataset(data, tuple(_from_folders(data)))
     for label, word in ((1, "yes"), (0, "no")):
         if not any(record.label == label for record in dataset.records):
-            raise DataError(f"{data} holds no slice labelled {word!r}", "add a yes/ and a no/ folder, or a manifest.csv")
+            raise DataError(
+                f"{data} holds no slice labelled {word!r}", "add a yes/ and a no/ folder, or a manifest.csv"
+            )
     return dataset
 
 
@@ -110,7 +112,9 @@ def _from_manifest(manifest: Path) -> Dataset:
         reader = csv.DictReader(file)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
-            raise DataError(f"{manifest}: no column {', '.join(missing)}", "the first line names path,label[,patient,…]")
+            raise DataError(
+                f"{manifest}: no column {', '.join(missing)}", "the first line names path,label[,patient,…]"
+            )
         rows = list(enumerate(reader, start=2))
     records, faults, warnings = [], [], []
     for line, row in rows:

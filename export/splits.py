@@ -102,9 +102,7 @@ def split(
     return Split(groups, units, sets)
 
 
-def number(
-    records: Sequence[Record], pairs: Pairs, extra: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def number(records: Sequence[Record], pairs: Pairs, extra: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number near-duplicate groups and units; `extra` slices without a record follow the records in `pairs`."""
     count = len(records) + extra
     links = np.stack([pairs.first, pairs.second], axis=1)
@@ -177,9 +175,7 @@ def _deal_folds(records: Sequence[Record], wanted: NDArray[np.str_], test_source
             wanted[index] = place[record.source, record.fold]
 
 
-def _settle(
-    units: NDArray[np.int64], wanted: NDArray[np.str_], movable: NDArray[np.bool_]
-) -> NDArray[np.str_]:
+def _settle(units: NDArray[np.int64], wanted: NDArray[np.str_], movable: NDArray[np.bool_]) -> NDArray[np.str_]:
     """Put every unit into the most protected set that it touches.
 
     Slices that wanted to be elsewhere follow when they belong to no fold, and are withheld when they do. Nothing

@@ -162,9 +162,7 @@ def train(
     lab = prepare_lab(data, chosen, options, run.parent / "cache", unseen)
     write_groups(run / "groups.csv", lab.dataset, lab.found)
     sampler = Sampler.over(lab.dataset.records, lab.found.groups, lab.found.where("fit"), chosen.shares)
-    batches = TrainingBatches(
-        chosen, lab.views, lab.labels, sampler, seed=options.seed, batch_size=options.batch_size
-    )
+    batches = TrainingBatches(chosen, lab.views, lab.labels, sampler, seed=options.seed, batch_size=options.batch_size)
     model, progress, average = _restore(run, chosen, options, lab)
     start = time.monotonic()
     while len(progress.history) < chosen.epochs and not _stopped(progress, chosen):
@@ -235,9 +233,7 @@ class ClassWeighted(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no 
         return super().get_config() | own
 
 
-def _restore(
-    run: Path, chosen: Recipe, options: Options, lab: Lab
-) -> tuple[keras.Model, Progress, list[NDArray[Any]]]:
+def _restore(run: Path, chosen: Recipe, options: Options, lab: Lab) -> tuple[keras.Model, Progress, list[NDArray[Any]]]:
     """Build the model, or load it as the last finished epoch left it."""
     state = run / "progress.json"
     if state.exists():
@@ -311,9 +307,7 @@ def _probabilities(model: keras.Model, images: NDArray[np.float32]) -> NDArray[n
     return np.asarray(answer["probability"], dtype=np.float32)[:, 0]
 
 
-def judge(
-    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], lab: Lab, chosen: Recipe
-) -> dict[str, float]:
+def judge(predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], lab: Lab, chosen: Recipe) -> dict[str, float]:
     """Measure on the tune set, weighing its strata as training does, so that the largest source does not decide."""
     tune = lab.found.where("tune")
     answers = predict(plain(lab.exact[tune], chosen.preprocessing.size))

@@ -26,7 +26,8 @@ class Recipe:
         Input ``image`` of shape (N, size, size, 1), float32, in [0, 1]; outputs by name: ``probability`` (N, 1), and
         where the recipe has one ``heatmap`` (N, size / 16, size / 16), both in [0, 1].
     exported : callable
-        Turns the trained model into the one that is converted: further outputs such as ``embedding``.
+        Turns the trained model into the one that is converted: further outputs such as ``embedding``, features of
+        shape (N, D) in which `export.reference` measures how strange a slice is.
     view_side : int
         Side of the stored views that training augments, in pixels.
     augment : {"classic", "hospital"}

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from export.architectures import Recipe
-from export.architectures.efficientnet_lite import backbone, load_imagenet
+from export.architectures.efficientnet_lite import STRIDE_16, backbone, load_imagenet
 from export.weights import imagenet_file, read_checkpoint
 from screener.preprocess import Preprocessing
 
@@ -34,10 +34,8 @@ def build(*, pretrained: bool = True) -> keras.Model:
     heatmap = keras.layers.Activation("sigmoid", name="heatmap")(
         keras.layers.Reshape(where.shape[1:3], name="where_grid")(where)
     )
-    embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(top)
-    evidence = keras.layers.Concatenate(name="evidence")(
-        [keras.layers.Dropout(0.3, name="drop")(embedding), strongest]
-    )
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(top)
+    evidence = keras.layers.Concatenate(name="evidence")([keras.layers.Dropout(0.3, name="drop")(pooled), strongest])
     probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(evidence)
     model = keras.Model(image, {"probability": probability, "heatmap": heatmap}, name="lite")
     if pretrained:
@@ -46,9 +44,13 @@ def build(*, pretrained: bool = True) -> keras.Model:
 
 
 def exported(model: Any) -> Any:  # noqa: ANN401 - Keras models
-    """Add the pooled features as a third output: what the gate measures distances in."""
-    outputs = dict(model.output) | {"embedding": model.get_layer("embedding").output}
-    return keras.Model(model.input, outputs, name="lite")
+    """Add what the gate measures distances in: the stride-16 features, averaged over the slice.
+
+    Texture and anatomy still show there; the last features only keep what tells a tumour, and a photograph without
+    one looks to them like a brain without one.
+    """
+    middle = keras.layers.GlobalAveragePooling2D(name="embedding")(model.get_layer(STRIDE_16).output)
+    return keras.Model(model.input, dict(model.output) | {"embedding": middle}, name="lite")
 
 
 RECIPE = Recipe(

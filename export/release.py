@@ -1,0 +1,212 @@
+"""From a finished run to ``models/<name>/``: convert, prove parity, tune, describe, seal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.batches import plain
+from export.convert import parity, to_onnx, write_checksums, write_release
+from export.golden import golden_scores
+from export.model_card import render
+from export.reference import attach
+from export.score import Answers, score
+from export.sources import source
+from export.splits import SETS
+from export.train import best_model, prepare_lab
+from export.tune import FIXED_POINTS, operating_points
+from screener import __version__
+from screener.evaluate.metrics import Scored, summary
+from screener.model.session import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from export.architectures import Recipe
+    from export.train import Lab, Options
+
+_PARITY_SLICES = 256
+INTENDED_USE = (
+    "Orders a radiologist's reading of adult brain MRI slices: which patients to look at first. A decision aid under "
+    "research; every slice is still read. Not a diagnosis, not a medical device: no CE or FDA clearance."
+)
+LIMITATIONS = (
+    "Judges single slices, not studies; one slice that is not flagged reassures nobody.",
+    "Trained on adults with primary brain tumours before treatment. Not for children, for patients after surgery or "
+    "radiotherapy, for metastases or other lesions, for other parts of the body, nor for CT.",
+    "Tumours are often hardly visible on T1 without contrast, and are missed there more often.",
+    "The tumour-free slices of known patients come from three hospitals; what another scanner does to specificity is "
+    "not known until it is measured there.",
+    "A heatmap shows where the evidence lies, not where the tumour ends.",
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a model is released as."""
+
+    folder: Path
+    name: str
+    version: str
+    recall_target: float = 0.95
+
+
+def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any]:
+    """Convert the best epoch of a run and write the model's folder.
+
+    Parameters
+    ----------
+    data : Path
+        The data that the run was trained on.
+    run : Path
+    wanted : Release
+    demo : Path
+        Folder whose pictures, beside drawn phantoms, give the golden scores.
+
+    Returns
+    -------
+    dict
+        The card.
+
+    Raises
+    ------
+    DataError
+        The run is not finished, the data changed, parity fails, or the recall target is out of reach.
+    """
+    model, chosen, options = best_model(run)
+    lab = prepare_lab(data, chosen, options, run.parent / "cache")
+    lab = _as_trained(lab, run)
+    exported, gate = _with_gate(chosen.exported(model), chosen, lab)
+    graph = to_onnx(exported)
+    tune = lab.found.where("tune")
+    sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
+    difference = parity(exported, graph, plain(lab.exact[sample], chosen.preprocessing.size))
+    card = _draft(wanted, chosen, options, lab, list(dict(exported.output)), gate)
+    draft = run / "draft"
+    write_release(draft, graph, card, "")
+    answers = score(lab.dataset, tune, Model.load(draft))
+    scored = Scored(lab.labels[tune], answers.scores, lab.found.units[tune])
+    card["operating_points"] = operating_points(scored, wanted.recall_target)
+    card["metrics"] = {
+        "tune": summary(scored),
+        "tune_refusals": _refusals(answers),
+        "parity": {"largest_difference": difference, "slices": len(sample)},
+        "training": _history(run),
+    }
+    write_release(wanted.folder, graph, card, render(card))
+    shutil.rmtree(draft)
+    golden = golden_scores(Model.load(wanted.folder), demo)
+    (wanted.folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+    write_checksums(wanted.folder)
+    return card
+
+
+def _as_trained(lab: Lab, run: Path) -> Lab:
+    """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
+    import csv
+    from dataclasses import replace
+
+    with (run / "groups.csv").open(newline="", encoding="utf-8") as file:
+        place = {row["path"]: row["set"] for row in csv.DictReader(file)}
+    sets = np.array([place.get(record.path, "withheld") for record in lab.dataset.records])
+    return replace(lab, found=replace(lab.found, sets=sets))
+
+
+def _with_gate(model: Any, chosen: Recipe, lab: Lab) -> tuple[Any, dict[str, Any] | None]:  # noqa: ANN401 - Keras
+    """Attach the gate's reference where the recipe exports features."""
+    if "embedding" not in dict(model.output):
+        return model, None
+    fit = lab.found.where("fit")
+    sources = np.array([lab.dataset.records[index].source for index in fit])
+    return attach(model, plain(lab.exact[fit], chosen.preprocessing.size), sources)
+
+
+def _draft(
+    wanted: Release, chosen: Recipe, options: Options, lab: Lab, outputs: list[str], gate: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the card, its operating points still without figures."""
+    blank = {"value": None, "low": None, "high": None, "hits": 0, "count": 0, "units": 0}
+    points = {
+        name: {
+            "threshold": threshold,
+            "sensitivity": blank,
+            "specificity": blank,
+            "measured_on": "not measured",
+            "recall_target": None,
+            "certified": False,
+            "certificate": None,
+        }
+        for name, threshold in (FIXED_POINTS | {"auto": 0.5}).items()
+    }
+    return {
+        "schema": 1,
+        "name": wanted.name,
+        "version": wanted.version,
+        "architecture": chosen.summary,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "tool_version": __version__,
+        "preprocessing": chosen.preprocessing.to_card(),
+        "outputs": {name: name if name in outputs else None for name in ("probability", "heatmap", "embedding")},
+        "operating_points": points,
+        "training_data": _training_data(lab, options),
+        "metrics": {},
+        "gate": gate,
+        "intended_use": INTENDED_USE,
+        "limitations": list(LIMITATIONS),
+        "licence": "CC BY-NC-SA 4.0",
+    }
+
+
+def _training_data(lab: Lab, options: Options) -> dict[str, Any]:
+    """Say what went into which set, from where, under which licence."""
+    records, found = lab.dataset.records, lab.found
+    counts = Counter((record.source, name) for record, name in zip(records, found.sets.tolist(), strict=True))
+    names = sorted({record.source for record in records})
+    return {
+        "fingerprint": lab.dataset.fingerprint(),
+        "sources": [
+            {
+                "name": name,
+                "licence": source(name).licence,
+                "citation": source(name).citation,
+                "slices": {place: counts[name, place] for place in (*SETS, "withheld") if counts[name, place]},
+            }
+            for name in names
+        ],
+        "sets": {name: _set_counts(lab, found.where(name)) for name in SETS},
+        "test_sources": list(options.test_sources),
+        "seed": options.seed,
+    }
+
+
+def _set_counts(lab: Lab, chosen: NDArray[np.int64]) -> dict[str, int]:
+    """Count one set."""
+    return {
+        "slices": len(chosen),
+        "positives": int(lab.labels[chosen].sum()),
+        "groups": len(np.unique(lab.found.groups[chosen])),
+        "units": len(np.unique(lab.found.units[chosen])),
+    }
+
+
+def _refusals(answers: Answers) -> dict[str, int]:
+    """Count refusals by reason."""
+    return dict(sorted(Counter(filter(None, answers.reasons)).items()))
+
+
+def _history(run: Path) -> dict[str, Any]:
+    """Say how long the run took and which epoch it kept."""
+    progress = json.loads((run / "progress.json").read_text())["history"]
+    best = max(progress, key=lambda epoch: epoch["val_auc"])
+    return {
+        "epochs": len(progress),
+        "best_epoch": best["epoch"],
+        "minutes": round(sum(epoch["seconds"] for epoch in progress) / 60, 1),
+    }

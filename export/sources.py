@@ -1,0 +1,43 @@
+"""What is known of the public sources: licence and citation, for the model card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where slices come from and what may be done with them."""
+
+    licence: str
+    citation: str
+
+
+KNOWN = {
+    "kaggle253": Source("not stated", "N. Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle 2019"),
+    "br35h": Source("not stated", "A. Hamada, Br35H :: Brain Tumor Detection 2020, Kaggle"),
+    "figshare": Source(
+        "CC BY 4.0",
+        "J. Cheng et al., Enhanced Performance of Brain Tumor Classification via Tumor Region Augmentation and "
+        "Partition, PLoS ONE 10(10), 2015; figshare 1512427",
+    ),
+    "nickparvar": Source(
+        "CC0 as stated there (a compilation of figshare, SARTAJ, Br35H and others)",
+        "M. Nickparvar, Brain Tumor MRI Dataset, Kaggle 2021",
+    ),
+    "tcga_lgg": Source(
+        "CC BY-NC-SA 4.0 (Kaggle version)",
+        "M. Buda et al., Association of genomic subtypes of lower-grade gliomas with shape features automatically "
+        "extracted by a deep learning algorithm, Comput Biol Med 109, 2019; M. Mazurowski et al., J Neurooncol 2017",
+    ),
+    "oasis": Source(
+        "OASIS data-use terms",
+        "D. S. Marcus et al., Open Access Series of Imaging Studies (OASIS): Cross-sectional MRI Data, "
+        "J Cogn Neurosci 19(9), 2007",
+    ),
+}
+
+
+def source(name: str) -> Source:
+    """Return what is known of a source; one's own folders are one's own to license."""
+    return KNOWN.get(name, Source("as its owner states", "not published"))

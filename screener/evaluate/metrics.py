@@ -1,0 +1,190 @@
+"""Rates and areas with intervals whose unit is the patient or near-duplicate group, never the slice.
+
+How a refused slice counts: a positive one as a miss, a negative one as a false alarm, so that no gate can buy
+accuracy. Its rank in the AUC is the worst possible: 0 if positive, 1 if negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share with its 95 % interval and the count behind it.
+
+    Attributes
+    ----------
+    value, low, high : float, in [0, 1], or None where there is nothing to count
+    hits, count : int
+        In slices.
+    units : int
+        Patients or near-duplicate groups behind the slices: what the interval rests on.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    hits: int
+    count: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Labelled slices and what the tool said about them, all of shape (N,).
+
+    Attributes
+    ----------
+    labels : ndarray of int, 0 or 1
+    scores : ndarray of float64, in [0, 1], NaN where the slice was refused
+    units : ndarray of int
+        Patient or near-duplicate group of each slice.
+    """
+
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    units: NDArray[np.int64]
+
+    def part(self, chosen: NDArray[np.bool_]) -> Scored:
+        """Return the chosen slices only."""
+        return Scored(self.labels[chosen], self.scores[chosen], self.units[chosen])
+
+    @property
+    def assessable(self) -> NDArray[np.bool_]:
+        """Which slices got a score: (N,)."""
+        return np.isfinite(self.scores)
+
+    def worst(self) -> NDArray[np.float64]:
+        """Return the scores with every refusal at its worst: (N,)."""
+        return np.where(self.assessable, self.scores, np.where(self.labels == 1, 0.0, 1.0))
+
+
+def auc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+    """Return the area under the ROC curve: the chance that a positive outranks a negative, ties half.
+
+    Mann-Whitney's U by mid-ranks; NaN when a class is missing.
+    """
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return float("nan")
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def interval(
+    statistic: Callable[[NDArray[np.int64]], float], units: NDArray[np.int64], *, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap a statistic over whole units (Efron & Tibshirani 1993, percentile interval).
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes indices of slices, shape (M,), repeated ones included.
+    units : ndarray of shape (N,), int
+    seed : int
+
+    Returns
+    -------
+    low, high : float
+        NaN when no resample gives a number.
+    """
+    _, inverse = np.unique(units, return_inverse=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(len(members), size=len(members))
+        values.append(statistic(np.concatenate([members[unit] for unit in drawn])))
+    found = np.asarray(values)[np.isfinite(values)]
+    if not len(found):
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    return float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
+
+
+def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) -> Rate:
+    """Return the share of hits.
+
+    The interval is the bootstrap's over units; where every slice agrees, which tells a bootstrap nothing, it is the
+    exact binomial one over units (Clopper & Pearson 1934).
+
+    Parameters
+    ----------
+    hits : ndarray of shape (N,), bool
+    units : ndarray of shape (N,), int
+    """
+    total, count = int(hits.sum()), len(hits)
+    if not count:
+        return Rate(None, None, None, 0, 0, 0)
+    groups = len(np.unique(units))
+    if total in (0, count):
+        low, high = exact_interval(groups if total else 0, groups)
+    else:
+        low, high = interval(lambda chosen: float(hits[chosen].mean()), units, seed=seed)
+    return Rate(total / count, low, high, total, count, groups)
+
+
+def exact_interval(hits: int, count: int) -> tuple[float, float]:
+    """Return the two-sided 95 % interval of a binomial share (Clopper & Pearson 1934)."""
+    from scipy.stats import beta
+
+    tail = (1 - LEVEL) / 2
+    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, count - hits + 1))
+    high = 1.0 if hits == count else float(beta.ppf(1 - tail, hits + 1, count - hits))
+    return low, high
+
+
+def lower_bound(hits: int, count: int, level: float = LEVEL) -> float:
+    """Return the exact one-sided lower bound of a binomial share; 59 of 59 just supports 0.95."""
+    from scipy.stats import beta
+
+    return 0.0 if hits == 0 else float(beta.ppf(1 - level, hits, count - hits + 1))
+
+
+def operating_figures(scored: Scored, threshold: float) -> dict[str, Any]:
+    """Return what a threshold does: sensitivity and specificity by the contract, and among assessable slices.
+
+    Parameters
+    ----------
+    scored : Scored
+    threshold : float, in [0, 1]
+    """
+    positive, seen = scored.labels == 1, scored.assessable
+    flagged = seen & (np.nan_to_num(scored.scores, nan=-1.0) >= threshold)
+    quiet = seen & ~flagged
+    return {
+        "threshold": threshold,
+        "sensitivity": asdict(rate(flagged[positive], scored.units[positive])),
+        "specificity": asdict(rate(quiet[~positive], scored.units[~positive])),
+        "assessable_sensitivity": asdict(rate(flagged[positive & seen], scored.units[positive & seen])),
+        "assessable_specificity": asdict(rate(quiet[~positive & seen], scored.units[~positive & seen])),
+    }
+
+
+def summary(scored: Scored) -> dict[str, Any]:
+    """Return counts, refusal rate and AUC with its interval."""
+    worst = scored.worst()
+    low, high = interval(lambda chosen: auc(scored.labels[chosen], worst[chosen]), scored.units)
+    seen = scored.assessable
+    return {
+        "slices": len(scored.labels),
+        "positives": int(scored.labels.sum()),
+        "units": len(np.unique(scored.units)),
+        "refused": asdict(rate(~seen, scored.units)),
+        "auc": {"value": auc(scored.labels, worst), "low": low, "high": high},
+        "assessable_auc": auc(scored.labels[seen], scored.scores[seen]),
+    }

@@ -1,0 +1,24 @@
+"""Find files that are complete, sniff their type from bytes, decode them to a `Slice`.
+
+Importing this package loads neither numpy nor OpenCV, so that ``--help`` and ``--dry-run`` answer at once.
+"""
+
+from screener.inbox.limits import Limits, RefusedError
+from screener.inbox.raster import decode, read
+from screener.inbox.walk import Entry, Fate, Seen, WalkOptions, check, explain, find, locate, patient_pattern
+
+__all__ = [
+    "Entry",
+    "Fate",
+    "Limits",
+    "RefusedError",
+    "Seen",
+    "WalkOptions",
+    "check",
+    "decode",
+    "explain",
+    "find",
+    "locate",
+    "patient_pattern",
+    "read",
+]

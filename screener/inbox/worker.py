@@ -1,0 +1,102 @@
+"""The process that decodes risky bytes: it may crash, hang or eat memory without taking the run with it.
+
+Started as ``python -m screener.inbox.worker LIMITS``, where LIMITS is JSON. It says `READY` on stdout, then answers
+each request on stdin. Request: length (8 bytes, big-endian), data. Answer: `PIXELS`, height, width, saturation and the
+float32 pixels in native order; or `REFUSED`, length and JSON ``[reason, detail]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING
+
+from screener.inbox import opencv
+from screener.inbox.limits import Limits, RefusedError
+from screener.inbox.raster import decode
+from screener.types import Reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+READY = b"K"
+PIXELS = b"P"
+REFUSED = b"R"
+LENGTH = struct.Struct(">Q")
+SHAPE = struct.Struct(">QQd")
+
+
+def main(limits: Limits) -> None:
+    """Answer requests until stdin ends."""
+    requests = sys.stdin.buffer
+    answers = _reserve_stdout()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ctrl-C and service managers signal the whole group; the parent finishes its batch and then closes stdin.
+        signal.signal(number, signal.SIG_IGN)
+    opencv.prepare()
+    import cv2
+
+    cv2.setNumThreads(1)
+    _limit_memory(limits.worker_bytes)
+    answers.write(READY)
+    answers.flush()
+    while data := _request(requests):
+        # Should the parent die meanwhile, nobody else ends a decoder that hangs.
+        signal.alarm(int(limits.seconds) + 5)
+        _answer(answers, data, limits)
+        signal.alarm(0)
+
+
+def _reserve_stdout() -> IO[bytes]:
+    """Keep the answers' pipe for answers: what a C library prints goes nowhere."""
+    pipe = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return pipe
+
+
+def _limit_memory(extra: int) -> None:
+    """Bound the address space to what is mapped now plus `extra` bytes."""
+    # Libraries map hundreds of megabytes that they never touch, so an absolute bound would say little.
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+        from pathlib import Path
+
+        mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + extra, mapped + extra))
+
+
+def _request(requests: IO[bytes]) -> bytes:
+    """Return the next file's bytes, empty at the end."""
+    prefix = requests.read(LENGTH.size)
+    return requests.read(LENGTH.unpack(prefix)[0]) if len(prefix) == LENGTH.size else b""
+
+
+def _answer(answers: IO[bytes], data: bytes, limits: Limits) -> None:
+    try:
+        pixels, saturation = decode(data, limits)
+        _send_pixels(answers, pixels, saturation)
+    except RefusedError as error:
+        _send_refusal(answers, error.reason, error.detail)
+    except MemoryError:
+        _send_refusal(answers, Reason.TOO_LARGE, "not enough memory to decode it")
+    answers.flush()
+
+
+def _send_pixels(answers: IO[bytes], pixels: NDArray[np.float32], saturation: float) -> None:
+    answers.write(PIXELS + SHAPE.pack(*pixels.shape, saturation))
+    answers.write(pixels.data)
+
+
+def _send_refusal(answers: IO[bytes], reason: Reason, detail: str) -> None:
+    body = json.dumps([reason, detail]).encode()
+    answers.write(REFUSED + LENGTH.pack(len(body)) + body)
+
+
+if __name__ == "__main__":
+    main(Limits(**json.loads(sys.argv[1])))

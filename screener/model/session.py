@@ -1,0 +1,179 @@
+"""The onnxruntime session: verified at load, the same scores whatever the batch."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from screener.errors import ModelError
+from screener.model.card import CARD_KEY, Card
+from screener.model.store import Location, locate, read_model
+from screener.types import Prediction, Reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CARD_BYTES = 4 << 20
+_INPUT = "image"
+
+
+class Model:
+    """A loaded model.
+
+    Attributes
+    ----------
+    card : Card
+    sha256 : str
+        Of the ONNX file.
+    location : Location
+    """
+
+    def __init__(self, session: Any, card: Card, sha256: str, location: Location) -> None:  # noqa: ANN401
+        import numpy as np
+
+        self._session = session
+        self.card = card
+        self.sha256 = sha256
+        self.location = location
+        self._centres = np.array(card.gate.centres, dtype=np.float32) if card.gate else None
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Model:
+        """Load and verify a model.
+
+        Parameters
+        ----------
+        model : str or Path, optional
+            See `screener.model.store.locate`; without it the model that came with the tool.
+        threads : int, optional
+            Threads of one inference; by default as many as this process may use.
+
+        Raises
+        ------
+        ModelError
+            The model is missing, corrupt, foreign, or not what was released.
+        """
+        location = locate(None if model is None else str(model))
+        data, digest = read_model(location)
+        session = _session(data, location, threads or available_cores())
+        card = _card(session, location)
+        _check_graph(session, card)
+        return cls(session, card, digest, location)
+
+    def predict(self, batch: NDArray[np.float32], *, heatmaps: bool = False) -> list[Prediction]:
+        """Score prepared slices.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (N, size, size, 1), float32, in [0, 1]
+        heatmaps : bool
+            Also return where the evidence lies.
+
+        Returns
+        -------
+        list of N Prediction
+            A probability that is not a number within [0, 1] is returned as NaN.
+
+        Raises
+        ------
+        ModelError
+            onnxruntime failed.
+        """
+        wanted = [kind for kind in ("probability", "embedding", "heatmap") if self.card.outputs[kind]]
+        if not heatmaps and "heatmap" in wanted:
+            wanted.remove("heatmap")
+        try:
+            answers = self._session.run([self.card.outputs[kind] for kind in wanted], {_INPUT: batch})
+        except Exception as error:  # onnxruntime's own exception classes are not public
+            raise ModelError(f"the model failed: {error}", "report this with the model's version") from error
+        found = dict(zip(wanted, answers, strict=True))
+        return [
+            Prediction(
+                _probability(found["probability"][index]),
+                found["heatmap"][index] if "heatmap" in found else None,
+                found["embedding"][index] if "embedding" in found else None,
+            )
+            for index in range(len(batch))
+        ]
+
+    def refuse(self, prediction: Prediction) -> Reason | None:
+        """Say why an answer must not be believed: not a number, or a slice unlike anything the model knows."""
+        import numpy as np
+
+        if not math.isfinite(prediction.probability):
+            return Reason.NON_FINITE_SCORE
+        if self._centres is None or self.card.gate is None or prediction.embedding is None:
+            return None
+        nearest = float(np.sqrt(np.square(self._centres - prediction.embedding).sum(axis=1).min()))
+        return None if nearest <= self.card.gate.cutoff else Reason.NOT_A_BRAIN_MRI
+
+
+def _probability(value: Any) -> float:  # noqa: ANN401 - a numpy scalar or an array of one
+    """Return a probability; what is not within [0, 1] is NaN, never clipped into an answer."""
+    number = float(value)
+    return number if 0.0 <= number <= 1.0 else math.nan
+
+
+def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN401 - onnxruntime ships no types
+    """Create the session from bytes, so that the graph cannot pull in other files."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # The arena only ever grows; without it memory stays flat and speed is the same.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exception classes are not public
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(f"{location.onnx} is no model that onnxruntime can load: {reason}", _hint()) from None
+
+
+def _hint() -> str:
+    return "use a model exported by `python -m export convert`, or leave --model out"
+
+
+def _card(session: Any, location: Location) -> Card:  # noqa: ANN401 - onnxruntime ships no types
+    """Read the card out of the graph's metadata and hold ``card.json`` to it."""
+    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+    if text is None:
+        raise ModelError(f"{location.onnx} carries no screener card: it is a foreign model", _hint())
+    if len(text) > _CARD_BYTES:
+        raise ModelError(f"{location.onnx} carries a card of {len(text) >> 20} MiB", _hint())
+    card = Card.parse(text)
+    beside = location.folder / "card.json"
+    if beside.is_file() and Card.parse(beside.read_bytes()).data != card.data:
+        raise ModelError(f"{beside} differs from the card inside the model", "install the model again")
+    return card
+
+
+def _check_graph(session: Any, card: Card) -> None:  # noqa: ANN401 - onnxruntime ships no types
+    """Make sure that the graph takes and gives what the card says."""
+    size = card.preprocessing.size
+    inputs = {value.name: value for value in session.get_inputs()}
+    if list(inputs) != [_INPUT] or inputs[_INPUT].type != "tensor(float)":
+        raise ModelError(f"the model's inputs are {list(inputs)}, not one float tensor {_INPUT!r}", _hint())
+    shape = inputs[_INPUT].shape
+    if len(shape) != 4 or shape[1:] != [size, size, 1] or isinstance(shape[0], int):  # noqa: PLR2004 - N, H, W, C
+        raise ModelError(f"the model's input has shape {shape}, not [batch, {size}, {size}, 1]", _hint())
+    outputs = {value.name for value in session.get_outputs()}
+    missing = [name for name in card.outputs.values() if name and name not in outputs]
+    if missing:
+        raise ModelError(f"the model lacks the output {', '.join(missing)} that its card names", _hint())
+
+
+def available_cores() -> int:
+    """Return how many cores this process may really use: affinity and cgroup quota, not what the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup, or no quota ("max")
+        pass
+    return cores

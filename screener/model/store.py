@@ -1,0 +1,104 @@
+"""Where models lie, and whether what lies there is what was released."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from screener.errors import ModelError
+from screener.model.card import Card
+
+DEFAULT = "lite"
+_MODEL_BYTES = 512 << 20
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A model's files; `folder` holds the card and the checksums."""
+
+    folder: Path
+    onnx: Path
+
+
+def locate(model: str | None = None) -> Location:
+    """Find a model.
+
+    Parameters
+    ----------
+    model : str, optional
+        A folder with ``model.onnx``, an ONNX file, or the name of a model that came with the tool.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    """
+    name = model or DEFAULT
+    path = Path(name)
+    if model and path.is_file():
+        return Location(path.parent, path)
+    # An installed wheel carries its models inside the package, a checkout at its top.
+    for folder in (*([path] if model else []), _PACKAGE / "models" / name, _PACKAGE.parent / "models" / name):
+        if (folder / "model.onnx").is_file():
+            return Location(folder, folder / "model.onnx")
+    raise ModelError(f"no model at {name!r}", "give a model folder, an ONNX file, or leave --model out")
+
+
+def read_card(location: Location) -> Card:
+    """Read ``card.json``, without touching the model itself.
+
+    Raises
+    ------
+    ModelError
+        It is missing or invalid.
+    """
+    try:
+        return Card.parse((location.folder / "card.json").read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"no card beside the model: {error.strerror}", "copy the whole model folder, not model.onnx alone"
+        ) from None
+
+
+def read_model(location: Location) -> tuple[bytes, str]:
+    """Read the ONNX file and return its bytes and their SHA-256, checked against ``SHA256SUMS`` where there is one.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, is too large, or is not what was released.
+    """
+    try:
+        if location.onnx.stat().st_size > _MODEL_BYTES:
+            raise ModelError(
+                f"{location.onnx.name} is larger than {_MODEL_BYTES >> 20} MiB", "this is no screener model"
+            )
+        data = location.onnx.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{location.onnx} cannot be read: {error.strerror}", "check the path and permissions"
+        ) from None
+    digest = hashlib.sha256(data).hexdigest()
+    _check_sums(location, digest)
+    return data, digest
+
+
+def _check_sums(location: Location, model_digest: str) -> None:
+    """Compare the model and its card with the release's checksums."""
+    sums = location.folder / "SHA256SUMS"
+    if not sums.is_file():
+        return
+    hint = "install the model again; do not edit its files by hand"
+    listed = dict(reversed(line.split(maxsplit=1)) for line in sums.read_text().splitlines() if " " in line)
+    for name, digest in ((location.onnx.name, model_digest), ("card.json", _digest(location.folder / "card.json"))):
+        if name in listed and listed[name] != digest:
+            raise ModelError(f"{location.folder / name} is not the file that was released (SHA256SUMS)", hint)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
