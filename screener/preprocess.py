@@ -78,6 +78,10 @@ class Preprocessing:
         """Return the description as plain data for the card."""
         return asdict(self)
 
+    def fingerprint(self) -> str:
+        """Return a short text that differs whenever the tensors might: what the audit log records."""
+        return f"v{self.version}-{self.size}-{self.crop}-{self.pad}-{self.intensity}"
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

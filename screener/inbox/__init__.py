@@ -4,19 +4,22 @@ Importing this package loads neither numpy nor OpenCV, so that ``--help`` and ``
 """
 
 from screener.inbox.limits import Limits, RefusedError
-from screener.inbox.raster import decode, read
+from screener.inbox.raster import Fetched, decode, develop, fetch, read
 from screener.inbox.walk import Entry, Fate, Seen, WalkOptions, check, explain, find, locate, patient_pattern
 
 __all__ = [
     "Entry",
     "Fate",
+    "Fetched",
     "Limits",
     "RefusedError",
     "Seen",
     "WalkOptions",
     "check",
     "decode",
+    "develop",
     "explain",
+    "fetch",
     "find",
     "locate",
     "patient_pattern",

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener.inbox import opencv, sniff
@@ -31,32 +32,49 @@ _NO_MEMORY = -4
 """OpenCV's status code for a failed allocation."""
 
 
-def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None = None) -> Slice | Refused:
-    """Read a file once; hash, sniff and decode its bytes.
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file's bytes and identity, not yet decoded: enough to know whether it was judged before."""
 
-    Parameters
-    ----------
-    entry : Entry
-        What `screener.inbox.find` yielded.
-    limits : Limits
-    decoder : callable, optional
-        Takes the place of `decode`; `screener.inbox.decoder.SafeDecoder` brings the worker process in.
+    identity: Identity
+    data: bytes
 
-    Returns
-    -------
-    Slice or Refused
-        Never raises for what is in the file, nor for what happened to it since it was found.
-    """
+
+def fetch(entry: Entry, limits: Limits = DEFAULT_LIMITS) -> Fetched | Refused:
+    """Read a file once and hash it. Never raises for what happened to it since it was found."""
     identity = Identity(entry.path, "", entry.patient_id)
     try:
         data = _load(entry, limits)
-        identity = Identity(entry.path, hashlib.sha256(data).hexdigest(), entry.patient_id)
-        pixels, saturation = (decoder or decode)(data, limits)
     except RefusedError as error:
         return Refused(identity, error.reason, error.detail)
     except MemoryError:
-        return Refused(identity, Reason.TOO_LARGE, "not enough memory to decode it")
-    return Slice(identity, pixels, saturation)
+        return Refused(identity, Reason.TOO_LARGE, "not enough memory to read it")
+    return Fetched(Identity(entry.path, hashlib.sha256(data).hexdigest(), entry.patient_id), data)
+
+
+def develop(fetched: Fetched, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None = None) -> Slice | Refused:
+    """Sniff and decode fetched bytes. Never raises for what is in them.
+
+    Parameters
+    ----------
+    fetched : Fetched
+    limits : Limits
+    decoder : callable, optional
+        Takes the place of `decode`; `screener.inbox.decoder.SafeDecoder` brings the worker process in.
+    """
+    try:
+        pixels, saturation = (decoder or decode)(fetched.data, limits)
+    except RefusedError as error:
+        return Refused(fetched.identity, error.reason, error.detail)
+    except MemoryError:
+        return Refused(fetched.identity, Reason.TOO_LARGE, "not enough memory to decode it")
+    return Slice(fetched.identity, pixels, saturation)
+
+
+def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None = None) -> Slice | Refused:
+    """Read a file once; hash, sniff and decode its bytes: `fetch`, then `develop`."""
+    found = fetch(entry, limits)
+    return found if isinstance(found, Refused) else develop(found, limits, decoder)
 
 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.float32], float]:

@@ -91,7 +91,8 @@ def _check_sums(location: Location, model_digest: str) -> None:
     if not sums.is_file():
         return
     hint = "install the model again; do not edit its files by hand"
-    listed = dict(reversed(line.split(maxsplit=1)) for line in sums.read_text().splitlines() if " " in line)
+    lines = (line.split(maxsplit=1) for line in sums.read_text().splitlines())
+    listed = {parts[1]: parts[0] for parts in lines if len(parts) == 2}  # noqa: PLR2004 - digest and name
     for name, digest in ((location.onnx.name, model_digest), ("card.json", _digest(location.folder / "card.json"))):
         if name in listed and listed[name] != digest:
             raise ModelError(f"{location.folder / name} is not the file that was released (SHA256SUMS)", hint)

@@ -151,7 +151,7 @@ def test_reading_during_a_scan_raises_no_false_alarm(log: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from screener.audit import read, verify\n"
-        "for _ in range(60):\n"
+        "for _ in range(15):\n"
         "    found = verify(Path(sys.argv[1]))\n"
         "    assert found.ok, found\n"
         "    assert sum(1 for _ in read(Path(sys.argv[1]))) >= found.events\n",
@@ -163,9 +163,9 @@ def test_reading_during_a_scan_raises_no_false_alarm(log: Path) -> None:
             batch = [finding(number + extra) for extra in range(16)]
             scan.results(batch, doctor_id=None, preprocessing=PREPROCESSING)
             number += len(batch)
-            time.sleep(0.002)
+            time.sleep(0.01)
     assert reader.wait() == 0, reader.communicate()[1]
-    assert number > 200
+    assert number > 150
 
 
 def test_two_scans_started_together_judge_each_slice_once(log: Path) -> None:

@@ -1,0 +1,283 @@
+"""The writer of the audit log."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from screener.audit.anchor import refuse_lost, write_anchor
+from screener.audit.chain import ChainFile, Written
+from screener.audit.events import GENESIS, Event, Kind, hash_in, new_event, result_event
+from screener.audit.files import Access, make_default_folder
+from screener.audit.locks import RunLock
+from screener.audit.segments import lines
+from screener.errors import AuditLogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from screener.audit.index import History
+    from screener.types import Finding
+
+ROTATE_BYTES = 256 << 20
+"""Bytes at which a segment is sealed unless told otherwise: about 250,000 events."""
+_ANCHOR_EVERY = 1.0
+"""Seconds between two anchors of a run: each costs the disk as much as a batch does."""
+_RESULT_MARK = b'"event":"RESULT"'
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a clinician says about one result.
+
+    Attributes
+    ----------
+    result : str
+        Hash of the RESULT event.
+    doctor_id : str
+    final_diagnosis : str
+    agreement : bool or None
+        Whether the tool's decision was right; None when that cannot be said.
+    details : mapping
+        Whatever else belongs to it, such as seconds spent.
+    """
+
+    result: str
+    doctor_id: str
+    final_diagnosis: str
+    agreement: bool | None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+class AuditLog:
+    """A log open for writing; use it as a context manager.
+
+    Parameters
+    ----------
+    path : Path
+        Created when missing; its folder must exist, except for that of `default_log`.
+    exclusive : bool
+        True for a scan, of which there is one at a time. False for who only adds verdicts, which may fall
+        between the batches of a scan.
+    group : str or None
+        Let this group read and write too (0660); by default only the owner may (0600).
+    wait : float or None
+        Seconds to wait for another scan to end; 0 or None gives up at once.
+    fsync_every : float
+        Seconds of work that a power cut may take; 0 asks the disk to confirm each batch.
+    rotate_bytes : int or None
+        Size at which a segment is sealed; None never seals.
+    anchor : Path or None
+        Where to write down the head once the disk has confirmed it: at most once a second, and at the end.
+
+    Raises
+    ------
+    AuditLogError
+        On entry, when the log cannot be written, another scan is using it, or it lost the anchored event.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        exclusive: bool = True,
+        group: str | None = None,
+        wait: float | None = 0,
+        fsync_every: float = 0.0,
+        rotate_bytes: int | None = ROTATE_BYTES,
+        anchor: Path | None = None,
+    ) -> None:
+        self.path = path
+        self.run_id = os.urandom(8).hex()
+        self._access = Access.for_group(group)
+        self._wait = wait or 0.0
+        self._anchor = anchor
+        self._run_lock = RunLock(path, self._access) if exclusive else None
+        self._chain = ChainFile(
+            path, self._access, run_id=self.run_id, fsync_every=fsync_every, rotate_bytes=rotate_bytes
+        )
+        self._history: History | None = None
+        self._anchored = ""
+        self._anchored_at = 0.0
+
+    def __enter__(self) -> Self:
+        make_default_folder(self.path)
+        if self._run_lock is not None:
+            self._run_lock.acquire(self._wait)
+        try:
+            self._chain.open()
+            if self._anchor is not None:
+                refuse_lost(self._anchor, self.path)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._chain.sync()
+            self._write_anchor()
+        except AuditLogError:
+            # The failure that ended the block tells more than the one that follows from it.
+            if kind is None:
+                raise
+        finally:
+            self._close()
+
+    @property
+    def head(self) -> str:
+        """Hash of the last event as this writer knows it."""
+        return self._chain.head
+
+    def start(self, details: Mapping[str, object]) -> str:
+        """Record that a run begins.
+
+        Parameters
+        ----------
+        details : mapping
+            Tool, model, preprocessing, threshold and its origin, options; the host is filled in.
+
+        Returns
+        -------
+        str
+            The run's id.
+        """
+        self._scan_only()
+        self._append([new_event(Kind.START, self.run_id, {"host": os.uname().nodename, **details})])
+        return self.run_id
+
+    def results(self, findings: Iterable[Finding], *, doctor_id: str | None, preprocessing: str) -> list[str]:
+        """Record a batch as one write.
+
+        Parameters
+        ----------
+        findings : iterable of Finding
+        doctor_id : str or None
+            Who ordered the scan.
+        preprocessing : str
+            Version or fingerprint of what turned the image into the model's input.
+
+        Returns
+        -------
+        list of str
+            Hash of each event, in the order given.
+
+        Raises
+        ------
+        AuditLogError
+            If the batch cannot be written; none of it then is.
+        """
+        self._scan_only()
+        events = [
+            result_event(finding, self.run_id, doctor_id=doctor_id, preprocessing=preprocessing) for finding in findings
+        ]
+        return list(self._append(events).hashes) if events else []
+
+    def review(
+        self,
+        result: str,
+        *,
+        doctor_id: str,
+        final_diagnosis: str,
+        agreement: bool | None,
+        details: Mapping[str, object] | None = None,
+    ) -> str:
+        """Record one verdict and return the hash of its event; see `Verdict` and `reviews`."""
+        return self.reviews([Verdict(result, doctor_id, final_diagnosis, agreement, details or {})])[0]
+
+    def reviews(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Record verdicts as one write.
+
+        Returns
+        -------
+        list of str
+            Hash of each event, in the order given.
+
+        Raises
+        ------
+        AuditLogError
+            If one refers to no RESULT of this log; nothing is then written.
+        """
+        if not verdicts:
+            return []
+        self._refuse_unknown({verdict.result for verdict in verdicts})
+        return list(self._append([_review_event(verdict, self.run_id) for verdict in verdicts]).hashes)
+
+    def end(self, counts: Mapping[str, object], reason: str) -> None:
+        """Record how the run ended, and wait for the disk to confirm it."""
+        self._append([new_event(Kind.END, self.run_id, {"counts": counts, "reason": reason})])
+        self._chain.sync()
+        self._write_anchor()
+
+    def seen(self, path: str, sha256: str, *, model_sha256: str, preprocessing: str, threshold: float) -> Event | None:
+        """Return the latest RESULT of the same slice by the same model, preprocessing and threshold, or None."""
+        return self._lookup().seen(
+            path, sha256, model_sha256=model_sha256, preprocessing=preprocessing, threshold=threshold
+        )
+
+    def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str) -> Event | None:
+        """Return a RESULT with a probability for the same bytes, under whatever path and threshold, or None."""
+        return self._lookup().score_of(sha256, model_sha256=model_sha256, preprocessing=preprocessing)
+
+    def _scan_only(self) -> None:
+        if self._run_lock is None:
+            raise RuntimeError("a log opened for verdicts only does not hold the lock that a scan needs")
+
+    def _lookup(self) -> History:
+        if self._history is None:
+            from screener.audit.index import History
+
+            # One process writes the index, the one that holds the run lock.
+            self._history = History(self.path, keep=self._run_lock is not None, access=self._access)
+        return self._history
+
+    def _append(self, events: list[Event]) -> Written:
+        written = self._chain.append(events)
+        if self._run_lock is not None:
+            self._lookup().add(events, written)
+        if written.synced and time.monotonic() - self._anchored_at >= _ANCHOR_EVERY:
+            self._write_anchor()
+        return written
+
+    def _write_anchor(self) -> None:
+        position = self._chain.position()
+        # Nothing to hold on to before the first event, nor after a write that failed.
+        if self._anchor is not None and position is not None and self._chain.head not in {GENESIS, self._anchored}:
+            write_anchor(self._anchor, self.path, self._chain.head, position, self._access)
+            self._anchored, self._anchored_at = self._chain.head, time.monotonic()
+
+    def _refuse_unknown(self, wanted: set[str]) -> None:
+        unknown = set(wanted)
+        for line in lines(self.path):
+            if _RESULT_MARK in line.raw and (found := hash_in(line.raw)) in unknown:
+                unknown.discard(found)
+                if not unknown:
+                    return
+        raise AuditLogError(
+            f"{len(unknown)} of {len(wanted)} verdicts refer to no result in {self.path}, first {min(unknown)[:64]!a}",
+            "Check that the verdicts belong to this log; nothing was recorded.",
+        )
+
+    def _close(self) -> None:
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+        with suppress(OSError):
+            self._chain.close()
+        if self._run_lock is not None:
+            self._run_lock.close()
+
+
+def _review_event(verdict: Verdict, run_id: str) -> Event:
+    content = {
+        **verdict.details,
+        "result": verdict.result,
+        "doctor_id": verdict.doctor_id,
+        "final_diagnosis": verdict.final_diagnosis,
+        "agreement": verdict.agreement,
+    }
+    return new_event(Kind.REVIEW, run_id, content)

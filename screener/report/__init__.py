@@ -1,0 +1,1 @@
+"""Show findings. Nothing here changes one."""

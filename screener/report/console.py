@@ -1,0 +1,188 @@
+"""The table on the screen: reading order, what was found, what the threshold is worth."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+import unicodedata
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from screener.triage import reading_order
+from screener.types import Urgency
+from screener.words import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from screener.model.card import CardRate, OperatingPoint
+    from screener.types import Finding
+    from screener.words import Language
+
+_STYLE = {Urgency.HIGH: "bold red", Urgency.MEDIUM: "yellow", Urgency.REVIEW: "magenta", Urgency.LOW: "dim"}
+
+
+@dataclass(order=True)
+class _Last:
+    """A finding in a heap whose root is the one to be read last."""
+
+    key: tuple[int, float, tuple[int, ...]]
+    finding: Finding = field(compare=False)
+
+
+class TopFindings:
+    """Keeps the findings to be read first, in bounded memory.
+
+    Parameters
+    ----------
+    top : int
+        How many to keep; 0 keeps all.
+    """
+
+    def __init__(self, top: int) -> None:
+        self.top = top
+        self.count = 0
+        self._heap: list[_Last] = []
+
+    def add(self, finding: Finding) -> None:
+        """Take a finding in, and let go of the one to be read last when there are too many."""
+        self.count += 1
+        rank, probability, path = reading_order(finding)
+        # heapq keeps the smallest at its root: turn the reading order round; the path ends in 1 so that of two paths
+        # of which one begins the other, the shorter one still comes first.
+        key = (-rank, -probability, (*(-ord(letter) for letter in path), 1))
+        if self.top and len(self._heap) >= self.top:
+            heapq.heappushpop(self._heap, _Last(key, finding))
+        else:
+            heapq.heappush(self._heap, _Last(key, finding))
+
+    def ordered(self) -> list[Finding]:
+        """Return what was kept, in reading order."""
+        return sorted((item.finding for item in self._heap), key=reading_order)
+
+    @property
+    def hidden(self) -> int:
+        """How many findings were let go."""
+        return self.count - len(self._heap)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What stands below the table."""
+
+    counts: Counter[str]
+    point: OperatingPoint
+    model: str
+    log: str
+    stopped: bool = False
+
+
+def safe(text: str) -> str:
+    """Make text from a file name harmless: control and format characters are shown as ``\\xNN`` or ``\\uNNNN``."""
+    return "".join(
+        letter if unicodedata.category(letter)[0] != "C" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def console(stream: IO[str], *, color: bool = True) -> Console:
+    """Return a rich console; where nobody watches, it is as wide as its content."""
+    from rich.console import Console
+
+    return Console(
+        file=stream, no_color=not color, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else 400
+    )
+
+
+def show(found: TopFindings, summary: Summary, lang: Language, *, color: bool = True) -> None:
+    """Print the table and what belongs to it on stdout."""
+    out = console(sys.stdout, color=color)
+    if found.count:
+        out.print(_table(found.ordered(), lang))
+    for text in lines(found, summary, lang):
+        out.print(text, soft_wrap=True)
+
+
+def _table(findings: list[Finding], lang: Language) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    words = TEXT[lang]
+    table = Table(title=words["title"], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("urgency", "patient", "probability", "file", "recommendation"):
+        fold = "fold" if column in ("file", "recommendation") else "ellipsis"
+        table.add_column(
+            words[column], justify="right" if column == "probability" else "left", overflow=fold,  # type: ignore[arg-type]
+            no_wrap=column in ("urgency", "probability"),
+        )
+    for finding in findings:
+        table.add_row(
+            Text(URGENCY_WORD[lang][finding.urgency], style=_STYLE[finding.urgency]),
+            Text(safe(finding.patient_id or "–")),
+            Text(_probability(finding)),
+            Text(safe(finding.path)),
+            Text(_advice(finding, lang)),
+        )
+    return table
+
+
+def _probability(finding: Finding) -> str:
+    """Show the probability against the threshold; confidence would mislead beside "flagged"."""
+    if finding.probability is None:
+        return "–"
+    sign = "≥" if finding.probability >= finding.threshold else "<"
+    return f"{finding.probability:.3f} {sign} {finding.threshold:g}"
+
+
+def _advice(finding: Finding, lang: Language) -> str:
+    advice = RECOMMENDATION[lang][finding.urgency]
+    if finding.reason is not None:
+        advice += f" ({finding.reason.value})"
+    return f"{advice} · {TEXT[lang]['seen_before']}" if finding.seen_before else advice
+
+
+def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
+    """Return the lines below the table."""
+    words, counts = TEXT[lang], summary.counts
+    told = []
+    if found.hidden:
+        told.append(words["hidden"].format(count=found.hidden))
+    by_urgency = {urgency.value.lower(): counts[urgency.value] for urgency in Urgency}
+    told.append(words["counts"].format(total=sum(by_urgency.values()), **by_urgency))
+    told += [words[name].format(count=counts[key]) for name, key in (("seen", "seen_before"), ("deferred", "deferred")) if counts[key]]
+    if summary.stopped:
+        told.append(words["stopped"])
+    told.append(
+        words["point"].format(threshold=f"{summary.point.threshold:g}", name=summary.point.name, model=summary.model)
+    )
+    told += point_lines(summary.point, lang)
+    if summary.log:
+        told.append(words["log"].format(path=safe(summary.log)))
+    return [*told, NOTICE[lang]]
+
+
+def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
+    """Say what a threshold was measured to do, and whether that is certified."""
+    words = TEXT[lang]
+    if point.sensitivity is None or point.specificity is None:
+        told = [words["unmeasured"].format(name=point.name)]
+    else:
+        told = [
+            words["measured"].format(
+                sensitivity=rate(point.sensitivity, lang), specificity=rate(point.specificity, lang), where=point.measured_on
+            )
+        ]
+    return [*told, words["certified" if point.certified else "uncertified"].format(name=point.name)]
+
+
+def rate(share: CardRate, lang: Language) -> str:
+    """Show a share with its interval and the counts behind it."""
+    ends = (f"{end:.3f}" if end is not None else "?" for end in (share.low, share.high))
+    low, high = ends
+    return TEXT[lang]["rate"].format(
+        value=f"{share.value:.3f}", low=low, high=high, hits=share.hits, count=share.count, units=share.units
+    )

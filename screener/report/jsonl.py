@@ -1,0 +1,15 @@
+"""One finding, one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from screener.types import Finding
+
+
+def line(finding: Finding) -> str:
+    """Return a finding as one line of pure-ASCII JSON, keys in the order of `Finding`, without the newline."""
+    return json.dumps(asdict(finding), allow_nan=False)

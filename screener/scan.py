@@ -1,0 +1,231 @@
+"""The one pipeline: find, fetch, decode, gate, prepare, score, judge, log. Bounded memory whatever the inbox."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from screener.audit import finding_of
+from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
+from screener.inbox.decoder import SafeDecoder
+from screener.model.session import available_cores
+from screener.types import Decision, Finding, Prediction, Reason, Refused, Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Literal
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from screener.audit import AuditLog
+    from screener.inbox import Entry
+    from screener.model.session import Model
+    from screener.triage import Judge
+    from screener.types import Identity
+
+BATCH = 16
+"""Slices scored at once: enough to keep the cores busy, few enough that little is lost in a crash."""
+_AHEAD = 3 * BATCH
+"""Files fetched or decoded ahead of the model; the bound on memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """How an inbox is screened.
+
+    Attributes
+    ----------
+    walk : WalkOptions
+    limits : Limits
+    limit : int or None
+        Files to look at, at most.
+    rescan : bool
+        Score again what this model, preprocessing and threshold already judged.
+    doctor_id : str or None
+        Who ordered the scan; goes into the log.
+    isolation : {"risky", "always", "never"}
+        Which files are decoded in a process of their own.
+    jobs : int or None
+        Threads for decoding and for the model; None: the cores that this process may use.
+    """
+
+    walk: WalkOptions = field(default_factory=WalkOptions)
+    limits: Limits = field(default_factory=Limits)
+    limit: int | None = None
+    rescan: bool = False
+    doctor_id: str | None = None
+    isolation: Literal["risky", "always", "never"] = "risky"
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A decoded slice that passed the gate: its tensor of shape (size, size, 1), float32, in [0, 1]."""
+
+    identity: Identity
+    tensor: NDArray[np.float32]
+
+
+_Outcome = Ready | Refused | Finding
+T = TypeVar("T")
+
+
+class Scan:
+    """One run over an inbox.
+
+    Parameters
+    ----------
+    inbox : Path
+    model : Model
+    judge : Judge
+    log : AuditLog or None
+        Open for writing, with its START written; None screens without a record.
+    options : ScanOptions
+
+    Attributes
+    ----------
+    counts : Counter of str
+        Slices by decision and urgency; ``seen_before``, ``deferred``, ``files``.
+    """
+
+    def __init__(
+        self, inbox: Path, model: Model, judge: Judge, log: AuditLog | None = None, options: ScanOptions | None = None
+    ) -> None:
+        self.inbox, self.model, self.judge, self.log = inbox, model, judge, log
+        self.options = options or ScanOptions()
+        self.counts: Counter[str] = Counter()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Finish the batch in hand and end; safe to call from a signal handler."""
+        self._stopped = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
+    def findings(self) -> Iterator[Finding]:
+        """Screen the inbox; a finding is in the log before it is yielded.
+
+        Raises
+        ------
+        AuditLogError, ModelError
+            The run cannot go on; what was yielded is in the log.
+        """
+        batch: list[_Outcome] = []
+        with SafeDecoder(self.options.isolation) as decoder:
+            for outcome in self._outcomes(decoder):
+                batch.append(outcome)
+                if sum(isinstance(item, Ready) for item in batch) == BATCH or len(batch) == _AHEAD:
+                    yield from self._decide(batch)
+                    batch = []
+            yield from self._decide(batch)
+
+    def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
+        """Yield what became of each file, in the order of the walk, while threads work ahead."""
+        with ThreadPoolExecutor(self.options.jobs or available_cores()) as pool:
+            fetching: deque[Future[Fetched | Refused] | Refused] = deque()
+            developing: deque[Future[Ready | Refused] | Refused | Finding] = deque()
+            items = islice(find(self.inbox, options=self.options.walk), self.options.limit)
+            more = True
+            while (more and not self._stopped) or fetching or developing:
+                while more and not self._stopped and len(fetching) < _AHEAD:
+                    item = next(items, None)
+                    more = item is not None
+                    if item is not None:
+                        fetching.append(self._fetch(pool, item))
+                while fetching and len(developing) < _AHEAD:
+                    developing.append(self._develop(pool, _result(fetching.popleft()), decoder))
+                if developing and (outcome := self._settled(_result(developing.popleft()))) is not None:
+                    yield outcome
+
+    def _fetch(self, pool: ThreadPoolExecutor, item: Entry | Refused) -> Future[Fetched | Refused] | Refused:
+        self.counts["files"] += 1
+        return item if isinstance(item, Refused) else pool.submit(fetch, item, self.options.limits)
+
+    def _develop(
+        self, pool: ThreadPoolExecutor, found: Fetched | Refused, decoder: SafeDecoder
+    ) -> Future[Ready | Refused] | Refused | Finding:
+        """Show again what was judged before; decode the rest."""
+        if isinstance(found, Refused):
+            return found
+        return self._remembered(found.identity) or pool.submit(self._prepare, found, decoder)
+
+    def _remembered(self, identity: Identity) -> Finding | None:
+        """Return the earlier finding about this slice, or a new one from the earlier score of the same bytes."""
+        if self.log is None or self.options.rescan:
+            return None
+        about = {
+            "model_sha256": self.model.sha256,
+            "preprocessing": self.model.card.preprocessing.fingerprint(),
+        }
+        event = self.log.seen(identity.path, identity.sha256, threshold=self.judge.point.threshold, **about)
+        if event is not None:
+            return replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
+        event = self.log.score_of(identity.sha256, **about)
+        return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
+
+    def _prepare(self, found: Fetched, decoder: SafeDecoder) -> Ready | Refused:
+        """Decode, gate, frame: what a worker thread does."""
+        from screener.gate import refuse
+        from screener.preprocess import prepare
+
+        slice_ = develop(found, self.options.limits, decoder)
+        if isinstance(slice_, Slice):
+            refused = refuse(slice_)
+            if refused is None:
+                return Ready(slice_.identity, prepare(slice_.pixels, self.model.card.preprocessing))
+            return refused
+        return slice_
+
+    def _settled(self, outcome: _Outcome) -> _Outcome | None:
+        """Leave files that are still being written to the next run: no verdict, no event."""
+        if isinstance(outcome, Refused) and outcome.reason is Reason.STILL_BEING_WRITTEN:
+            self.counts["deferred"] += 1
+            return None
+        return outcome
+
+    def _decide(self, batch: list[_Outcome]) -> list[Finding]:
+        """Score what is ready, judge everything, log what is new, in the order of the walk."""
+        predictions = iter(self._predict([item for item in batch if isinstance(item, Ready)]))
+        findings = [self._finding(item, predictions) for item in batch]
+        if self.log is not None:
+            self.log.results(
+                [finding for finding in findings if not finding.seen_before],
+                doctor_id=self.options.doctor_id,
+                preprocessing=self.model.card.preprocessing.fingerprint(),
+            )
+        for finding in findings:
+            self.counts.update((finding.decision.value, finding.urgency.value))
+            self.counts["seen_before"] += finding.seen_before
+        return findings
+
+    def _predict(self, ready: list[Ready]) -> list[Prediction]:
+        import numpy as np
+
+        return self.model.predict(np.stack([item.tensor for item in ready])) if ready else []
+
+    def _finding(self, item: _Outcome, predictions: Iterator[Prediction]) -> Finding:
+        if isinstance(item, Finding):
+            return item
+        if isinstance(item, Refused):
+            return self.judge.refusal(item)
+        prediction = next(predictions)
+        return self.judge.finding(item.identity, prediction, self.model.refuse(prediction))
+
+
+def _result(item: Future[T] | T) -> T:
+    """Wait for a future; pass everything else on."""
+    return item.result() if isinstance(item, Future) else item
+
+
+def summary_counts(counts: Counter[str]) -> dict[str, int]:
+    """Return what an END event records."""
+    names = (*(decision.value for decision in Decision), "HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "deferred")
+    return {"files": counts["files"], **{name: counts[name] for name in names}}

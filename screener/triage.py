@@ -1,0 +1,128 @@
+"""From the raw answer to what we tell a person. Pure functions; the rules are those of the operating points."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screener import __version__
+from screener.errors import UsageError
+from screener.model.card import OperatingPoint
+from screener.types import Decision, Finding, Prediction, Reason, Refused, Urgency
+from screener.words import NOTICE, RECOMMENDATION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from screener.types import Identity
+
+CUSTOM = "custom"
+"""Name of the operating point when the user gives a number."""
+_ORDER = {urgency: rank for rank, urgency in enumerate(Urgency)}
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Everything but the slice that a finding depends on.
+
+    Attributes
+    ----------
+    point : OperatingPoint
+    confirmation : float, in [0, 1]
+        From this probability on (but never below the threshold) a flagged slice is HIGH.
+    model, model_sha256 : str
+    """
+
+    point: OperatingPoint
+    confirmation: float
+    model: str
+    model_sha256: str
+
+    def finding(self, identity: Identity, prediction: Prediction, refused: Reason | None = None) -> Finding:
+        """Judge a scored slice; `refused` is the model's own reason not to trust its answer."""
+        if refused is None and not math.isfinite(prediction.probability):
+            refused = Reason.NON_FINITE_SCORE
+        if refused is not None:
+            return self.refusal(Refused(identity, refused))
+        return self._tell(identity, prediction.probability, None)
+
+    def refusal(self, refused: Refused) -> Finding:
+        """Report a slice about which nothing trustworthy can be said."""
+        return self._tell(refused.identity, None, refused.reason)
+
+    def _tell(self, identity: Identity, probability: float | None, reason: Reason | None) -> Finding:
+        decision = decide(probability, self.point.threshold)
+        urgency = urgency_of(probability, self.point.threshold, self.confirmation)
+        return Finding(
+            path=identity.path,
+            sha256=identity.sha256,
+            patient_id=identity.patient_id,
+            decision=decision,
+            probability=probability,
+            confidence=confidence(decision, probability),
+            urgency=urgency,
+            recommendation=RECOMMENDATION["en"][urgency],
+            threshold=self.point.threshold,
+            operating_point=self.point.name,
+            reason=reason,
+            model=self.model,
+            model_sha256=self.model_sha256,
+            tool_version=__version__,
+            seen_before=False,
+            notice=NOTICE["en"],
+        )
+
+
+def decide(probability: float | None, threshold: float) -> Decision:
+    """Flag from the threshold on; no probability means not assessable."""
+    if probability is None:
+        return Decision.NOT_ASSESSABLE
+    return Decision.FLAGGED if probability >= threshold else Decision.NOT_FLAGGED
+
+
+def urgency_of(probability: float | None, threshold: float, confirmation: float) -> Urgency:
+    """Return how soon to look."""
+    if probability is None:
+        return Urgency.REVIEW
+    if probability < threshold:
+        return Urgency.LOW
+    return Urgency.HIGH if probability >= max(threshold, confirmation) else Urgency.MEDIUM
+
+
+def confidence(decision: Decision, probability: float | None) -> float | None:
+    """Return the probability of the decision taken, in [0, 1]; None when none was taken."""
+    if probability is None:
+        return None
+    return probability if decision is Decision.FLAGGED else 1.0 - probability
+
+
+def operating_point(wanted: str, known: Mapping[str, OperatingPoint]) -> OperatingPoint:
+    """Look up a name or read a number.
+
+    Parameters
+    ----------
+    wanted : str
+        Name of an operating point of the model, or a number in [0, 1].
+    known : mapping of str to OperatingPoint
+
+    Raises
+    ------
+    UsageError
+        Neither a known name nor a number in [0, 1].
+    """
+    if wanted in known:
+        return known[wanted]
+    hint = f"give one of {', '.join(known)}, or a number from 0 to 1"
+    try:
+        threshold = float(wanted)
+    except ValueError:
+        raise UsageError(f"{wanted!r} is no operating point of this model", hint) from None
+    if not 0.0 <= threshold <= 1.0:
+        raise UsageError(f"a threshold of {wanted} is outside 0 to 1", hint)
+    return OperatingPoint(CUSTOM, threshold)
+
+
+def reading_order(finding: Finding) -> tuple[int, float, str]:
+    """Return the sort key of every list: urgency, then probability descending, then path."""
+    return _ORDER[finding.urgency], -(finding.probability or 0.0), finding.path
