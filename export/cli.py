@@ -80,6 +80,25 @@ def train(
     run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)
 
 
+@app.command()
+def convert(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
+    name: Annotated[str, typer.Option(help="Name in the card.")] = "lite",
+    version: Annotated[str, typer.Option(help="Version in the card.")] = "0.1.0",
+    recall_target: Annotated[float, typer.Option(help="Sensitivity that `auto` is chosen for, on the tune set.")] = 0.95,
+    demo: Annotated[Path, typer.Option(help="Pictures for the golden scores.")] = Path("docs/demo/inbox"),
+) -> None:
+    """Convert a run's best epoch to ONNX, choose its thresholds and write its card."""
+    _quiet_tensorflow()
+    from export.release import Release, release
+
+    card = release(data, run, Release(out, name, version, recall_target), demo)
+    auto = card["operating_points"]["auto"]
+    print(f"{out}: auto {auto['threshold']}, sensitivity {auto['sensitivity']}, specificity {auto['specificity']}")
+
+
 def _quiet_tensorflow() -> None:
     """Keep TensorFlow's start-up chatter out of the log; its errors still come through."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

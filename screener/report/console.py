@@ -93,7 +93,12 @@ def console(stream: IO[str], *, color: bool = True) -> Console:
     from rich.console import Console
 
     return Console(
-        file=stream, no_color=not color, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else 400
+        file=stream,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if stream.isatty() else 400,
     )
 
 
@@ -116,7 +121,9 @@ def _table(findings: list[Finding], lang: Language) -> Table:
     for column in ("urgency", "patient", "probability", "file", "recommendation"):
         fold = "fold" if column in ("file", "recommendation") else "ellipsis"
         table.add_column(
-            words[column], justify="right" if column == "probability" else "left", overflow=fold,  # type: ignore[arg-type]
+            words[column],
+            justify="right" if column == "probability" else "left",
+            overflow=fold,  # type: ignore[arg-type]
             no_wrap=column in ("urgency", "probability"),
         )
     for finding in findings:
@@ -153,7 +160,11 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
         told.append(words["hidden"].format(count=found.hidden))
     by_urgency = {urgency.value.lower(): counts[urgency.value] for urgency in Urgency}
     told.append(words["counts"].format(total=sum(by_urgency.values()), **by_urgency))
-    told += [words[name].format(count=counts[key]) for name, key in (("seen", "seen_before"), ("deferred", "deferred")) if counts[key]]
+    told += [
+        words[name].format(count=counts[key])
+        for name, key in (("seen", "seen_before"), ("deferred", "deferred"))
+        if counts[key]
+    ]
     if summary.stopped:
         told.append(words["stopped"])
     told.append(
@@ -173,7 +184,9 @@ def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
     else:
         told = [
             words["measured"].format(
-                sensitivity=rate(point.sensitivity, lang), specificity=rate(point.specificity, lang), where=point.measured_on
+                sensitivity=rate(point.sensitivity, lang),
+                specificity=rate(point.specificity, lang),
+                where=point.measured_on,
             )
         ]
     return [*told, words["certified" if point.certified else "uncertified"].format(name=point.name)]

@@ -1,0 +1,140 @@
+"""Screening from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from screener.errors import UsageError
+from screener.model.session import Model
+from screener.triage import Judge, operating_point
+from screener.types import Identity, Refused, Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from screener.types import Finding
+
+
+class Screener:
+    """A loaded model with an operating point.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        Model folder, ONNX file or name; without it the model that came along.
+    threshold : str or float
+        Name of an operating point, or a number in [0, 1].
+    threads : int, optional
+        By default as many as this process may use.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be used.
+    UsageError
+        The threshold is unknown or outside [0, 1].
+
+    Examples
+    --------
+    >>> from screener import Screener
+    >>> finding = Screener().predict("slice.png")
+    >>> finding.decision, finding.probability
+    """
+
+    def __init__(
+        self, model: str | Path | None = None, *, threshold: str | float = "auto", threads: int | None = None
+    ) -> None:
+        self.model = Model.load(model, threads=threads)
+        points = self.model.card.operating_points
+        self.judge = Judge(
+            point=operating_point(str(threshold), points),
+            confirmation=points["confirmation"].threshold,
+            model=self.model.card.title,
+            model_sha256=self.model.sha256,
+        )
+
+    def predict(self, source: str | Path | NDArray[Any]) -> Finding:
+        """Judge one slice.
+
+        Parameters
+        ----------
+        source : path or ndarray
+            A JPEG or PNG file; or an image of shape (H, W) or (H, W, 3): unsigned integers use the range that
+            screening gives files of the same depth, floats must lie in [0, 1].
+
+        Returns
+        -------
+        Finding
+            ``not_assessable`` with a reason where nothing trustworthy can be said.
+
+        Raises
+        ------
+        UsageError
+            The array is no image.
+        """
+        from screener.gate import refuse
+        from screener.preprocess import prepare
+
+        found = self._read(Path(source)) if isinstance(source, str | Path) else _from_array(source)
+        refused = found if isinstance(found, Refused) else refuse(found)
+        if refused is not None:
+            return self.judge.refusal(refused)
+        assert isinstance(found, Slice)  # noqa: S101 - what is left when nothing was refused
+        tensor = prepare(found.pixels, self.model.card.preprocessing)
+        prediction = self.model.predict(tensor[None])[0]
+        return self.judge.finding(found.identity, prediction, self.model.refuse(prediction))
+
+    def scan(self, inbox: str | Path) -> Iterator[Finding]:
+        """Judge every file below a folder, in the order of the walk, without writing a log.
+
+        Raises
+        ------
+        NothingFoundError
+            There is nothing to screen.
+        """
+        from screener.inbox import check
+        from screener.scan import Scan
+
+        check(Path(inbox))
+        yield from Scan(Path(inbox), self.model, self.judge).findings()
+
+    def _read(self, path: Path) -> Slice | Refused:
+        from screener.inbox import Entry, read
+
+        return read(Entry(path.resolve(), path.name, None))
+
+
+def _from_array(image: NDArray[Any]) -> Slice:
+    """Take an array for a slice; its digest is that of its bytes."""
+    import hashlib
+
+    import numpy as np
+
+    identity = Identity("", hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), None)
+    return Slice(identity, _pixels(np.asarray(image)))
+
+
+def _pixels(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (H, W), float32, in [0, 1], by the rules of `screener.inbox.decode`."""
+    import numpy as np
+
+    hint = "pass (H, W) or (H, W, 3) of uint8, uint16, or floats in [0, 1]"
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:  # noqa: PLR2004
+        raise UsageError(f"an array of shape {image.shape} is no slice", hint)
+    if image.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+        raise UsageError(f"an array of {image.dtype} is no slice", hint)
+    if image.ndim == 3:  # noqa: PLR2004 - (H, W, channels)
+        image = (image.astype(np.float64) @ (0.299, 0.587, 0.114)).astype(image.dtype)
+    pixels = image.astype(np.float32)
+    if image.dtype == np.uint8:
+        return pixels / np.float32(255)
+    if image.dtype == np.uint16:
+        low, high = pixels.min(), pixels.max()
+        return (pixels - low) / max(high - low, np.float32(1))
+    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+        raise UsageError("float pixels outside [0, 1] or not finite", hint)
+    return pixels

@@ -1,0 +1,1 @@
+"""Parse options, call one function, render, map exceptions to exit codes. Nothing medical is decided here."""

@@ -1,0 +1,160 @@
+"""The command ``screener``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from screener import __version__
+from screener.errors import ExitCode, ScreenerError
+
+app = typer.Typer(
+    name="screener",
+    help="Batch triage of brain MRI: says which patients a radiologist should look at first. "
+    "A decision aid, not a diagnosis.",
+    no_args_is_help=True,
+    # Either would import rich at start-up, which triples the time to --help.
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[
+    str | None, typer.Option("--model", help="Model folder, ONNX file, or name. Default: the model that came along.")
+]
+Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]
+
+
+def _version(wanted: bool) -> None:
+    """Print tool and model; read from the card alone, so that the answer is instant."""
+    if wanted:
+        from screener.model.store import locate, read_card
+
+        try:
+            model = read_card(locate()).title
+        except ScreenerError as error:
+            model = f"unavailable ({error})"
+        typer.echo(f"screener {__version__} · model {model}")
+        raise typer.Exit
+
+
+@app.callback()
+def screener(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print tool and model, then exit.")
+    ] = False,
+) -> None:
+    """Batch triage of brain MRI: says which patients a radiologist should look at first."""
+
+
+@app.command()
+def scan(
+    inbox: Annotated[Path, typer.Argument(help="Folder of JPEG and PNG slices, one folder a patient.")],
+    threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
+    model: Model = None,
+    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line on stdout instead of the table.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")] = 50,
+    limit: Annotated[int | None, typer.Option(min=1, help="Files to look at, at most.")] = None,
+    rescan: Annotated[bool, typer.Option("--rescan", help="Score again what was judged before.")] = False,
+    doctor: Annotated[str | None, typer.Option(help="Who ordered the scan; goes into the log.")] = None,
+    lang: Language = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No table and no progress: the log and the exit code tell.")
+    ] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
+    patient_regex: Annotated[
+        str | None, typer.Option(help="One group, found in the relative path, names the patient.")
+    ] = None,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds for which a file must not have changed.")] = 0.0,
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Follow links that stay inside the inbox.")
+    ] = False,
+    isolate: Annotated[str, typer.Option(help="Decode in a process of its own: risky, always or never.")] = "risky",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores this process may use.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another scan on the same log.")] = 0.0,
+    log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
+    anchor: Annotated[Path | None, typer.Option(help="Write the log's head hash here, out of the log's reach.")] = None,
+) -> None:
+    """Screen an inbox and show what to read first.
+
+    Exit codes: 0 everything screened; 1 crash; 2 usage; 3 nothing found; 4 some slices not assessable; 5 some files
+    still being written; 6 audit log; 7 model; 8 interrupted.
+    """
+    from screener.cli.scan import Output, Request, run
+
+    raise typer.Exit(
+        run(
+            Request(
+                inbox=inbox,
+                threshold=threshold,
+                model=model,
+                log=log,
+                limit=limit,
+                rescan=rescan,
+                doctor=doctor,
+                patient_regex=patient_regex,
+                settle=settle,
+                follow_symlinks=follow_symlinks,
+                isolate=isolate,
+                jobs=jobs,
+                wait=wait,
+                log_group=log_group,
+                anchor=anchor,
+            ),
+            Output(json=json, top=top, lang=lang, quiet=quiet, color=not no_color and "NO_COLOR" not in os.environ),
+        )
+    )
+
+
+@app.command()
+def info(
+    model: Model = None,
+    json: Annotated[bool, typer.Option("--json", help="The card itself.")] = False,
+    lang: Language = None,
+) -> None:
+    """Print the model card: what the model is, what it was measured to do, what it is not for."""
+    from screener.cli.info import run
+
+    run(model, as_json=json, lang=lang)
+
+
+@app.command()
+def verify(
+    log: Annotated[list[Path] | None, typer.Argument(help="Audit logs. Default: the user's own.")] = None,
+    anchor: Annotated[Path | None, typer.Option(help="Head hash written by scan --anchor: shows a cut tail.")] = None,
+) -> None:
+    """Check that no event of an audit log was changed, removed or slipped in."""
+    from screener.cli.verify import run
+
+    raise typer.Exit(run(log or [], anchor))
+
+
+def main() -> NoReturn:
+    """Run a command; the one place where exceptions become exit codes."""
+    try:
+        app(standalone_mode=True)
+    except ScreenerError as error:
+        sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
+        code = error.code
+    except BrokenPipeError:
+        # Whoever read our output is gone: nothing more to tell, and the interpreter must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.CRASH
+    except Exception as error:
+        if os.environ.get("SCREENER_DEBUG"):
+            raise
+        sys.stderr.write(
+            f"error: {type(error).__name__} (a defect in screener)\n"
+            "hint: run the same command with SCREENER_DEBUG=1 and report what it prints; nothing in the log is lost\n"
+        )
+        code = ExitCode.CRASH
+    else:
+        code = ExitCode.OK
+    sys.exit(int(code))

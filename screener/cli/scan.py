@@ -1,0 +1,261 @@
+"""``screener scan``: check everything, then run, then tell."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from screener.errors import ExitCode, ScreenerError, UsageError
+from screener.types import Decision
+from screener.words import LANGUAGES, TEXT, Language, language
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from screener.model.session import Model
+    from screener.report.console import TopFindings
+    from screener.scan import Scan, ScanOptions
+    from screener.triage import Judge
+    from screener.types import Finding
+
+_ISOLATION = ("risky", "always", "never")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to screen and how, as the options say."""
+
+    inbox: Path
+    threshold: str
+    model: str | None
+    log: Path | None
+    limit: int | None
+    rescan: bool
+    doctor: str | None
+    patient_regex: str | None
+    settle: float
+    follow_symlinks: bool
+    isolate: str
+    jobs: int | None
+    wait: float
+    log_group: str | None
+    anchor: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How to tell."""
+
+    json: bool
+    top: int
+    lang: str | None
+    quiet: bool
+    color: bool
+
+
+def checked_language(wanted: str | None) -> Language:
+    """Return the language; one that we do not speak is an error when it was asked for."""
+    if wanted is not None and wanted not in LANGUAGES:
+        raise UsageError(f"no language is called {wanted!r}", f"choose one of {', '.join(LANGUAGES)}")
+    return language(wanted)
+
+
+def run(request: Request, output: Output) -> ExitCode:
+    """Screen an inbox.
+
+    Everything that can be wrong is looked at before the log is touched.
+
+    Raises
+    ------
+    ScreenerError
+        Of the class that owns the exit code.
+    """
+    from screener.audit import AuditLog, default_log, refuse_inside
+    from screener.inbox import check
+    from screener.model.session import Model
+    from screener.scan import Scan
+
+    lang = checked_language(output.lang)
+    options = _options(request)
+    check(request.inbox, options.walk)
+    path = request.log or default_log()
+    refuse_inside(path, request.inbox)
+    if request.anchor is not None:
+        refuse_inside(request.anchor, request.inbox)
+    model = Model.load(request.model, threads=request.jobs)
+    judge = _judge(model, request.threshold)
+    with AuditLog(path, wait=request.wait, group=request.log_group, anchor=request.anchor) as log:
+        scan = Scan(request.inbox, model, judge, log, options)
+        log.start(_details(request, model, judge))
+        found = _follow(scan, log, output, lang)
+    if not output.quiet and not output.json:
+        _show(found, scan, judge, str(path), output, lang)
+    return exit_code(scan)
+
+
+def _options(request: Request) -> ScanOptions:
+    from screener.inbox import WalkOptions, patient_pattern
+    from screener.scan import ScanOptions
+
+    if request.isolate not in _ISOLATION:
+        raise UsageError(f"--isolate {request.isolate!r}", f"choose one of {', '.join(_ISOLATION)}")
+    pattern = patient_pattern(request.patient_regex) if request.patient_regex else None
+    return ScanOptions(
+        walk=WalkOptions(settle=request.settle, follow_symlinks=request.follow_symlinks, patient_pattern=pattern),
+        limit=request.limit,
+        rescan=request.rescan,
+        doctor_id=request.doctor,
+        isolation=cast("Literal['risky', 'always', 'never']", request.isolate),
+        jobs=request.jobs,
+    )
+
+
+def _judge(model: Model, threshold: str) -> Judge:
+    from screener.triage import Judge, operating_point
+
+    points = model.card.operating_points
+    return Judge(
+        point=operating_point(threshold, points),
+        confirmation=points["confirmation"].threshold,
+        model=model.card.title,
+        model_sha256=model.sha256,
+    )
+
+
+def _details(request: Request, model: Model, judge: Judge) -> dict[str, object]:
+    """Return what the START event records of this run."""
+    from screener import __version__
+
+    return {
+        "tool_version": __version__,
+        "inbox": str(request.inbox.absolute()),
+        "model": model.card.title,
+        "model_sha256": model.sha256,
+        "preprocessing": model.card.preprocessing.fingerprint(),
+        "threshold": repr(judge.point.threshold),
+        "operating_point": judge.point.name,
+        "certified": judge.point.certified,
+        "options": {
+            "limit": request.limit,
+            "rescan": request.rescan,
+            "doctor": request.doctor,
+            "patient_regex": request.patient_regex,
+            "settle": repr(request.settle),
+            "follow_symlinks": request.follow_symlinks,
+            "isolate": request.isolate,
+        },
+    }
+
+
+def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings:  # noqa: ANN401 - AuditLog, lazily
+    """Run the scan to its end, passing each finding on, and write END with the reason."""
+    from screener.report.console import TopFindings
+    from screener.scan import summary_counts
+
+    found = TopFindings(output.top)
+    reason = "failed"
+    try:
+        with _stopping(scan), _progress(scan, output, lang) as advance:
+            for finding in scan.findings():
+                _tell(finding, found, output)
+                advance()
+        reason = "interrupted" if scan.stopped else "complete"
+    except ScreenerError as error:
+        reason = f"failed: {type(error).__name__}"
+        raise
+    finally:
+        _end(log, summary_counts(scan.counts), reason)
+    return found
+
+
+def _end(log: Any, counts: dict[str, int], reason: str) -> None:  # noqa: ANN401 - AuditLog, lazily
+    """Write END; when the run already failed, a log that cannot take it must not hide why."""
+    try:
+        log.end(counts, reason)
+    except ScreenerError:
+        if not reason.startswith("failed"):
+            raise
+
+
+def _tell(finding: Finding, found: TopFindings, output: Output) -> None:
+    if output.json:
+        from screener.report.jsonl import line
+
+        sys.stdout.write(line(finding) + "\n")
+        sys.stdout.flush()
+    elif not output.quiet:
+        found.add(finding)
+
+
+@contextmanager
+def _stopping(scan: Scan) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the scan after the batch in hand."""
+
+    def stop(*_: object) -> None:
+        scan.stop()
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _progress(scan: Scan, output: Output, lang: Language) -> AbstractContextManager[Callable[[], None]]:
+    """Return a bar with rate and time left on a terminal, nothing in cron."""
+    if output.quiet or not sys.stderr.isatty():
+        return nullcontext(lambda: None)
+    return _bar(scan, lang, color=output.color)
+
+
+@contextmanager
+def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], None]]:
+    """Draw the bar; the files are counted beside the scan, which does not wait for their number."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from screener.inbox import find
+    from screener.report.console import console
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=console(sys.stderr, color=color), transient=True) as progress:
+        task = progress.add_task(TEXT[lang]["scanning"], total=None, rate="")
+        started = time.monotonic()
+
+        def count() -> None:
+            total = sum(1 for _ in islice(find(scan.inbox, options=scan.options.walk), scan.options.limit))
+            progress.update(task, total=total)
+
+        def advance() -> None:
+            done = progress.tasks[0].completed + 1
+            progress.update(task, advance=1, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f}/s")
+
+        threading.Thread(target=count, daemon=True).start()
+        yield advance
+
+
+def _show(found: TopFindings, scan: Scan, judge: Judge, log: str, output: Output, lang: Language) -> None:
+    from screener.report.console import Summary, show
+
+    summary = Summary(scan.counts, judge.point, judge.model, log, stopped=scan.stopped)
+    show(found, summary, lang, color=output.color)
+
+
+def exit_code(scan: Scan) -> ExitCode:
+    """Return the code of a scan that ran: the first of interrupted, not assessable, deferred, ok that applies."""
+    if scan.stopped:
+        return ExitCode.INTERRUPTED
+    if scan.counts[Decision.NOT_ASSESSABLE.value]:
+        return ExitCode.NOT_ASSESSABLE
+    if scan.counts["deferred"]:
+        return ExitCode.DEFERRED
+    return ExitCode.OK
