@@ -99,6 +99,28 @@ def convert(
     print(f"{out}: auto {auto['threshold']}, sensitivity {auto['sensitivity']}, specificity {auto['specificity']}")
 
 
+@app.command()
+def evaluate(
+    data: Data,
+    run: Run,
+    model: Annotated[Path, typer.Option(help="Folder of the model.")],
+    source: Annotated[str, typer.Option(help="The test source to judge.")],
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+    leaking: Annotated[Path | None, typer.Option(help="A run with --ignore-flips, to show beside it.")] = None,
+    control: Annotated[Path | None, typer.Option(help="The same run without --ignore-flips.")] = None,
+) -> None:
+    """Judge a released model on a source that chose nothing."""
+    _quiet_tensorflow()
+    from export.evaluate import evaluate as judge
+    from export.evaluate import quick_figures, write_report
+
+    figures = judge(data, run, model, source)
+    if leaking and control:
+        figures |= {"leaking": quick_figures(data, leaking, source), "control": quick_figures(data, control, source)}
+    write_report(out, figures)
+    print(out.with_suffix(".md").read_text())
+
+
 def _quiet_tensorflow() -> None:
     """Keep TensorFlow's start-up chatter out of the log; its errors still come through."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

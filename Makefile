@@ -1,0 +1,72 @@
+# Everything that a fresh machine needs is Python 3.11 or newer, make, and a package index.
+#
+#   make demo          set up, then screen the demo inbox with the shipped model
+#   make test          set up, then the tests (under five minutes)
+#   make test-long     the longer tests
+#   make lint          ruff and mypy
+#   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
+#   make model         DATA=folder: train, convert and describe the shipped model again
+#   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
+#   make bench         [DATA=folder]: measure speed; writes docs/results/
+#   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DATA ?= $(SCREENER_DATA)
+RECIPE ?= lite
+RUNS ?= build/runs
+RUN ?= $(RUNS)/$(RECIPE)
+TEST_SOURCE := kaggle253
+LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
+
+.PHONY: demo test test-long lint train model evaluate bench fuzz clean
+
+$(VENV)/base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/full: $(VENV)/base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,review,dev]'
+	touch $@
+
+demo: $(VENV)/base
+	@rm -rf build/demo && mkdir -p build/demo
+	@$(BIN)/screener scan docs/demo/inbox --log build/demo/audit.jsonl; code=$$?; \
+	  if [ $$code -eq 4 ]; then echo "(exit code 4: the demo inbox holds files that no model should judge)"; else exit $$code; fi
+	@$(BIN)/screener verify build/demo/audit.jsonl
+
+test: $(VENV)/full
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/full
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/full
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: $(VENV)/full
+	$(BIN)/python -m export train --data "$(DATA)" --recipe $(RECIPE) --run $(RUN)
+
+model: $(VENV)/full
+	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
+	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite
+
+evaluate: $(VENV)/full
+	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/leaking --epochs 3 $(LEAK_FREE) --ignore-flips
+	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/control --epochs 3 $(LEAK_FREE)
+	$(BIN)/python -m export evaluate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --source $(TEST_SOURCE) \
+		--leaking $(RUNS)/leaking --control $(RUNS)/control --out docs/results/$(TEST_SOURCE)
+
+bench: $(VENV)/full
+	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
+
+fuzz: $(VENV)/full
+	$(BIN)/python bench/fuzz.py
+
+clean:
+	rm -rf $(VENV) build dist

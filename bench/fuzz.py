@@ -1,0 +1,197 @@
+"""Mutated inputs against everything that reads bytes from outside: ``make fuzz``.
+
+Image decoder, audit-log reader, model-card reader. An input counts as survived when the reader answers or refuses with
+its own exception; a crash ends this program, a slow or greedy one shows in the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Reader = Callable[[bytes], str]
+
+
+@dataclass
+class Outcome:
+    """What a reader did with its inputs."""
+
+    inputs: int = 0
+    slowest_seconds: float = 0.0
+    answers: Counter[str] = field(default_factory=Counter)
+
+
+def main() -> None:
+    """Run every target and write ``docs/results/fuzz.json`` and ``fuzz.md``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--texts", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/fuzz")
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)  # noqa: S311 - mutations, not secrets
+    outcomes = {
+        "JPEG and PNG decoder": attack(_decode, _images(), arguments.images, rng),
+        "audit log, verify and read": attack(_read_log, _logs(), arguments.texts, rng),
+        "model card": attack(_read_card, _cards(), arguments.texts, rng),
+    }
+    figures = {
+        "seed": arguments.seed,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "targets": {name: vars(found) | {"answers": dict(found.answers)} for name, found in outcomes.items()},
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
+    arguments.out.with_suffix(".md").write_text(report(figures["peak_memory_mb"], outcomes))
+    print(report(figures["peak_memory_mb"], outcomes))
+
+
+def attack(reader: Reader, seeds: Sequence[bytes], count: int, rng: random.Random) -> Outcome:
+    """Feed `count` mutations of the seeds to a reader."""
+    outcome = Outcome()
+    for _ in range(count):
+        data = mutate(rng.choice(seeds), rng)
+        started = time.perf_counter()
+        outcome.answers[reader(data)] += 1
+        outcome.slowest_seconds = max(outcome.slowest_seconds, time.perf_counter() - started)
+        outcome.inputs += 1
+    return outcome
+
+
+def mutate(seed: bytes, rng: random.Random) -> bytes:
+    """Change, flip, cut, insert, repeat or truncate bytes, once to sixteen times."""
+    data = bytearray(seed)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        if not data:
+            break
+        at, kind = rng.randrange(len(data)), rng.random()
+        if kind < 0.5:
+            data[at] = rng.randrange(256)
+        elif kind < 0.65:
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind < 0.75:
+            del data[at : at + rng.randrange(1, 30)]
+        elif kind < 0.85:
+            data[at:at] = rng.randbytes(rng.randrange(1, 20))
+        elif kind < 0.95:
+            data[at:at] = data[rng.randrange(len(data)) :][:200]
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+def _images() -> list[bytes]:
+    """Draw small heads and encode them in every way that we read."""
+    import cv2
+    import numpy as np
+
+    from export.phantoms import phantom
+
+    grey = phantom(1, 64)
+    colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    alpha = np.dstack([colour, np.full_like(grey, 200)])
+    deep = grey.astype(np.uint16) << 4
+    ways = [
+        (".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 80]),
+        (".jpg", colour, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+        (".jpg", colour, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
+        *((".png", image, [cv2.IMWRITE_PNG_COMPRESSION, level]) for image in (grey, colour, alpha, deep) for level in (0, 9)),
+    ]
+    return [cv2.imencode(kind, image, options)[1].tobytes() for kind, image, options in ways]
+
+
+def _decode(data: bytes) -> str:
+    from screener.inbox import RefusedError, decode
+
+    try:
+        pixels, saturation = decode(data)
+    except RefusedError as refused:
+        return refused.reason.value
+    if not (0 <= pixels.min() <= pixels.max() <= 1 and 0 <= saturation <= 1):
+        raise AssertionError("decoded outside [0, 1]")
+    return "decoded"
+
+
+def _logs() -> list[bytes]:
+    """Write a small log."""
+    from screener.audit import AuditLog
+    from screener.types import Decision, Finding, Urgency
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.jsonl"
+        with AuditLog(path) as log:
+            log.start({"model": "fuzz"})
+            finding = Finding(
+                "a/b.png", "0" * 64, "a", Decision.FLAGGED, 0.9, 0.9, Urgency.HIGH, "read", 0.5, "auto", None, "m 1",
+                "1" * 64, "0", False, "notice",
+            )  # fmt: skip
+            log.results([finding] * 3, doctor_id=None, preprocessing="v1")
+            log.end({"files": 3}, "complete")
+        return [path.read_bytes()]
+
+
+def _read_log(data: bytes) -> str:
+    from screener.audit import read, verify
+    from screener.errors import AuditLogError
+
+    path = Path(tempfile.gettempdir()) / f"screener-fuzz-{os.getpid()}.jsonl"
+    path.write_bytes(data)
+    try:
+        sound = verify(path).ok
+        for _ in read(path):
+            pass
+    except AuditLogError:
+        return "refused"
+    finally:
+        path.unlink()
+    return "sound" if sound else "not sound"
+
+
+def _cards() -> list[bytes]:
+    from screener.model.store import locate
+
+    return [(locate().folder / "card.json").read_bytes()]
+
+
+def _read_card(data: bytes) -> str:
+    from screener.errors import ModelError
+    from screener.model.card import Card
+
+    try:
+        Card.parse(data)
+    except ModelError:
+        return "refused"
+    return "read"
+
+
+def report(megabytes: float, outcomes: Mapping[str, Outcome]) -> str:
+    """Return the figures as Markdown."""
+    rows = "\n".join(
+        f"| {name} | {found.inputs:,} | {found.slowest_seconds:.2f} s | "
+        f"{', '.join(f'{answer} {count:,}' for answer, count in found.answers.most_common())} |"
+        for name, found in outcomes.items()
+    )
+    return (
+        "# Fuzzing\n\nWritten by `make fuzz`: mutated inputs, no crash, no unexpected exception; peak memory "
+        f"{megabytes:.0f} MB.\n\n| reader | inputs | slowest | answers |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
