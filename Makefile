@@ -7,8 +7,10 @@
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
 #   make model         DATA=folder: train, convert and describe the shipped model again
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
+#   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/
 #   make bench         [DATA=folder]: measure speed; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
+#   make readme        renew what the README quotes from docs/results/
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,9 +20,11 @@ RECIPE ?= lite
 RUNS ?= build/runs
 RUN ?= $(RUNS)/$(RECIPE)
 TEST_SOURCE := kaggle253
+# Labelled slices live outside the repository, so that nothing here can point at them by default.
+NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint train model evaluate bench fuzz clean
+.PHONY: demo test test-long lint train model evaluate gate bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -50,23 +54,33 @@ lint: $(VENV)/full
 	$(BIN)/mypy
 
 train: $(VENV)/full
+	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --recipe $(RECIPE) --run $(RUN)
 
 model: $(VENV)/full
+	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
 	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite
 
 evaluate: $(VENV)/full
+	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/leaking --epochs 3 $(LEAK_FREE) --ignore-flips
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/control --epochs 3 $(LEAK_FREE)
 	$(BIN)/python -m export evaluate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --source $(TEST_SOURCE) \
 		--leaking $(RUNS)/leaking --control $(RUNS)/control --out docs/results/$(TEST_SOURCE)
+
+gate: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export gate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --out docs/results/gate
 
 bench: $(VENV)/full
 	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py
+
+readme: $(VENV)/full
+	$(BIN)/python bench/quote.py
 
 clean:
 	rm -rf $(VENV) build dist

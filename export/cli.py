@@ -121,6 +121,20 @@ def evaluate(
     print(out.with_suffix(".md").read_text())
 
 
+@app.command()
+def gate(
+    data: Data,
+    run: Run,
+    model: Annotated[Path, typer.Option(help="Folder of the model.")],
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+) -> None:
+    """Count what the gate keeps of every source, and what it refuses of everything else."""
+    from export.strangers import judge_gate, write_report
+
+    write_report(out, judge_gate(data, run, model))
+    print(out.with_suffix(".md").read_text())
+
+
 def _quiet_tensorflow() -> None:
     """Keep TensorFlow's start-up chatter out of the log; its errors still come through."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -46,7 +46,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
         The run did not keep that source for testing.
     """
     dataset = read_dataset(data)
-    places = _places(run)
+    places = places(run)
     chosen = np.array(
         [
             index
@@ -77,7 +77,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
     }
 
 
-def _places(run: Path) -> dict[str, dict[str, str]]:
+def places(run: Path) -> dict[str, dict[str, str]]:
     """Read the run's ``groups.csv`` by path."""
     try:
         with (run / "groups.csv").open(newline="", encoding="utf-8") as file:

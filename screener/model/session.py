@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _CARD_BYTES = 4 << 20
 _INPUT = "image"
+_EXTERNAL = b"\x0a\x08location\x12"
+"""How a tensor says, in ONNX' protocol buffers, that its data lie in another file (`external_data`, key ``location``)."""
 
 
 class Model:
@@ -118,8 +120,11 @@ def _probability(value: Any) -> float:  # noqa: ANN401 - a numpy scalar or an ar
 
 
 def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN401 - onnxruntime ships no types
-    """Create the session from bytes, so that the graph cannot pull in other files."""
+    """Create the session from bytes; the graph may pull in no other file and no foreign operator."""
     import onnxruntime
+
+    if _EXTERNAL in data:
+        raise ModelError(f"{location.onnx} keeps weights in another file", "a screener model is one file: " + _hint())
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
@@ -128,6 +133,8 @@ def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN
     # The arena only ever grows; without it memory stays flat and speed is the same.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
+    # Even from bytes, onnxruntime would look for external weights in the current folder; this folder never exists.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent/screener")
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exception classes are not public
