@@ -46,12 +46,12 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
         The run did not keep that source for testing.
     """
     dataset = read_dataset(data)
-    places = places(run)
+    known = places(run)
     chosen = np.array(
         [
             index
             for index, record in enumerate(dataset.records)
-            if record.source == source and places.get(record.path, {}).get("set") == "test"
+            if record.source == source and known.get(record.path, {}).get("set") == "test"
         ],
         dtype=np.int64,
     )
@@ -62,7 +62,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
     scored = Scored(
         np.array([dataset.records[index].label for index in chosen]),
         answers.scores,
-        np.array([int(places[dataset.records[index].path]["unit"]) for index in chosen]),
+        np.array([int(known[dataset.records[index].path]["unit"]) for index in chosen]),
     )
     points = {name: operating_figures(scored, point.threshold) for name, point in model.card.operating_points.items()}
     return {

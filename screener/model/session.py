@@ -130,6 +130,8 @@ def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # A spinning thread waits on a core that decoding needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # The arena only ever grows; without it memory stays flat and speed is the same.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
