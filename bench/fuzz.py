@@ -111,7 +111,11 @@ def _images() -> list[bytes]:
         (".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 80]),
         (".jpg", colour, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
         (".jpg", colour, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
-        *((".png", image, [cv2.IMWRITE_PNG_COMPRESSION, level]) for image in (grey, colour, alpha, deep) for level in (0, 9)),
+        *(
+            (".png", image, [cv2.IMWRITE_PNG_COMPRESSION, level])
+            for image in (grey, colour, alpha, deep)
+            for level in (0, 9)
+        ),
     ]
     return [cv2.imencode(kind, image, options)[1].tobytes() for kind, image, options in ways]
 

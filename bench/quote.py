@@ -54,7 +54,7 @@ def evaluation(name: str) -> str:
     headline = next(line for line in text.splitlines() if line.startswith("AUC"))
     parts = [headline, "", table(text, 0)]
     if "## A warning" in text:
-        parts += ["", "What the same recipe \"scores\" when they are left in, after three epochs:", "", table(text, 1)]
+        parts += ["", 'What the same recipe "scores" when they are left in, after three epochs:', "", table(text, 1)]
     return "\n".join(parts)
 
 

@@ -173,7 +173,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -193,8 +194,8 @@ def report(figures: dict[str, Any]) -> str:
     ]
     table = "\n".join(f"| {what} | {value} | {aim} |" for what, value, aim in rows)
     return (
-        f"# Speed\n\nWritten by `make bench`: {figures['slices']} slices ({figures['slices_of']}), medians of {REPEATS} "
-        f"runs, on {machine['cores']} cores of {machine['processor']}, Python {machine['python']}.\n\n"
+        f"# Speed\n\nWritten by `make bench`: {figures['slices']} slices ({figures['slices_of']}), medians of "
+        f"{REPEATS} runs, on {machine['cores']} cores of {machine['processor']}, Python {machine['python']}.\n\n"
         f"| what | measured | aim |\n|---|---|---|\n{table}\n"
     )
 

@@ -33,7 +33,7 @@ def classic(view: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Ima
         mirror=rng.random() < 0.5,
     )
     warped = cv2.warpAffine(view, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return warped.astype(np.float32) / 255
+    return _floats(warped) / np.float32(255)
 
 
 def hospital(
@@ -57,16 +57,16 @@ def hospital(
     target : ndarray of shape (size // 16, size // 16), float32, in [0, 1]
         Share of each cell that is tumour.
     """
-    image = view.astype(np.float32) / 255
-    where = cv2.resize(tumour, view.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+    image = _floats(view) / np.float32(255)
+    where = _floats(cv2.resize(tumour, view.shape[::-1], interpolation=cv2.INTER_LINEAR)) / np.float32(255)
     box = (0, view.shape[0], 0, view.shape[1])
     if rng.random() < 0.2:
         image, box = strip_skull(image, where, rng)
     matrix = _random_affine(image.shape[0], size, box, rng)
-    image = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
-    where = cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    image = _floats(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
+    where = _floats(cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR))
     grid = size // _GRID
-    target = cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA)
+    target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
     return stretch(_degrade(_contrast(image, rng), rng)), target
 
 
@@ -184,4 +184,9 @@ def _jpeg(image: Image, quality: int) -> Image:
     """Compress and decompress."""
     peak = max(float(image.max()), 1e-6)
     _, data = cv2.imencode(".jpg", np.rint(np.clip(image / peak, 0, 1) * 255).astype(np.uint8), [1, quality])
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) * (peak / 255)
+    return _floats(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)) * np.float32(peak / 255)
+
+
+def _floats(image: object) -> Image:
+    """Return an image as float32: OpenCV promises less than it returns."""
+    return np.asarray(image, dtype=np.float32)

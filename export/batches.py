@@ -114,16 +114,15 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
         else:
             chosen = self.sampler.draw(self.batch_size, rng)
-        pairs = [self._augment(index, rng) for index in chosen]
-        images = np.stack([image for image, _ in pairs])[..., None]
+        images, maps = zip(*(self._augment(index, rng) for index in chosen), strict=True)
         targets = {"probability": self.labels[chosen].astype(np.float32)[:, None]}
         weights = {"probability": np.ones(len(chosen), np.float32)}
-        if pairs[0][1] is not None:
-            targets["heatmap"] = np.stack([target for _, target in pairs])
+        if maps[0] is not None:
+            targets["heatmap"] = np.stack(maps)
             # Keras averages cross-entropy over the last axis and wants a weight for each of the others.
             located = self.views.located[chosen].astype(np.float32)
             weights["heatmap"] = np.repeat(located[:, None], targets["heatmap"].shape[1], axis=1)
-        return images, targets, weights
+        return np.stack(images)[..., None], targets, weights
 
     def _augment(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         size = self.recipe.preprocessing.size
@@ -136,4 +135,4 @@ def plain(images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
     """Turn stored views of the model's own size into its input: (N, S, S) uint8 → (N, S, S, 1) float32 in [0, 1]."""
     if images.shape[1] != size:
         images = np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
-    return images[..., None].astype(np.float32) / 255
+    return images[..., None].astype(np.float32) / np.float32(255)

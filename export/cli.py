@@ -88,7 +88,9 @@ def convert(
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     name: Annotated[str, typer.Option(help="Name in the card.")] = "lite",
     version: Annotated[str, typer.Option(help="Version in the card.")] = "0.1.0",
-    recall_target: Annotated[float, typer.Option(help="Sensitivity that `auto` is chosen for, on the tune set.")] = 0.95,
+    recall_target: Annotated[
+        float, typer.Option(help="Sensitivity that `auto` is chosen for, on the tune set.")
+    ] = 0.95,
     demo: Annotated[Path, typer.Option(help="Pictures for the golden scores.")] = Path("docs/demo/inbox"),
 ) -> None:
     """Convert a run's best epoch to ONNX, choose its thresholds and write its card."""

@@ -1,10 +1,9 @@
-"""Turn the best epoch of a run into the unit of release: ``model.onnx`` with its card inside, and what goes beside it."""
+"""Turn a trained model into the unit of release: ``model.onnx`` with its card inside, and what goes beside it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,8 @@ import onnx
 from export.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import keras
     from numpy.typing import NDArray
 
@@ -66,7 +67,7 @@ def _name_outputs(graph: onnx.ModelProto, function: Any) -> None:  # noqa: ANN40
 
 
 def _number_tensors(graph: onnx.ModelProto) -> None:
-    """Number nodes and tensors in the order of use: the converter's counters differ with every export."""
+    """Give nodes and tensors numbers in the order of use: the converter's own differ with every export."""
     fixed = {value.name for value in (*graph.graph.input, *graph.graph.output)}
     weights = {weight.name for weight in graph.graph.initializer}
     renamed: dict[str, str] = {}

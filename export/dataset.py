@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 _LABELS = {"yes": 1, "no": 0}
 _COLUMNS = ("path", "label")
@@ -84,10 +84,7 @@ def read_dataset(data: Path) -> Dataset:
     if not data.exists():
         raise DataError(f"{data} does not exist", "pass --data FOLDER, or set SCREENER_DATA")
     manifest = data if data.is_file() else data / "manifest.csv"
-    if manifest.is_file():
-        dataset = _from_manifest(manifest)
-    else:
-        dataset = Dataset(data, tuple(_from_folders(data)))
+    dataset = _from_manifest(manifest) if manifest.is_file() else Dataset(data, tuple(_from_folders(data)))
     for label, word in ((1, "yes"), (0, "no")):
         if not any(record.label == label for record in dataset.records):
             raise DataError(

@@ -45,5 +45,5 @@ def phantom(seed: int, size: int = 256, *, tumour: bool = False) -> NDArray[np.u
     if tumour:
         at = (int(centre[0] + wide * rng.uniform(0.3, 0.5)), int(centre[1] + high * rng.uniform(-0.4, 0.4)))
         cv2.circle(image, at, int(wide * rng.uniform(0.15, 0.28)), 225, cv2.FILLED)
-    image = cv2.GaussianBlur(image, (0, 0), size / 200) + rng.normal(0, 3, (size, size))
-    return np.clip(image, 0, 255).astype(np.uint8)
+    noisy = cv2.GaussianBlur(image, (0, 0), size / 200) + rng.normal(0, 3, (size, size))
+    return np.clip(noisy, 0, 255).astype(np.uint8)

@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from screener.evaluate.metrics import Scored, summary
 from screener.model.session import Model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from export.architectures import Recipe
@@ -39,11 +40,15 @@ INTENDED_USE = (
 )
 LIMITATIONS = (
     "Judges single slices, not studies; one slice that is not flagged reassures nobody.",
-    "Trained on adults with primary brain tumours before treatment. Not for children, for patients after surgery or "
-    "radiotherapy, for metastases or other lesions, for other parts of the body, nor for CT.",
+    (
+        "Trained on adults with primary brain tumours before treatment. Not for children, for patients after surgery "
+        "or radiotherapy, for metastases or other lesions, for other parts of the body, nor for CT."
+    ),
     "Tumours are often hardly visible on T1 without contrast, and are missed there more often.",
-    "The tumour-free slices of known patients come from three hospitals; what another scanner does to specificity is "
-    "not known until it is measured there.",
+    (
+        "The tumour-free slices of known patients come from three hospitals; what another scanner does to specificity "
+        "is not known until it is measured there."
+    ),
     "A heatmap shows where the evidence lies, not where the tumour ends.",
 )
 
@@ -88,7 +93,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     tune = lab.found.where("tune")
     sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
     difference = parity(exported, graph, plain(lab.exact[sample], chosen.preprocessing.size))
-    card = _draft(wanted, chosen, options, lab, list(dict(exported.output)), gate)
+    card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
     draft = run / "draft"
     write_release(draft, graph, card, "")
     answers = score(lab.dataset, tune, Model.load(draft))
@@ -129,7 +134,7 @@ def _with_gate(model: Any, chosen: Recipe, lab: Lab) -> tuple[Any, dict[str, Any
 
 
 def _draft(
-    wanted: Release, chosen: Recipe, options: Options, lab: Lab, outputs: list[str], gate: dict[str, Any] | None
+    wanted: Release, chosen: Recipe, options: Options, lab: Lab, *, outputs: list[str], gate: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Return the card, its operating points still without figures."""
     blank = {"value": None, "low": None, "high": None, "hits": 0, "count": 0, "units": 0}

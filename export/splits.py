@@ -103,7 +103,7 @@ def split(
 
 
 def number(records: Sequence[Record], pairs: Pairs, extra: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number near-duplicate groups and units; `extra` slices without a record follow the records in `pairs`."""
+    """Count near-duplicate groups and units off; `extra` slices without a record follow the records in `pairs`."""
     count = len(records) + extra
     links = np.stack([pairs.first, pairs.second], axis=1)
     labels = np.array([record.label for record in records] + [-1] * extra)
@@ -163,7 +163,7 @@ def _deal_folds(records: Sequence[Record], wanted: NDArray[np.str_], test_source
     for record in records:
         if record.fold and record.source not in test_sources:
             folds[record.source].add(record.fold)
-    place = {}
+    place: dict[tuple[str, str], str] = {}
     for source, names in folds.items():
         ordered = sorted(names)
         place |= {(source, name): "fit" for name in ordered}

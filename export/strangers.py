@@ -111,7 +111,7 @@ def _photographs() -> Iterator[Picture]:
     for path in sorted(path for folder in folders for path in folder.iterdir()):
         if path.suffix not in {".png", ".jpg"}:
             continue
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         if path.name in _DRAWN:
             yield "drawn heads", path.name, grey
@@ -185,8 +185,8 @@ def write_report(out: Path, figures: Mapping[str, Any]) -> None:
     refused = "\n".join(f"| {kind} | {rate(share)} |" for kind, share in figures["refused"].items())
     why = ", ".join(f"{reason} {count}" for reason, count in figures["kept"]["reasons"].items())
     out.with_suffix(".md").write_text(
-        f"# The gate\n\nWritten by `make gate`: model {figures['model']} (`{figures['model_sha256'][:12]}`), pixel checks "
-        "and embedding together. Intervals: exact binomial, 95 %; here every picture is a unit.\n\n"
+        f"# The gate\n\nWritten by `make gate`: model {figures['model']} (`{figures['model_sha256'][:12]}`), pixel "
+        "checks and embedding together. Intervals: exact binomial, 95 %; here every picture is a unit.\n\n"
         f"## Brain slices kept\n\nThe pixel checks were chosen while looking at these sources, so those rates are a "
         f"fit, not a forecast; the embedding's reference saw the slices marked so.\n\n| source | kept |\n|---|---|\n"
         f"{kept}\n\nRefused: {why or 'none'}.\n\n## Everything else refused\n\nAll but drawn heads: "

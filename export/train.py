@@ -166,7 +166,7 @@ def train(
     model, progress, average = _restore(run, chosen, options, lab)
     start = time.monotonic()
     while len(progress.history) < chosen.epochs and not _stopped(progress, chosen):
-        _one_epoch(model, batches, progress, average, lab, chosen, run)
+        _one_epoch(model, batches, progress, average, lab=lab, chosen=chosen, run=run)
         if time.monotonic() - start > 60 * max_minutes:
             print(f"{max_minutes:g} minutes are up; the same command goes on from epoch {len(progress.history) + 1}")
             break
@@ -230,7 +230,7 @@ class ClassWeighted(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no 
     def get_config(self) -> dict[str, Any]:
         """Return what a checkpoint needs to build the loss again."""
         own = {"positive": self.positive, "negative": self.negative, "smoothing": self.smoothing}
-        return super().get_config() | own
+        return {**super().get_config(), **own}
 
 
 def _restore(run: Path, chosen: Recipe, options: Options, lab: Lab) -> tuple[keras.Model, Progress, list[NDArray[Any]]]:
@@ -253,6 +253,7 @@ def _one_epoch(
     batches: TrainingBatches,
     progress: Progress,
     average: list[NDArray[Any]],
+    *,
     lab: Lab,
     chosen: Recipe,
     run: Path,
@@ -298,7 +299,7 @@ class _Averaging(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         if self.decay and batch % self.every == 0:
             decay = min(self.decay, 0.8) if self.epoch == 0 else self.decay
             for mean, new in zip(self.average, self.model.get_weights(), strict=True):
-                mean += (1 - decay) * (new - mean)
+                np.add(mean, (1 - decay) * (new - mean), out=mean)
 
 
 def _probabilities(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -370,7 +371,8 @@ def _checkpoint(run: Path, model: keras.Model, progress: Progress, average: list
     """Keep model, optimiser and average; ``progress.json`` is written last and so decides what is valid."""
     name = f"epoch-{len(progress.history):03d}"
     _atomically(run / f"{name}.keras", model.save)
-    np.savez(run / f"{name}.npz", **{f"w{index}": weight for index, weight in enumerate(average)})
+    named: dict[str, Any] = {f"w{index}": weight for index, weight in enumerate(average)}
+    np.savez(run / f"{name}.npz", **named)
     partial = run / "progress.json.part"
     partial.write_text(json.dumps(asdict(progress), indent=1))
     partial.replace(run / "progress.json")

@@ -98,7 +98,7 @@ class _Reader(pickle.Unpickler):
         except KeyError:
             raise pickle.UnpicklingError(f"global {module}.{name} is not admitted") from None
 
-    def persistent_load(self, pid: Any) -> tuple[str, np.dtype[Any]]:  # noqa: ANN401 - as the base class has it
+    def persistent_load(self, pid: Any) -> tuple[str, Any]:  # noqa: ANN401 - as the base class has it
         _, kind, key, _, _, _ = pid
         return str(key), _DTYPES[kind]
 

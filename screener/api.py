@@ -131,10 +131,10 @@ def _pixels(image: NDArray[Any]) -> NDArray[np.float32]:
         image = (image.astype(np.float64) @ (0.299, 0.587, 0.114)).astype(image.dtype)
     pixels = image.astype(np.float32)
     if image.dtype == np.uint8:
-        return pixels / np.float32(255)
+        return np.asarray(pixels / 255, dtype=np.float32)
     if image.dtype == np.uint16:
         low, high = pixels.min(), pixels.max()
-        return (pixels - low) / max(high - low, np.float32(1))
+        return np.asarray((pixels - low) / max(high - low, 1), dtype=np.float32)
     if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
         raise UsageError("float pixels outside [0, 1] or not finite", hint)
     return pixels

@@ -191,13 +191,14 @@ def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], fl
     height, width = pixels.shape
     scale = min(1.0, _PROBE / max(height, width))
     probe = _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-    probe = cv2.blur(probe, (3, 3))  # or a noisy background passes for head
+    # Unblurred, a noisy background would pass for head.
+    probe = np.asarray(cv2.blur(probe, (3, 3)), dtype=np.float32)
     rim = np.concatenate([probe[0], probe[-1], probe[:, 0], probe[:, -1]])
     background = float(np.median(rim))
     contrast = np.abs(probe - background)
     cut = _FOREGROUND * float(np.partition(contrast, -(contrast.size // 50 + 1), axis=None)[-(contrast.size // 50 + 1)])
     mask = (contrast > max(cut, 1e-6)).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))  # type: ignore[assignment]
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     whole = (0, height, 0, width)
     if count < 2:  # noqa: PLR2004 - label 0 is the background
@@ -241,4 +242,4 @@ def stretch(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = ranked[low_rank], ranked[high_rank]
     if high - low < 1e-6:  # noqa: PLR2004 - below one grey level of any format we read
         return np.zeros_like(pixels)
-    return np.clip((pixels - low) / (high - low), 0.0, 1.0)
+    return np.asarray(np.clip((pixels - low) / (high - low), 0.0, 1.0), dtype=np.float32)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from screener.audit import finding_of
 from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Slices scored at once: enough to keep the cores busy, few enough that little is lost in a crash."""
-_AHEAD = 3 * BATCH
-"""Files fetched or decoded ahead of the model; the bound on memory."""
+_AHEAD = BATCH * 3 // 2
+"""Files decoded ahead of the model."""
+_FETCHED = 4
+"""Files read ahead of the decoders; with `_AHEAD` and the largest file that is read, the bound on memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,17 @@ class Ready:
 
     identity: Identity
     tensor: NDArray[np.float32]
+    sketch: object = None
+
+
+class Onlooker(Protocol):
+    """Someone who wants to see the slices go by, such as a report with pictures."""
+
+    def sketch(self, pixels: NDArray[np.float32]) -> object:
+        """Keep what is wanted of a slice's pixels; called from worker threads."""
+
+    def see(self, finding: Finding, sketch: object, heatmap: NDArray[np.float32] | None) -> None:
+        """Take a finding that is in the log; no sketch and no heatmap for what was refused or judged before."""
 
 
 _Outcome = Ready | Refused | Finding
@@ -91,6 +104,8 @@ class Scan:
     ----------
     counts : Counter of str
         Slices by decision and urgency; ``seen_before``, ``deferred``, ``files``.
+    onlooker : Onlooker or None
+        Is shown each finding with what was kept of its pixels; the heatmap costs nothing, the graph computes it anyway.
     """
 
     def __init__(
@@ -99,6 +114,7 @@ class Scan:
         self.inbox, self.model, self.judge, self.log = inbox, model, judge, log
         self.options = options or ScanOptions()
         self.counts: Counter[str] = Counter()
+        self.onlooker: Onlooker | None = None
         self._stopped = False
 
     def stop(self) -> None:
@@ -129,33 +145,33 @@ class Scan:
 
     def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
         """Yield what became of each file, in the order of the walk, while threads work ahead."""
-        with ThreadPoolExecutor(self.options.jobs or available_cores()) as pool:
-            fetching: deque[Future[Fetched | Refused] | Refused] = deque()
-            developing: deque[Future[Ready | Refused] | Refused | Finding] = deque()
+        # Reading has a thread of its own: behind a queue of decoding it would wait for its turn.
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(self.options.jobs or available_cores()) as pool:
+            fetching: deque[Future[Fetched | Refused]] = deque()
+            developing: deque[Future[_Outcome]] = deque()
             items = islice(find(self.inbox, options=self.options.walk), self.options.limit)
             more = True
             while (more and not self._stopped) or fetching or developing:
-                while more and not self._stopped and len(fetching) < _AHEAD:
+                while more and not self._stopped and len(fetching) < _FETCHED:
                     item = next(items, None)
                     more = item is not None
                     if item is not None:
-                        fetching.append(self._fetch(pool, item))
+                        fetching.append(self._fetch(reader, item))
                 while fetching and len(developing) < _AHEAD:
-                    developing.append(self._develop(pool, _result(fetching.popleft()), decoder))
-                if developing and (outcome := self._settled(_result(developing.popleft()))) is not None:
+                    developing.append(self._develop(pool, fetching.popleft().result(), decoder))
+                if developing and (outcome := self._settled(developing.popleft().result())) is not None:
                     yield outcome
 
-    def _fetch(self, pool: ThreadPoolExecutor, item: Entry | Refused) -> Future[Fetched | Refused] | Refused:
+    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[Fetched | Refused]:
         self.counts["files"] += 1
-        return item if isinstance(item, Refused) else pool.submit(fetch, item, self.options.limits)
+        return _done(item) if isinstance(item, Refused) else reader.submit(fetch, item, self.options.limits)
 
-    def _develop(
-        self, pool: ThreadPoolExecutor, found: Fetched | Refused, decoder: SafeDecoder
-    ) -> Future[Ready | Refused] | Refused | Finding:
+    def _develop(self, pool: ThreadPoolExecutor, found: Fetched | Refused, decoder: SafeDecoder) -> Future[_Outcome]:
         """Show again what was judged before; decode the rest."""
         if isinstance(found, Refused):
-            return found
-        return self._remembered(found.identity) or pool.submit(self._prepare, found, decoder)
+            return _done(found)
+        known = self._remembered(found.identity)
+        return pool.submit(self._prepare, found, decoder) if known is None else _done(known)
 
     def _remembered(self, identity: Identity) -> Finding | None:
         """Return the earlier finding about this slice, or a new one from the earlier score of the same bytes."""
@@ -171,7 +187,7 @@ class Scan:
         event = self.log.score_of(identity.sha256, **about)
         return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
 
-    def _prepare(self, found: Fetched, decoder: SafeDecoder) -> Ready | Refused:
+    def _prepare(self, found: Fetched, decoder: SafeDecoder) -> _Outcome:
         """Decode, gate, frame: what a worker thread does."""
         from screener.gate import refuse
         from screener.preprocess import prepare
@@ -180,7 +196,8 @@ class Scan:
         if isinstance(slice_, Slice):
             refused = refuse(slice_)
             if refused is None:
-                return Ready(slice_.identity, prepare(slice_.pixels, self.model.card.preprocessing))
+                sketch = None if self.onlooker is None else self.onlooker.sketch(slice_.pixels)
+                return Ready(slice_.identity, prepare(slice_.pixels, self.model.card.preprocessing), sketch)
             return refused
         return slice_
 
@@ -193,8 +210,9 @@ class Scan:
 
     def _decide(self, batch: list[_Outcome]) -> list[Finding]:
         """Score what is ready, judge everything, log what is new, in the order of the walk."""
-        predictions = iter(self._predict([item for item in batch if isinstance(item, Ready)]))
-        findings = [self._finding(item, predictions) for item in batch]
+        predictions = self._predict([item for item in batch if isinstance(item, Ready)])
+        answers = iter(predictions)
+        findings = [self._finding(item, answers) for item in batch]
         if self.log is not None:
             self.log.results(
                 [finding for finding in findings if not finding.seen_before],
@@ -204,12 +222,25 @@ class Scan:
         for finding in findings:
             self.counts.update((finding.decision.value, finding.urgency.value))
             self.counts["seen_before"] += finding.seen_before
+        self._show(batch, findings, predictions)
         return findings
+
+    def _show(self, batch: list[_Outcome], findings: list[Finding], predictions: list[Prediction]) -> None:
+        if self.onlooker is None:
+            return
+        answers = iter(predictions)
+        for item, finding in zip(batch, findings, strict=True):
+            if isinstance(item, Ready):
+                self.onlooker.see(finding, item.sketch, next(answers).heatmap)
+            else:
+                self.onlooker.see(finding, None, None)
 
     def _predict(self, ready: list[Ready]) -> list[Prediction]:
         import numpy as np
 
-        return self.model.predict(np.stack([item.tensor for item in ready])) if ready else []
+        if not ready:
+            return []
+        return self.model.predict(np.stack([item.tensor for item in ready]), heatmaps=self.onlooker is not None)
 
     def _finding(self, item: _Outcome, predictions: Iterator[Prediction]) -> Finding:
         if isinstance(item, Finding):
@@ -220,9 +251,11 @@ class Scan:
         return self.judge.finding(item.identity, prediction, self.model.refuse(prediction))
 
 
-def _result(item: Future[T] | T) -> T:
-    """Wait for a future; pass everything else on."""
-    return item.result() if isinstance(item, Future) else item
+def _done(value: T) -> Future[T]:
+    """Return a future that needs no waiting for."""
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
 
 
 def summary_counts(counts: Counter[str]) -> dict[str, int]:

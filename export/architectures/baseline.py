@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from export.architectures import Recipe
+from export.gradcam import with_heatmap
 from screener.preprocess import Preprocessing
 
 _SIZE = 224
@@ -28,8 +29,8 @@ def build() -> keras.Model:
 
 
 def exported(model: Any) -> Any:  # noqa: ANN401 - Keras models
-    """Export the model as it was trained."""
-    return model
+    """Add where the evidence lies: Grad-CAM on the last pooling."""
+    return with_heatmap(model, features="pool4", dense="dense", score="probability")
 
 
 RECIPE = Recipe(

@@ -81,6 +81,7 @@ def scan(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another scan on the same log.")] = 0.0,
     log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
     anchor: Annotated[Path | None, typer.Option(help="Write the log's head hash here, out of the log's reach.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the worklist as a page to open in a browser.")] = None,
 ) -> None:
     """Screen an inbox and show what to read first.
 
@@ -108,9 +109,75 @@ def scan(
                 log_group=log_group,
                 anchor=anchor,
             ),
-            Output(json=json, top=top, lang=lang, quiet=quiet, color=not no_color and "NO_COLOR" not in os.environ),
+            Output(
+                json=json,
+                top=top,
+                lang=lang,
+                quiet=quiet,
+                color=not no_color and "NO_COLOR" not in os.environ,
+                report=report,
+            ),
         )
     )
+
+
+@app.command()
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG slices.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the pictures. Default: in the user's state folder.")
+    ] = None,
+    colormap: Annotated[str, typer.Option(help="inferno, viridis, cividis, plasma, magma or jet.")] = "inferno",
+    blend: Annotated[float, typer.Option(help="Weight of the heatmap, 0 to 1; the slice keeps the rest.")] = 0.4,
+    layers: Annotated[bool, typer.Option("--layers", help="Also show what the first layers pass on.")] = False,
+    threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
+    model: Model = None,
+    lang: Language = None,
+) -> None:
+    """Show where the model found evidence on single slices: evidence, not the outline of a tumour.
+
+    Writes an overlay and a sheet for each slice; never over a file that exists. Exit codes: 0 all explained; 2 usage,
+    or some pictures were there already; 3 no such image; 4 some slices not assessable; 7 model.
+    """
+    from screener.cli.explain import Wanted, run
+
+    raise typer.Exit(run(images, Wanted(out, model, threshold, colormap, blend, layers, lang)))
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The page to write; an earlier one is replaced.")],
+    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    inbox: Annotated[Path | None, typer.Option(help="Which inbox. Default: that of the last run in the log.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
+    model: Model = None,
+    lang: Language = None,
+) -> None:
+    """Write the worklist as a page to open in a browser, made anew from the log.
+
+    Exit codes: 0 written; 2 usage; 6 no log, or a damaged one: the page then shows what stands before the damage.
+    """
+    from screener.cli.report import run
+
+    raise typer.Exit(run(out, log=log, inbox=inbox, images=images, model=model, lang=lang))
+
+
+@app.command()
+def worklist(
+    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the table.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
+    lang: Language = None,
+) -> None:
+    """Show what is flagged or not assessable and has no verdict yet, over all runs in the log.
+
+    Exit codes: 0 shown; 6 no log, or a damaged one: what stands before the damage is shown.
+    """
+    from screener.cli.worklist import run
+
+    color = not no_color and "NO_COLOR" not in os.environ
+    raise typer.Exit(run(log=log, top=top, as_json=json, lang=lang, color=color))
 
 
 @app.command()

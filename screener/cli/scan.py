@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from screener.audit import AuditLog
     from screener.model.session import Model
     from screener.report.console import TopFindings
+    from screener.report.html import ReportWriter
     from screener.scan import Scan, ScanOptions
     from screener.triage import Judge
     from screener.types import Finding
@@ -59,6 +61,7 @@ class Output:
     lang: str | None
     quiet: bool
     color: bool
+    report: Path | None = None
 
 
 def checked_language(wanted: str | None) -> Language:
@@ -92,12 +95,17 @@ def run(request: Request, output: Output) -> ExitCode:
         refuse_inside(request.anchor, request.inbox)
     model = Model.load(request.model, threads=request.jobs)
     judge = _judge(model, request.threshold)
-    with AuditLog(path, wait=request.wait, group=request.log_group, anchor=request.anchor) as log:
+    with (
+        _reporting(request.inbox, model, judge, output.report, lang) as report,
+        AuditLog(path, wait=request.wait, group=request.log_group, anchor=request.anchor) as log,
+    ):
         scan = Scan(request.inbox, model, judge, log, options)
+        scan.onlooker = report
         log.start(_details(request, model, judge))
         found = _follow(scan, log, output, lang)
+        _complete(report, scan, log)
     if not output.quiet and not output.json:
-        _show(found, scan, judge, str(path), output, lang)
+        _show(found, scan, str(path), output, lang)
     return exit_code(scan)
 
 
@@ -128,6 +136,30 @@ def _judge(model: Model, threshold: str) -> Judge:
         model=model.card.title,
         model_sha256=model.sha256,
     )
+
+
+def _reporting(
+    inbox: Path, model: Model, judge: Judge, out: Path | None, lang: Language
+) -> AbstractContextManager[ReportWriter | None]:
+    """Return the writer of the worklist page, or a stand-in when none is wanted."""
+    if out is None:
+        return nullcontext()
+    from screener import __version__
+    from screener.report.html import ReportWriter
+    from screener.report.page import About
+
+    point = judge.point
+    about = About(str(inbox.absolute()), judge.model, judge.model_sha256, point.threshold, point.name, __version__)
+    report = ReportWriter(out, about, lang)
+    report.preprocessing = model.card.preprocessing
+    return report
+
+
+def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
+    if report is not None:
+        from screener.report.rebuild import finish
+
+        finish(report, scan, log)
 
 
 def _details(request: Request, model: Model, judge: Judge) -> dict[str, object]:
@@ -243,10 +275,10 @@ def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], No
         yield advance
 
 
-def _show(found: TopFindings, scan: Scan, judge: Judge, log: str, output: Output, lang: Language) -> None:
+def _show(found: TopFindings, scan: Scan, log: str, output: Output, lang: Language) -> None:
     from screener.report.console import Summary, show
 
-    summary = Summary(scan.counts, judge.point, judge.model, log, stopped=scan.stopped)
+    summary = Summary(scan.counts, scan.judge.point, scan.judge.model, log, stopped=scan.stopped)
     show(found, summary, lang, color=output.color)
 
 

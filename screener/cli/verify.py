@@ -1,4 +1,4 @@
-"""``screener verify``: is the log what was written?"""
+"""``screener verify``: whether the log is what was written."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Limits:
     Attributes
     ----------
     file_bytes : int
-        Largest file that is read at all.
+        Largest file that is read at all; with the number of files in flight it bounds the memory of a scan.
     pixels : int
         Largest width times height.
     decoded_bytes : int
@@ -31,7 +31,7 @@ class Limits:
         Memory that the worker process may add to what it needs to start.
     """
 
-    file_bytes: int = 256 << 20
+    file_bytes: int = 32 << 20
     pixels: int = 64_000_000
     decoded_bytes: int = 256 << 20
     side_max: int = 32_768

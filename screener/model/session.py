@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CARD_BYTES = 4 << 20
 _INPUT = "image"
 _EXTERNAL = b"\x0a\x08location\x12"
-"""How a tensor says, in ONNX' protocol buffers, that its data lie in another file (`external_data`, key ``location``)."""
+"""How ONNX' protocol buffers say that a tensor lies in another file: `external_data` with the key ``location``."""
 
 
 class Model:
@@ -139,7 +139,7 @@ def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent/screener")
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exception classes are not public
+    except Exception as error:  # noqa: BLE001 - onnxruntime's own exception classes are not public
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"{location.onnx} is no model that onnxruntime can load: {reason}", _hint()) from None
 

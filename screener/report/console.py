@@ -81,7 +81,7 @@ class Summary:
 
 
 def safe(text: str) -> str:
-    """Make text from a file name harmless: control and format characters are shown as ``\\xNN`` or ``\\uNNNN``."""
+    r"""Make text from a file name harmless: control and format characters are shown as ``\xNN`` or ``\uNNNN``."""
     return "".join(
         letter if unicodedata.category(letter)[0] != "C" else letter.encode("unicode_escape").decode()
         for letter in text
