@@ -96,7 +96,7 @@ def split(
     groups, units = groups[: len(views)], units[: len(views)]
     wanted = _wanted(dataset.records, units, test_sources, seed)
     movable = np.array([not record.fold for record in dataset.records])
-    sets = _settle(units, wanted, movable)
+    sets = _settle(units, wanted, movable, closed=("test",) if test_sources else ())
     sets[touched] = WITHHELD
     _check(sets, np.array([record.label for record in dataset.records]))
     return Split(groups, units, sets)
@@ -175,17 +175,19 @@ def _deal_folds(records: Sequence[Record], wanted: NDArray[np.str_], test_source
             wanted[index] = place[record.source, record.fold]
 
 
-def _settle(units: NDArray[np.int64], wanted: NDArray[np.str_], movable: NDArray[np.bool_]) -> NDArray[np.str_]:
+def _settle(
+    units: NDArray[np.int64], wanted: NDArray[np.str_], movable: NDArray[np.bool_], *, closed: Sequence[str]
+) -> NDArray[np.str_]:
     """Put every unit into the most protected set that it touches.
 
     Slices that wanted to be elsewhere follow when they belong to no fold, and are withheld when they do. Nothing
-    follows into the test set, which holds the test source alone.
+    follows into a closed set: that of a test source holds the test source alone.
     """
     rank = np.array([SETS.index(name) for name in wanted])
     highest = np.zeros(int(units.max()) + 1, dtype=np.int64)
     np.maximum.at(highest, units, rank)
     goal = np.array(SETS)[highest[units]]
-    stays = (rank == highest[units]) | (movable & (goal != "test"))
+    stays = (rank == highest[units]) | (movable & ~np.isin(goal, closed))
     return np.where(stays, goal, WITHHELD).astype("<U10")
 
 

@@ -1,0 +1,49 @@
+"""``screener report``: the worklist page, made anew from the log."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from screener.cli.scan import checked_language
+from screener.errors import ExitCode, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from screener.model.session import Model
+
+
+def run(
+    out: Path, *, log: Path | None, inbox: Path | None, images: Path | None, model: str | None, lang: str | None
+) -> ExitCode:
+    """Write the page and print its path.
+
+    Raises
+    ------
+    ScreenerError
+        Nothing was written; or the log is damaged, and the page, written all the same, says where.
+    """
+    from screener.audit import default_log
+    from screener.report.console import safe
+    from screener.report.rebuild import write_report
+
+    speech = checked_language(lang)
+    problem = write_report(log or default_log(), inbox, out, speech, images=images, model=_model(model))
+    sys.stdout.write(f"{safe(str(out))}\n")
+    if problem is not None:
+        raise problem
+    return ExitCode.OK
+
+
+def _model(wanted: str | None) -> Model | None:
+    """Load the model for its heatmaps; a page without them is better than none unless the model was asked for."""
+    from screener.model.session import Model
+
+    try:
+        return Model.load(wanted)
+    except ModelError as error:
+        if wanted is not None:
+            raise
+        sys.stderr.write(f"warning: no heatmaps: {error}\n")
+        return None

@@ -1,0 +1,39 @@
+"""``screener worklist``: what waits for a person, over all runs in the log."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from screener.cli.scan import checked_language
+from screener.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*, log: Path | None, top: int, as_json: bool, lang: str | None, color: bool) -> ExitCode:
+    """Print the worklist on stdout.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log; or it is damaged, and what stands before the damage was printed.
+    """
+    from screener.audit import default_log
+    from screener.report.spool import Spool
+    from screener.report.terminal import show, show_json
+    from screener.worklist import Story, waiting
+
+    speech = checked_language(lang)
+    story = Story(log or default_log())
+    with Spool() as spool:
+        waiting(story, spool)
+        if as_json:
+            show_json(spool)
+        else:
+            show(spool, top, speech, color=color)
+    sys.stdout.flush()
+    if story.problem is not None:
+        raise story.problem
+    return ExitCode.OK

@@ -1,0 +1,149 @@
+"""Show where the model found its evidence on single slices: an overlay, and a sheet that says what it is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screener.errors import ModelError, UsageError
+from screener.report.overlay import Look, contours, grey, overlay, scale_bar, strongest
+from screener.report.page import limit, number
+from screener.report.wording import EVIDENCE, EXPLAIN
+from screener.words import NOTICE, RECOMMENDATION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from screener.model.session import Model
+    from screener.triage import Judge
+    from screener.types import Finding, Slice
+    from screener.words import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the model said of one slice, and the pictures of why.
+
+    Attributes
+    ----------
+    finding : Finding
+    pictures : mapping of str to ndarray of shape (H, W, 3), uint8
+        By name: ``overlay`` at the slice's own resolution, ``combined`` beside the slice with scale and text. Empty
+        when the slice could not be judged.
+    """
+
+    finding: Finding
+    pictures: Mapping[str, NDArray[np.uint8]]
+
+
+def refuse_without_heatmap(model: Model) -> None:
+    """Make sure that the model says where.
+
+    Raises
+    ------
+    ModelError
+        It only says whether.
+    """
+    if not model.card.outputs["heatmap"]:
+        raise ModelError(
+            f"the model {model.card.title} has no heatmap: it cannot say where its evidence lies",
+            "use the model that came with the tool, or export this one with a heatmap output",
+        )
+
+
+def explain(slice_: Slice, model: Model, judge: Judge, look: Look, lang: Language) -> Explanation:
+    """Judge one slice as a scan would, and draw the evidence.
+
+    Parameters
+    ----------
+    slice_ : Slice
+    model : Model
+        With a heatmap, see `refuse_without_heatmap`.
+    judge : Judge
+    look : Look
+    lang : {"en", "fr"}
+    """
+    from screener.gate import refuse
+    from screener.preprocess import frame, prepare
+
+    refused = refuse(slice_)
+    if refused is not None:
+        return Explanation(judge.refusal(refused), {})
+    how = model.card.preprocessing
+    prediction = model.predict(prepare(slice_.pixels, how)[None], heatmaps=True)[0]
+    finding = judge.finding(slice_.identity, prediction, model.refuse(prediction))
+    if finding.probability is None or prediction.heatmap is None:
+        return Explanation(finding, {})
+    evidence = frame(slice_.pixels, how).restore(prediction.heatmap)
+    return Explanation(finding, draw(slice_.pixels, evidence, finding, look, lang))
+
+
+def draw(
+    pixels: NDArray[np.float32], evidence: NDArray[np.float32], finding: Finding, look: Look, lang: Language
+) -> dict[str, NDArray[np.uint8]]:
+    """Return the pictures of an explanation.
+
+    Parameters
+    ----------
+    pixels, evidence : ndarray of shape (H, W), float32, in [0, 1]
+    finding : Finding
+    look : Look
+    lang : {"en", "fr"}
+    """
+    from screener.report.panel import combined, scale_width
+
+    over = overlay(pixels, evidence, look)
+    scale = scale_bar(over.shape[0], scale_width(), strongest(evidence), look.colormap)
+    told = caption(finding, lang, stands_out=bool(contours(evidence)))
+    return {"overlay": over, "combined": combined(grey(pixels), over, scale, told)}
+
+
+def caption(finding: Finding, lang: Language, *, stands_out: bool) -> list[str]:
+    """Return what must be said with the pictures."""
+    words = EXPLAIN[lang]
+    score = words["score"].format(
+        probability=number(finding.probability or 0.0, lang),
+        threshold=limit(finding.threshold, lang),
+        point=finding.operating_point,
+        model=finding.model,
+    )
+    where = words["line" if stands_out else "no_place"]
+    return [RECOMMENDATION[lang][finding.urgency], score, f"{EVIDENCE[lang]} {words['scale']} {where}", NOTICE[lang]]
+
+
+def names(finding: Finding, kinds: list[str]) -> dict[str, str]:
+    """Return a file name for each picture: that of the slice, and enough of its hash to tell two of one name apart."""
+    stem = finding.path.rpartition("/")[2]
+    return {kind: f"{stem}-{finding.sha256[:8]}.{kind}.png" for kind in kinds}
+
+
+def save(folder: Path, name: str, picture: NDArray[np.uint8]) -> Path:
+    """Write a picture where there is none yet, readable by its owner only.
+
+    Raises
+    ------
+    UsageError
+        There is a file of that name, which is left alone, or the folder cannot be written.
+    """
+    import cv2
+
+    _, data = cv2.imencode(".png", picture)
+    path = folder / name
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{path} exists and is left alone", "name another folder with --out") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "name another folder with --out") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.tobytes())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "free some space") from None
+    return path

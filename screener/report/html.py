@@ -1,0 +1,216 @@
+"""Write the worklist page: one file, complete or not at all, readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+from screener.errors import UsageError
+from screener.inbox import locate
+from screener.report import page
+from screener.report.pictures import Thumbnail, draw, thumbnail
+from screener.report.spool import Item, Spool
+from screener.report.wording import PAGE
+from screener.types import Urgency
+
+if TYPE_CHECKING:
+    from typing import IO
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from screener.preprocess import Preprocessing
+    from screener.report.page import About
+    from screener.report.spool import Row
+    from screener.types import Finding
+    from screener.words import Language
+
+URGENT_PICTURES = 2_000
+"""Pictures of slices that are flagged or not assessable; about 12 KB each."""
+LOW_PICTURES = 200
+"""Pictures of slices that are not flagged: those nearest to the threshold."""
+LOW_ROWS = 5_000
+"""Slices that are not flagged and still listed; beyond that a browser gets slow and nobody reads on."""
+
+
+class ReportWriter:
+    """Collects findings and writes the page when the block ends well; an exception leaves the former page alone.
+
+    Parameters
+    ----------
+    out : Path
+        The page. An earlier page is replaced, any other file is not.
+    about : About
+        What the list is about; may be replaced until the block ends.
+    lang : {"en", "fr"}
+    images : Path, optional
+        Where the inbox lies now, when it has moved.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing or None
+        Of the model whose heatmaps a scan hands over; to be set before `sketch` is called.
+
+    Raises
+    ------
+    UsageError
+        On entry, when `out` cannot be written, is something else than an earlier page, or lies inside the inbox.
+    """
+
+    def __init__(self, out: Path, about: About, lang: Language = "en", *, images: Path | None = None) -> None:
+        self.out, self.about, self.lang = out, about, lang
+        self.images = images or Path(about.inbox)
+        self.preprocessing: Preprocessing | None = None
+        self.spool = Spool(URGENT_PICTURES, LOW_PICTURES)
+        self._full: sqlite3.Error | None = None
+
+    def __enter__(self) -> Self:
+        refuse(self.out, self.images)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._write()
+        except sqlite3.Error as error:
+            raise unwritable(self.out, OSError(str(error))) from None
+        finally:
+            self.spool.__exit__()
+
+    def add(self, finding: Finding, small: Thumbnail | None = None, heatmap: NDArray[np.float32] | None = None) -> None:
+        """Take a finding in.
+
+        Parameters
+        ----------
+        finding : Finding
+        small : Thumbnail, optional
+            Without it the slice is shown without a picture, unless `screener.report.rebuild.illustrate` finds one.
+        heatmap : ndarray of shape (h, w), float32, in [0, 1], optional
+        """
+        picture = None if small is None else self.markup(finding, small, heatmap)
+        self.spool.add(Item(finding, self.about.inbox), picture)
+
+    def sketch(self, pixels: NDArray[np.float32]) -> Thumbnail:
+        """Keep a thumbnail of a slice that is being screened, see `screener.scan.Onlooker`."""
+        return thumbnail(pixels, self.preprocessing)
+
+    def see(self, finding: Finding, sketch: object, heatmap: NDArray[np.float32] | None) -> None:
+        """Take in a finding of a scan; that there is no room for its picture must not end the scan."""
+        if self._full is not None:
+            return
+        try:
+            small = sketch if isinstance(sketch, Thumbnail) else None
+            self.add(finding, small, None if finding.probability is None else heatmap)
+        except sqlite3.Error as error:
+            self._full = error
+
+    def markup(self, finding: Finding, small: Thumbnail, heatmap: NDArray[np.float32] | None) -> str:
+        """Return the markup of a picture."""
+        label = PAGE[self.lang]["picture"].format(path=finding.path)
+        return draw(small, heatmap, page.text(label))
+
+    def _write(self) -> None:
+        """Write beside the page, then put it in its place."""
+        if self._full is not None:
+            raise self._full
+        self.spool.trim()
+        written = self.about.written or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        self.about = replace(self.about, written=written)
+        draft = self.out.with_name(f".{self.out.name}.{os.getpid()}.part")
+        try:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                self._stream(file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.out)
+        except OSError as error:
+            raise unwritable(self.out, error) from None
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+
+    def _stream(self, file: IO[str]) -> None:
+        for part in page.opening(self.about, self._totals(), self.lang):
+            file.write(part)
+        group = 0
+        for row in self.spool.rows(low=LOW_ROWS):
+            if row.group != group:
+                file.write(self._next_patient(row, first=group == 0))
+                group = row.group
+            beyond = LOW_PICTURES if row.item.finding.urgency is Urgency.LOW else URGENT_PICTURES
+            file.write(page.card(row, self.lang, self._link(row.item), beyond))
+        if group:
+            file.write("</div>\n</section>\n")
+        file.write(page.closing(self.lang))
+
+    def _next_patient(self, row: Row, *, first: bool) -> str:
+        counts = self.spool.of_patient(row.item)
+        opened = page.patient(row.item, counts, self.lang, f"p{row.group}")
+        return opened if first else f"</div>\n</section>\n{opened}"
+
+    def _totals(self) -> page.Totals:
+        counts = self.spool.by_urgency()
+        low, urgent = counts[Urgency.LOW], sum(counts.values()) - counts[Urgency.LOW]
+        return page.Totals(
+            by_urgency=counts,
+            hidden_low=max(0, low - LOW_ROWS),
+            urgent_pictures=min(urgent, URGENT_PICTURES),
+            low_pictures=min(low, LOW_PICTURES),
+            capped=urgent > URGENT_PICTURES or low > LOW_PICTURES,
+            older=self.spool.others(self.about.model_sha256, self.about.threshold),
+        )
+
+    def _link(self, item: Item) -> str | None:
+        """Return the way from the page to the original, so that both may be moved together."""
+        file = locate(self.images, item.finding.path)
+        if file is None:
+            return None
+        way = os.path.relpath(os.fsencode(file), os.fsencode(self.out.parent.resolve()))
+        # With a folder in front, no name can be read as a scheme such as "javascript:".
+        return "./" + quote(way)
+
+
+def refuse(out: Path, inbox: Path) -> None:
+    """Make sure that a page may be written.
+
+    Raises
+    ------
+    UsageError
+        There is something else in its place, its folder is missing, or it lies inside the inbox.
+    """
+    if not out.parent.is_dir():
+        raise UsageError(f"the folder of {out} does not exist", "create it first, or name a file elsewhere")
+    if inbox.is_dir() and _inside(out, inbox):
+        raise UsageError(
+            f"{out} lies inside the inbox {inbox}", "the next scan would take it for a slice: name a file elsewhere"
+        )
+    if out.exists() and not _ours(out):
+        raise UsageError(f"{out} exists and is no worklist", "it is left alone: name another file")
+
+
+def unwritable(out: Path, error: OSError) -> UsageError:
+    """Say that a file cannot be written."""
+    why = error.strerror or error
+    return UsageError(f"{out} cannot be written: {why}", "name a file elsewhere, or free some space")
+
+
+def _inside(out: Path, inbox: Path) -> bool:
+    folder = out.parent.resolve()
+    return any(above.samefile(inbox) for above in (folder, *folder.parents))
+
+
+def _ours(out: Path) -> bool:
+    if not out.is_file():
+        return False
+    try:
+        with out.open("rb") as file:
+            return page.MARK.encode() in file.read(200)
+    except OSError:
+        return False

@@ -1,0 +1,69 @@
+"""The shipped model on the demo inbox, through the installed command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "docs/demo/inbox"
+KEYS = [
+    "path", "sha256", "patient_id", "decision", "probability", "confidence", "urgency", "recommendation", "threshold",
+    "operating_point", "reason", "model", "model_sha256", "tool_version", "seen_before", "notice",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(not (ROOT / "models/lite/model.onnx").exists(), reason="no shipped model here")
+
+
+def screener(*arguments: str | Path, state: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("screener")), *map(str, arguments)]
+    return subprocess.run(
+        command,
+        env={**os.environ, "XDG_STATE_HOME": str(state), "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_demo_is_sorted_and_refused_as_it_should_be(tmp_path: Path) -> None:
+    done = screener("scan", DEMO, "--json", state=tmp_path)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 4
+    assert done.stderr == ""
+    assert all(list(line) == KEYS for line in found)
+    by_folder = {line["path"]: line for line in found}
+    flagged = {line["patient_id"] for line in found if line["decision"] == "flagged"}
+    assert flagged == {f"patient-{number:02d}" for number in range(1, 10)}
+    assert by_folder["patient-10/s1045.png"]["urgency"] == "LOW"
+    assert {line["urgency"] for line in found if line["patient_id"] == "not-a-brain"} == {"REVIEW"}
+
+
+def test_second_run_shows_everything_again_and_logs_nothing_twice(tmp_path: Path) -> None:
+    screener("scan", DEMO, "--quiet", state=tmp_path)
+    again = screener("scan", DEMO, "--json", state=tmp_path)
+    assert all(json.loads(line)["seen_before"] for line in again.stdout.splitlines())
+    log = (tmp_path / "screener/audit.jsonl").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in log]
+    assert events.count("RESULT") == len(again.stdout.splitlines())
+    assert events.count("START") == events.count("END") == 2
+    assert screener("verify", state=tmp_path).returncode == 0
+
+
+def test_golden_scores() -> None:
+    from export.golden import golden_scores
+    from screener.model.session import Model
+
+    golden = json.loads((ROOT / "models/lite/golden.json").read_text())
+    scores = golden_scores(Model.load(ROOT / "models/lite"), DEMO)["scores"]
+    assert scores.keys() == golden["scores"].keys()
+    for name, wanted in golden["scores"].items():
+        if isinstance(wanted, str):
+            assert scores[name] == wanted, name
+        else:
+            assert scores[name] == pytest.approx(wanted, abs=golden["tolerance"]), name
