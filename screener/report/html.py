@@ -17,7 +17,7 @@ from screener.report import page
 from screener.report.pictures import Thumbnail, draw, thumbnail
 from screener.report.spool import Item, Spool
 from screener.report.wording import PAGE
-from screener.types import Urgency
+from screener.types import Reason, Urgency
 
 if TYPE_CHECKING:
     from typing import IO
@@ -35,6 +35,8 @@ URGENT_PICTURES = 2_000
 """Pictures of slices that are flagged or not assessable; about 12 KB each."""
 LOW_PICTURES = 200
 """Pictures of slices that are not flagged: those nearest to the threshold."""
+_DECODED = (None, Reason.BLANK, Reason.NOT_A_BRAIN_MRI, Reason.TOO_SMALL, Reason.NON_FINITE_SCORE)
+_PICTURES = (".jpg", ".jpeg", ".png")
 LOW_ROWS = 5_000
 """Slices that are not flagged and still listed; beyond that a browser gets slow and nobody reads on."""
 
@@ -168,7 +170,14 @@ class ReportWriter:
         )
 
     def _link(self, item: Item) -> str | None:
-        """Return the way from the page to the original, so that both may be moved together."""
+        """Return the way from the page to the original, so that both may be moved together.
+
+        Only to what was decoded and what a browser takes for a picture by its name: a page that somebody dropped into
+        the inbox must not be one click away.
+        """
+        finding = item.finding
+        if finding.reason not in _DECODED or not finding.path.lower().endswith(_PICTURES):
+            return None
         file = locate(self.images, item.finding.path)
         if file is None:
             return None

@@ -1,0 +1,96 @@
+"""A morning with the demo inbox, and the screenshots of ``docs/morning.md``.
+
+They are written to ``build/morning``; with ``SCREENER_RENEW_DOCS=1`` also to ``docs/morning``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Page
+
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "docs" / "demo" / "inbox"
+SHOTS = ROOT / "build" / "morning"
+
+
+@pytest.fixture
+def morning(tmp_path: Path) -> Path:
+    """Return a folder in which the demo inbox has just been screened."""
+    if not (ROOT / "models" / "lite" / "model.onnx").is_file():
+        pytest.skip("the shipped model is not here")
+    shutil.copytree(DEMO, tmp_path / "inbox")
+    screener(tmp_path, "scan", "inbox", "--log", "audit.jsonl", "--report", "worklist.html", code=4)
+    return tmp_path
+
+
+def screener(folder: Path, *words: str, code: int = 0) -> str:
+    command = [sys.executable, "-m", "screener", *words]
+    found = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"LANG": "C"}
+    )
+    assert found.returncode == code, found.stderr
+    return found.stdout
+
+
+def keep(page: Page, name: str) -> None:
+    """Take a screenshot, small enough for a repository, without the paths of the machine that ran the test."""
+    page.chrome.execute_script(
+        "document.querySelectorAll('.identity dd').forEach(d => {if (d.textContent.startsWith('/'))"
+        " d.textContent = '/srv/' + d.textContent.split('/').pop()})"
+    )
+    small(page.picture(), name)
+
+
+def small(picture: bytes, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    (SHOTS / name).write_bytes(cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, 85))[1].tobytes())
+
+
+def test_a_morning_from_scan_to_page_to_explanation(morning: Path, page: Page) -> None:
+    page.open(morning / "worklist.html")
+    assert len(page.shown()) == sum(path.is_file() for path in DEMO.rglob("*"))
+    keep(page, "worklist.jpg")
+    page.click("#heatmaps")
+    page.press("j", "\ue007")
+    keep(page, "slice.jpg")
+    page.press(" ")
+    assert not page.ask("document.querySelector('.stage').classList.contains('heat-on')"), "space works at once"
+    page.press(" ", "\ue00c")
+    page.media(dark=True)
+    keep(page, "dark.jpg")
+    assert page.complaints() == []
+
+    told = screener(morning, "explain", "inbox/patient-05/Te-gl_0014.jpg", "--out", "explained")
+    (sheet,) = (morning / "explained").glob("*.combined.png")
+    assert str(sheet.relative_to(morning)) in told
+    small(sheet.read_bytes(), "explained.jpg")
+
+    waiting = screener(morning, "worklist", "--log", "audit.jsonl")
+    flagged = page.ask("document.querySelectorAll('.slice:not(.low)').length")
+    assert f"{flagged} slices of" in waiting
+    assert screener(morning, "report", "again.html", "--log", "audit.jsonl").strip() == "again.html"
+    page.open(morning / "again.html")
+    assert page.ask("document.querySelectorAll('.slice').length") == len(page.shown())
+    if os.environ.get("SCREENER_RENEW_DOCS"):
+        shutil.copytree(SHOTS, ROOT / "docs" / "morning", dirs_exist_ok=True)
+
+
+def test_every_screenshot_of_the_walk_through_is_there_and_used() -> None:
+    text = (ROOT / "docs" / "morning.md").read_text("utf-8")
+    shots = {path.name for path in (ROOT / "docs" / "morning").iterdir()}
+    assert shots
+    assert all(f"(morning/{name})" in text for name in shots)
