@@ -1,0 +1,93 @@
+"""Slice → tensor: the range, the shape, and the head wherever it lies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from export.phantoms import phantom
+from screener.errors import ModelError
+from screener.preprocess import Preprocessing, frame, head_box, prepare
+
+LITE = Preprocessing(64, "head", "square", "percentile")
+PLAIN = Preprocessing(64)
+
+
+def drawn(seed: int = 0, size: int = 128) -> np.ndarray:
+    return phantom(seed, size).astype(np.float32) / 255
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 80), st.integers(1, 80)), elements=st.floats(0, 1, width=32)),
+    st.sampled_from([LITE, PLAIN]),
+)
+def test_any_slice_becomes_a_tensor(pixels: np.ndarray, how: Preprocessing) -> None:
+    tensor = prepare(pixels, how)
+    assert tensor.shape == (64, 64, 1)
+    assert tensor.dtype == np.float32
+    assert np.isfinite(tensor).all()
+    assert tensor.min() >= 0
+    assert tensor.max() <= 1 + 1e-6
+
+
+def test_the_slice_is_not_touched() -> None:
+    pixels = drawn()
+    before = pixels.copy()
+    prepare(pixels, LITE)
+    assert np.array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_margins_do_not_matter(seed: int) -> None:
+    pixels = drawn(seed)
+    wide = np.pad(pixels, ((30, 70), (90, 10)))
+    (top, bottom, left, right), _ = head_box(pixels)
+    shifted = (top + 30, bottom + 30, left + 90, right + 90)
+    assert np.abs(np.subtract(head_box(wide)[0], shifted)).max() <= 5  # two pixels of the coarse copy
+
+
+def test_brightness_and_contrast_do_not_matter() -> None:
+    pixels = drawn()
+    assert np.abs(prepare(pixels, LITE) - prepare(pixels * 0.3 + 0.1, LITE)).max() < 0.02
+
+
+def test_inverted_slices_are_cropped_alike() -> None:
+    pixels = drawn()
+    box, background = head_box(pixels)
+    turned, white = head_box(1 - pixels)
+    assert np.abs(np.subtract(box, turned)).max() <= 2
+    assert (background < 0.1, white > 0.9) == (True, True)
+
+
+def test_text_beside_the_head_is_left_out() -> None:
+    pixels = np.pad(drawn(), ((0, 0), (0, 60)))
+    box, _ = head_box(pixels)
+    pixels[4:12, -20:-4] = 1.0
+    assert np.abs(np.subtract(head_box(pixels)[0], box)).max() <= 2
+
+
+def test_a_heatmap_finds_its_way_back() -> None:
+    pixels = np.zeros((200, 120), np.float32)
+    pixels[40:180, 20:100] = 0.5
+    pixels[60:90, 60:90] = 1.0
+    where = frame(pixels, LITE)
+    restored = where.restore(where.cut((pixels == 1).astype(np.float32)))
+    assert restored.shape == pixels.shape
+    assert restored[70:80, 70:80].min() > 0.9
+    assert restored[100:, :].max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "change", [{"crop": "hat"}, {"size": 7}, {"size": "64"}, {"version": 99}, {"colour": 1}, {"pad": None}]
+)
+def test_a_card_that_describes_it_wrongly(change: dict[str, object]) -> None:
+    with pytest.raises(ModelError):
+        Preprocessing.from_card(LITE.to_card() | change)
+
+
+def test_a_card_brings_it_back() -> None:
+    assert Preprocessing.from_card(LITE.to_card()) == LITE
+    assert LITE.fingerprint() != PLAIN.fingerprint()
