@@ -147,7 +147,7 @@ def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS`` over what the tool loads, in the format of ``sha256sum``."""
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in ("card.json", "golden.json", "model.onnx")
+        for name in ("card.json", "golden.json", "layers.onnx", "model.onnx")
         if (folder / name).exists()
     ]
     (folder / "SHA256SUMS").write_text("".join(lines))

@@ -197,7 +197,9 @@ def compile_model(model: keras.Model, chosen: Recipe, loss: Loss, labels: NDArra
         keras.optimizers.Adam(chosen.learning_rate),
         loss=losses,
         loss_weights=weights,
-        metrics={"probability": ["accuracy", keras.metrics.Recall(), keras.metrics.Precision()]},
+        metrics={
+            "probability": ["accuracy", keras.metrics.Recall(name="recall"), keras.metrics.Precision(name="precision")]
+        },
     )
 
 
@@ -263,7 +265,10 @@ def _one_epoch(
     model.optimizer.learning_rate.assign(_rate(progress, chosen, epoch))
     batches.start_epoch(epoch)
     averaging = _Averaging(average, chosen.averaging, epoch)
-    logs = model.fit(batches, epochs=1, verbose="auto" if sys.stdout.isatty() else 2, callbacks=[averaging])
+    # Batches are random already; shuffled by Keras, an interrupted run would go on with other ones.
+    logs = model.fit(
+        batches, epochs=1, shuffle=False, verbose="auto" if sys.stdout.isatty() else 2, callbacks=[averaging]
+    )
     current = model.get_weights()
     if chosen.averaging:
         model.set_weights(average)

@@ -1,0 +1,213 @@
+"""Training on drawn heads: resumed as if never interrupted, and told what it must not believe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import cv2
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from export import train as lab
+from export.architectures import Recipe, recipe
+from export.batches import Sampler, stratum_weights
+from export.convert import parity, to_onnx, write_release
+from export.dataset import Record
+from export.errors import DataError
+from export.phantoms import phantom
+from screener.model.card import Card
+from screener.preprocess import Preprocessing
+from tests.conftest import tiny_card
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIDE = 32
+
+
+def build() -> keras.Model:
+    image = keras.Input((SIDE, SIDE, 1), name="image")
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(pooled)
+    return keras.Model(image, {"probability": probability}, name="small")
+
+
+SMALL = Recipe(
+    name="small",
+    summary="a network for tests",
+    build=build,
+    exported=lambda model: model,
+    preprocessing=Preprocessing(SIDE),
+    view_side=SIDE,
+    augment="classic",
+    epochs=4,
+    steps=3,
+    learning_rate=1e-2,
+    schedule="plateau",
+    monitor="auc",
+    patience=10,
+    averaging=0.9,
+    label_smoothing=0.0,
+    shares={},
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("heads")
+    for seed in range(60):
+        image = phantom(seed, 64, tumour=seed % 2 == 1)
+        rng = np.random.default_rng(seed)
+        for _ in range(10):
+            at = tuple(int(value) for value in rng.integers(18, 46, 2))
+            cv2.circle(image, at, int(rng.integers(3, 6)), int(rng.integers(20, 250)), cv2.FILLED)
+        path = root / ("yes" if seed % 2 else "no") / f"{seed}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def small_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "recipe", lambda name: SMALL if name == "small" else recipe(name))
+
+
+def figures(progress: lab.Progress) -> list[float]:
+    return [epoch[name] for epoch in progress.history for name in ("loss", "val_loss", "val_auc")]
+
+
+def test_an_interrupted_run_ends_as_if_never_interrupted(data: Path, tmp_path: Path) -> None:
+    options = lab.Options("small", batch_size=8)
+    whole = lab.train(data, tmp_path / "a/run", options)
+    part = lab.train(data, tmp_path / "b/run", options, max_minutes=0)
+    assert len(part.history) == 1
+    resumed = lab.train(data, tmp_path / "b/run", options)
+    assert len(resumed.history) == len(whole.history) == 4
+    assert figures(resumed) == pytest.approx(figures(whole), abs=1e-3)
+    assert len(list((tmp_path / "b/run").glob("epoch-*.keras"))) == 1
+    assert (tmp_path / "b/run/groups.csv").read_text() == (tmp_path / "a/run/groups.csv").read_text()
+
+
+def test_a_failing_save_leaves_the_former_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, run = lab.Options("small", batch_size=8), tmp_path / "run"
+    lab.train(data, run, options, max_minutes=0)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="space"):
+            lab.train(data, run, options)
+    assert len(json.loads((run / "progress.json").read_text())["history"]) == 1
+    assert len(lab.train(data, run, options).history) == 4
+
+
+def test_a_run_belongs_to_its_options(data: Path, tmp_path: Path) -> None:
+    lab.train(data, tmp_path / "run", lab.Options("small", batch_size=8), max_minutes=0)
+    with pytest.raises(DataError, match="other options"):
+        lab.train(data, tmp_path / "run", lab.Options("small", batch_size=8, seed=2))
+
+
+@pytest.mark.parametrize("loss", lab.LOSSES)
+def test_every_loss_trains(data: Path, tmp_path: Path, loss: lab.Loss) -> None:
+    progress = lab.train(data, tmp_path / "run", lab.Options("small", loss=loss, epochs=1, batch_size=8))
+    assert np.isfinite(progress.history[0]["loss"])
+
+
+def test_an_all_positive_winner_is_called_out(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = lab.Progress([{"val_recall": 1.0, "val_flagged": 1.0}, {"val_recall": 0.9, "val_flagged": 0.5}], 1e-3)
+    lab._warn_all_positive(progress, replace(SMALL, monitor="recall"))
+    assert "flagging every slice" in capsys.readouterr().out
+
+
+def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
+    progress = lab.Progress([], 1e-3)
+    for loss in (1.0, *[1.0] * 5):
+        lab._follow_plateau(progress, loss)
+    assert progress.rate == 5e-4
+    for _ in range(200):
+        lab._follow_plateau(progress, 1.0)
+    assert progress.rate == 1e-7
+    progress.history = [{"val_auc": 0.9}, *({"val_auc": 0.8} for _ in range(10))]
+    assert lab._stopped(progress, SMALL)
+
+
+def test_sources_and_labels_weigh_the_same() -> None:
+    keys = [("a", 1, ""), ("b", 1, ""), ("b", 0, ""), ("c", 0, "FLAIR"), ("c", 0, "T1"), ("c", 1, "T1")]
+    weights = stratum_weights(keys, {"c": 0.4})
+    assert sum(weights.values()) == pytest.approx(1)
+    assert sum(weight for key, weight in weights.items() if key[0] == "c") == pytest.approx(0.4)
+    assert sum(weight for key, weight in weights.items() if key[1] == 1) == pytest.approx(0.5)
+
+
+def test_a_much_copied_picture_counts_once() -> None:
+    records = [Record(str(index), 1, source="a") for index in range(100)]
+    groups = np.array([0] * 99 + [1])
+    drawn = Sampler.over(records, groups, np.arange(100), {}).draw(2000, np.random.default_rng(0))
+    assert np.mean(np.array(drawn) == 99) == pytest.approx(0.5, abs=0.05)
+
+
+def test_conversion_is_exact_named_and_repeatable(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = build()
+    graphs = [to_onnx(model) for _ in range(2)]
+    images = np.random.default_rng(0).random((16, SIDE, SIDE, 1), dtype=np.float32)
+    assert parity(model, graphs[0], images) <= 1e-5
+    for name, graph in zip("ab", graphs, strict=True):
+        write_release(tmp_path / name, graph, tiny_card(), "card")
+    assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(tmp_path / "a/model.onnx")
+    assert [value.name for value in session.get_inputs()] == ["image"]
+    assert session.get_inputs()[0].shape == ["batch", SIDE, SIDE, 1]
+    assert [value.name for value in session.get_outputs()] == ["probability"]
+    assert session.run(None, {"image": images[:3]})[0].shape == (3,)
+    text = session.get_modelmeta().custom_metadata_map["screener.card"]
+    assert Card.parse(text).data == json.loads((tmp_path / "a/card.json").read_text())
+
+
+def test_a_conversion_that_changes_answers_is_refused() -> None:
+    model, graph = build(), to_onnx(build())
+    images = np.random.default_rng(0).random((16, SIDE, SIDE, 1), dtype=np.float32)
+    assert isinstance(graph, onnx.ModelProto)
+    with pytest.raises(DataError, match="differ"):
+        parity(model, graph, images)
+
+
+def test_baseline_is_the_classic_network() -> None:
+    model = recipe("baseline").build()
+    kinds = [type(layer).__name__ for layer in model.layers]
+    block = ["Conv2D", "BatchNormalization", "MaxPooling2D"]
+    assert kinds == ["InputLayer", *block * 4, "Flatten", "Dropout", "Dense", "Dropout", "Dense"]
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [32, 64, 128, 256]
+    assert {(layer.kernel_size, layer.padding, layer.activation.__name__) for layer in convolutions} == {
+        ((3, 3), "same", "relu")
+    }
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.5, 0.3]
+    assert model.input_shape == (None, 224, 224, 1)
+    wanted = recipe("baseline")
+    assert (wanted.learning_rate, wanted.epochs, wanted.patience, wanted.monitor) == (1e-4, 50, 10, "recall")
+
+
+def test_lite_says_whether_and_where() -> None:
+    from export.architectures import lite
+
+    model = lite.exported(lite.build(pretrained=False))
+    shapes = {name: tuple(output.shape[1:]) for name, output in dict(model.output).items()}
+    assert shapes == {"probability": (1,), "heatmap": (10, 10), "embedding": (112,)}
+
+
+def test_an_unknown_recipe_is_named() -> None:
+    with pytest.raises(DataError, match="bigger") as caught:
+        recipe("bigger")
+    assert "baseline, lite" in caught.value.hint
