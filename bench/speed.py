@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,9 +74,7 @@ def measure(inbox: Path, scratch: Path, slices_of: str) -> dict[str, Any]:
     def scan(folder: Path) -> list[str]:
         return [str(SCREENER), "scan", str(folder), "--quiet", "--log", str(next(logs))]
 
-    whole = [_watched(scan(inbox)) for _ in range(REPEATS + 1)][1:]
-    seconds = statistics.median(found["seconds"] for found in whole)
-    alone, bounds = _median(lambda: scan(single)), _bounds(files)
+    seconds, alone, bounds = _median(lambda: scan(inbox)), _median(lambda: scan(single)), _bounds(files)
     cores = len(os.sched_getaffinity(0))
     ideal = 1 / (1 / (bounds["prepare_per_core"] * cores) + 1 / bounds["inference"])
     return {
@@ -95,7 +92,7 @@ def measure(inbox: Path, scratch: Path, slices_of: str) -> dict[str, Any]:
         "whole_seconds": seconds,
         "slices_per_second": len(files) / seconds,
         "steady_slices_per_second": len(files) / (seconds - alone),
-        "peak_memory_mb": max(found["megabytes"] for found in whole),
+        "peak_memory_mb": max(_peak_megabytes(scan(inbox)) for _ in range(3)),
         "bounds": bounds | {"ideal": ideal},
         "share_of_ideal": len(files) / (seconds - alone) / ideal,
     }
@@ -103,22 +100,23 @@ def measure(inbox: Path, scratch: Path, slices_of: str) -> dict[str, Any]:
 
 def _median(command: Callable[[], Sequence[str]]) -> float:
     """Return the median wall time of a process over the repeats, after one warm-up."""
-    return statistics.median([_watched(command())["seconds"] for _ in range(REPEATS + 1)][1:])
+    return statistics.median([_timed(lambda: _run(command())) for _ in range(REPEATS + 1)][1:])
 
 
-def _watched(command: Sequence[str]) -> dict[str, float]:
-    """Run a process to its end; return seconds and the peak megabytes of its tree."""
-    started = time.perf_counter()
+def _run(command: Sequence[str], watch: Callable[[subprocess.Popen[bytes]], None] | None = None) -> None:
+    """Run a process to its end; one that fails ends the bench."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = [0]
-    watcher = threading.Thread(target=_watch, args=(process, peak))
-    watcher.start()
-    process.wait()
-    seconds = time.perf_counter() - started
-    watcher.join()
-    if process.returncode not in (0, 4):
+    if watch is not None:
+        watch(process)
+    if process.wait() not in (0, 4):
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return {"seconds": seconds, "megabytes": peak[0] / 1e6}
+
+
+def _peak_megabytes(command: Sequence[str]) -> float:
+    """Return the peak memory of a process and its children: in a run of its own, since looking takes time."""
+    peak = [0]
+    _run(command, lambda process: _watch(process, peak))
+    return peak[0] / 1e6
 
 
 def _watch(process: subprocess.Popen[bytes], peak: list[int]) -> None:

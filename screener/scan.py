@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from screener.audit import finding_of
+from screener.errors import NothingFoundError
 from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
 from screener.inbox.decoder import SafeDecoder
 from screener.model.session import available_cores
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from screener.audit import AuditLog
     from screener.inbox import Entry
     from screener.model.session import Model
+    from screener.privacy import Pseudonyms
     from screener.triage import Judge
     from screener.types import Identity
 
@@ -50,6 +52,8 @@ class ScanOptions:
         Score again what this model, preprocessing and threshold already judged.
     doctor_id : str or None
         Who ordered the scan; goes into the log.
+    pseudonyms : Pseudonyms or None
+        Names under which folders, patients and files appear everywhere but on the disk.
     isolation : {"risky", "always", "never"}
         Which files are decoded in a process of their own.
     jobs : int or None
@@ -61,6 +65,7 @@ class ScanOptions:
     limit: int | None = None
     rescan: bool = False
     doctor_id: str | None = None
+    pseudonyms: Pseudonyms | None = None
     isolation: Literal["risky", "always", "never"] = "risky"
     jobs: int | None = None
 
@@ -131,7 +136,7 @@ class Scan:
 
         Raises
         ------
-        AuditLogError, ModelError
+        AuditLogError, ModelError, NothingFoundError
             The run cannot go on; what was yielded is in the log.
         """
         batch: list[_Outcome] = []
@@ -149,7 +154,7 @@ class Scan:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(self.options.jobs or available_cores()) as pool:
             fetching: deque[Future[Fetched | Refused]] = deque()
             developing: deque[Future[_Outcome]] = deque()
-            items = islice(find(self.inbox, options=self.options.walk), self.options.limit)
+            items = islice(self._found(), self.options.limit)
             more = True
             while (more and not self._stopped) or fetching or developing:
                 while more and not self._stopped and len(fetching) < _FETCHED:
@@ -161,6 +166,11 @@ class Scan:
                     developing.append(self._develop(pool, fetching.popleft().result(), decoder))
                 if developing and (outcome := self._settled(developing.popleft().result())) is not None:
                     yield outcome
+
+    def _found(self) -> Iterator[Entry | Refused]:
+        """Walk the inbox, under pseudonyms where they are wanted."""
+        items = find(self.inbox, options=self.options.walk)
+        return items if self.options.pseudonyms is None else map(self.options.pseudonyms.rename, items)
 
     def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[Fetched | Refused]:
         self.counts["files"] += 1
@@ -206,6 +216,11 @@ class Scan:
         if isinstance(outcome, Refused) and outcome.reason is Reason.STILL_BEING_WRITTEN:
             self.counts["deferred"] += 1
             return None
+        if isinstance(outcome, Refused) and outcome.reason is Reason.UNREADABLE and not self.inbox.is_dir():
+            raise NothingFoundError(
+                f"the inbox vanished while it was being screened: {self.inbox}",
+                "mount the share again, then run the same command: it goes on where this run ended",
+            )
         return outcome
 
     def _decide(self, batch: list[_Outcome]) -> list[Finding]:

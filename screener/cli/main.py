@@ -81,6 +81,17 @@ def scan(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another scan on the same log.")] = 0.0,
     log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
     anchor: Annotated[Path | None, typer.Option(help="Write the log's head hash here, out of the log's reach.")] = None,
+    fsync_every: Annotated[
+        float, typer.Option(min=0, help="Seconds of work that a power cut may take; 0: a batch at most.")
+    ] = 0.0,
+    nice: Annotated[int, typer.Option(min=0, max=19, help="Politeness towards other programs.")] = 5,
+    pseudonymise: Annotated[
+        Path | None, typer.Option(help="Key file: patients and folders appear under pseudonyms.")
+    ] = None,
+    redact_paths: Annotated[
+        bool, typer.Option("--redact-paths", help="Rename files and the inbox too; needs --pseudonymise.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen to every path, and why.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the worklist as a page to open in a browser.")] = None,
 ) -> None:
     """Screen an inbox and show what to read first.
@@ -108,6 +119,11 @@ def scan(
                 wait=wait,
                 log_group=log_group,
                 anchor=anchor,
+                fsync_every=fsync_every,
+                nice=nice,
+                pseudonymise=pseudonymise,
+                redact_paths=redact_paths,
+                dry_run=dry_run,
             ),
             Output(
                 json=json,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from screener.audit import AuditLog
     from screener.model.session import Model
+    from screener.privacy import Pseudonyms
     from screener.report.console import TopFindings
     from screener.report.html import ReportWriter
     from screener.scan import Scan, ScanOptions
@@ -50,6 +52,11 @@ class Request:
     wait: float
     log_group: str | None
     anchor: Path | None
+    fsync_every: float
+    nice: int
+    pseudonymise: Path | None
+    redact_paths: bool
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,19 @@ def run(request: Request, output: Output) -> ExitCode:
     ScreenerError
         Of the class that owns the exit code.
     """
-    from screener.audit import AuditLog, default_log, refuse_inside
+    from screener.audit import default_log, refuse_inside
     from screener.inbox import check
     from screener.model.session import Model
     from screener.scan import Scan
 
     lang = checked_language(output.lang)
     options = _options(request)
+    if request.dry_run:
+        from screener.cli.dry_run import run as explain_all
+
+        explain_all(request.inbox, options.walk)
+        return ExitCode.OK
+    os.nice(request.nice)
     check(request.inbox, options.walk)
     path = request.log or default_log()
     refuse_inside(path, request.inbox)
@@ -96,8 +109,8 @@ def run(request: Request, output: Output) -> ExitCode:
     model = Model.load(request.model, threads=request.jobs)
     judge = _judge(model, request.threshold)
     with (
-        _reporting(request.inbox, model, judge, output.report, lang) as report,
-        AuditLog(path, wait=request.wait, group=request.log_group, anchor=request.anchor) as log,
+        _reporting(request, model, judge, output.report, lang) as report,
+        _audit_log(path, request) as log,
     ):
         scan = Scan(request.inbox, model, judge, log, options)
         scan.onlooker = report
@@ -107,6 +120,18 @@ def run(request: Request, output: Output) -> ExitCode:
     if not output.quiet and not output.json:
         _show(found, scan, str(path), output, lang)
     return exit_code(scan)
+
+
+def _audit_log(path: Path, request: Request) -> AuditLog:
+    from screener.audit import AuditLog
+
+    return AuditLog(
+        path,
+        wait=request.wait,
+        group=request.log_group,
+        anchor=request.anchor,
+        fsync_every=request.fsync_every,
+    )
 
 
 def _options(request: Request) -> ScanOptions:
@@ -123,7 +148,18 @@ def _options(request: Request) -> ScanOptions:
         doctor_id=request.doctor,
         isolation=cast("Literal['risky', 'always', 'never']", request.isolate),
         jobs=request.jobs,
+        pseudonyms=_pseudonyms(request),
     )
+
+
+def _pseudonyms(request: Request) -> Pseudonyms | None:
+    if request.pseudonymise is None:
+        if request.redact_paths:
+            raise UsageError("--redact-paths needs a key to rename files with", "add --pseudonymise KEYFILE")
+        return None
+    from screener.privacy import Pseudonyms
+
+    return Pseudonyms.read(request.pseudonymise, files=request.redact_paths)
 
 
 def _judge(model: Model, threshold: str) -> Judge:
@@ -139,7 +175,7 @@ def _judge(model: Model, threshold: str) -> Judge:
 
 
 def _reporting(
-    inbox: Path, model: Model, judge: Judge, out: Path | None, lang: Language
+    request: Request, model: Model, judge: Judge, out: Path | None, lang: Language
 ) -> AbstractContextManager[ReportWriter | None]:
     """Return the writer of the worklist page, or a stand-in when none is wanted."""
     if out is None:
@@ -149,10 +185,17 @@ def _reporting(
     from screener.report.page import About
 
     point = judge.point
-    about = About(str(inbox.absolute()), judge.model, judge.model_sha256, point.threshold, point.name, __version__)
+    about = About(_told_inbox(request), judge.model, judge.model_sha256, point.threshold, point.name, __version__)
     report = ReportWriter(out, about, lang)
     report.preprocessing = model.card.preprocessing
     return report
+
+
+def _told_inbox(request: Request) -> str:
+    """Return the inbox as the log and the page name it."""
+    from screener.privacy import REDACTED
+
+    return REDACTED if request.redact_paths else str(request.inbox.absolute())
 
 
 def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
@@ -168,7 +211,7 @@ def _details(request: Request, model: Model, judge: Judge) -> dict[str, object]:
 
     return {
         "tool_version": __version__,
-        "inbox": str(request.inbox.absolute()),
+        "inbox": _told_inbox(request),
         "model": model.card.title,
         "model_sha256": model.sha256,
         "preprocessing": model.card.preprocessing.fingerprint(),
@@ -183,6 +226,8 @@ def _details(request: Request, model: Model, judge: Judge) -> dict[str, object]:
             "settle": repr(request.settle),
             "follow_symlinks": request.follow_symlinks,
             "isolate": request.isolate,
+            "pseudonymise": request.pseudonymise is not None,
+            "redact_paths": request.redact_paths,
         },
     }
 

@@ -1,0 +1,77 @@
+"""Pseudonyms for what an inbox's names give away: the same for the same name, and only the key's owner knows whose.
+
+HMAC-SHA-256 (RFC 2104) under a key of the site, shortened to 80 bits: a plain hash would fall to a list of names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from screener.errors import UsageError
+from screener.inbox import Entry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from screener.types import Refused
+
+REDACTED = "redacted"
+_KEY_BYTES = 16
+_LETTERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Renames folders and patients, and on request files.
+
+    Attributes
+    ----------
+    key : bytes
+    files : bool
+        Rename files too; without, only the folders that lead to them.
+    """
+
+    key: bytes
+    files: bool = False
+
+    @classmethod
+    def read(cls, keyfile: Path, *, files: bool) -> Pseudonyms:
+        """Read the site's key.
+
+        Raises
+        ------
+        UsageError
+            It cannot be read, is too short to be secret, or others may read it.
+        """
+        make = "make one with: (umask 077; head -c 32 /dev/urandom > KEYFILE)"
+        try:
+            mode, key = keyfile.stat().st_mode, keyfile.read_bytes()
+        except OSError as error:
+            raise UsageError(f"the key file {keyfile} cannot be read: {error.strerror}", make) from None
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UsageError(f"others may read the key file {keyfile}", f"run: chmod 600 {keyfile}")
+        if len(key) < _KEY_BYTES:
+            raise UsageError(f"the key file {keyfile} holds fewer than {_KEY_BYTES} bytes", make)
+        return cls(key, files)
+
+    def rename(self, item: Entry | Refused) -> Entry | Refused:
+        """Return the item under its pseudonym; an `Entry` still knows the file to read."""
+        if isinstance(item, Entry):
+            return replace(item, path=self._path(item.path), patient_id=self._patient(item.patient_id))
+        identity = item.identity
+        hidden = replace(identity, path=self._path(identity.path), patient_id=self._patient(identity.patient_id))
+        return replace(item, identity=hidden)
+
+    def _path(self, path: str) -> str:
+        *folders, name = path.split("/")
+        return "/".join([*map(self._name, folders), self._name(name) if self.files else name])
+
+    def _patient(self, patient: str | None) -> str | None:
+        return None if patient is None else self._name(patient)
+
+    def _name(self, name: str) -> str:
+        return hmac.new(self.key, name.encode(), hashlib.sha256).hexdigest()[:_LETTERS]
