@@ -33,7 +33,7 @@ $(VENV)/base: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/full: $(VENV)/base
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,review,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,dev]'
 	touch $@
 
 demo: $(VENV)/base
@@ -75,6 +75,7 @@ gate: $(VENV)/full
 
 bench: $(VENV)/full
 	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python bench/log.py
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py
