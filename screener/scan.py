@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from screener.audit import finding_of
+from screener.errors import NothingFoundError
 from screener.errors import NothingFoundError
 from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
 from screener.inbox.decoder import SafeDecoder
@@ -58,6 +61,8 @@ class ScanOptions:
         Which files are decoded in a process of their own.
     jobs : int or None
         Threads for decoding and for the model; None: the cores that this process may use.
+    pseudonyms : Pseudonyms or None
+        Takes the place of every name from the inbox before anything else sees it.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -68,6 +73,7 @@ class ScanOptions:
     pseudonyms: Pseudonyms | None = None
     isolation: Literal["risky", "always", "never"] = "risky"
     jobs: int | None = None
+    pseudonyms: Pseudonyms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,8 @@ class Scan:
         self.counts: Counter[str] = Counter()
         self.onlooker: Onlooker | None = None
         self._stopped = False
+        self._gone = False
+        self._folder = _identity(inbox)
 
     def stop(self) -> None:
         """Finish the batch in hand and end; safe to call from a signal handler."""
@@ -192,8 +200,10 @@ class Scan:
             "preprocessing": self.model.card.preprocessing.fingerprint(),
         }
         event = self.log.seen(identity.path, identity.sha256, threshold=self.judge.point.threshold, **about)
-        if event is not None:
-            return replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
+        # What another version of this tool recorded in words unknown to this one is judged anew.
+        with suppress(KeyError, TypeError, ValueError):
+            if event is not None:
+                return replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
         event = self.log.score_of(identity.sha256, **about)
         return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
 
@@ -255,6 +265,7 @@ class Scan:
 
         if not ready:
             return []
+        self.model.refuse_replaced()
         return self.model.predict(np.stack([item.tensor for item in ready]), heatmaps=self.onlooker is not None)
 
     def _finding(self, item: _Outcome, predictions: Iterator[Prediction]) -> Finding:
@@ -264,6 +275,16 @@ class Scan:
             return self.judge.refusal(item)
         prediction = next(predictions)
         return self.judge.finding(item.identity, prediction, self.model.refuse(prediction))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name, such as a mount point left empty; None when gone."""
+    try:
+        status = folder.stat()
+        with os.scandir(folder):
+            return status.st_dev, status.st_ino
+    except OSError:
+        return None
 
 
 def _done(value: T) -> Future[T]:

@@ -120,7 +120,7 @@ def operating_point(wanted: str, known: Mapping[str, OperatingPoint]) -> Operati
         raise UsageError(f"{wanted!r} is no operating point of this model", hint) from None
     if not 0.0 <= threshold <= 1.0:
         raise UsageError(f"a threshold of {wanted} is outside 0 to 1", hint)
-    return OperatingPoint(CUSTOM, threshold)
+    return OperatingPoint(CUSTOM, abs(threshold))  # "-0" is 0
 
 
 def reading_order(finding: Finding) -> tuple[int, float, str]:

@@ -15,6 +15,7 @@ units``), ``measured_on``, ``recall_target`` (null but for ``auto``), ``certifie
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,24 +105,18 @@ class Card:
         ModelError
             Names the first field that is missing or wrong.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ModelError(f"the model card is not JSON: {error}", _HINT) from None
-        if not isinstance(data, dict):
-            raise ModelError("the model card is not a JSON object", _HINT)
-        if data.get("schema") != SCHEMA:
-            raise ModelError(
-                f"the model card has schema {data.get('schema')!r}; this tool reads {SCHEMA}",
-                "use a model exported by this version of screener, or update screener",
-            )
+        data = _object(text)
+        _check_prose(data)
+        outputs, gate = _outputs(_mapping(data, "outputs")), _gate(data.get("gate"))
+        if gate is not None and outputs["embedding"] is None:
+            raise ModelError("the model card has a gate and no embedding that it could measure", _HINT)
         return cls(
             name=_text(data, "name"),
             version=_text(data, "version"),
             preprocessing=Preprocessing.from_card(_mapping(data, "preprocessing")),
-            outputs=_outputs(_mapping(data, "outputs")),
+            outputs=outputs,
             operating_points=_points(_mapping(data, "operating_points")),
-            gate=_gate(data.get("gate")),
+            gate=gate,
             data=data,
         )
 
@@ -131,11 +126,43 @@ class Card:
         return f"{self.name} {self.version}"
 
 
+def _object(text: str | bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ModelError("the model card is nested too deeply", _HINT) from None
+    except ValueError as error:
+        raise ModelError(f"the model card is not JSON: {error}", _HINT) from None
+    if not isinstance(data, dict):
+        raise ModelError("the model card is not a JSON object", _HINT)
+    if data.get("schema") != SCHEMA:
+        raise ModelError(
+            f"the model card has schema {data.get('schema')!r}; this tool reads {SCHEMA}",
+            "use a model exported by this version of screener, or update screener",
+        )
+    return data
+
+
 def _text(data: Mapping[str, Any], field: str) -> str:
+    """Return a name: it is printed and logged, so it must not steer a terminal."""
     value = data.get(field)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise ModelError(f"the model card's {field!r} is missing or no text", _HINT)
     return value
+
+
+def _check_prose(data: Mapping[str, Any]) -> None:
+    """Make sure that what is only printed has the shape that printing expects."""
+    texts = [data.get(field, "") for field in ("architecture", "created", "intended_use", "licence")]
+    training, limitations = data.get("training_data", {}), data.get("limitations", [])
+    sound = isinstance(training, dict) and isinstance(limitations, list)
+    if sound:
+        sets, sources = training.get("sets", {}), training.get("sources", [])
+        texts += [*limitations, training.get("fingerprint", "")]
+        sound = isinstance(sets, dict) and all(isinstance(counts, dict) for counts in sets.values())
+        sound = sound and isinstance(sources, list) and all(isinstance(source, dict) for source in sources)
+    if not sound or not all(isinstance(text, str) for text in texts):
+        raise ModelError("the model card's texts, limitations or training_data are not as its schema says", _HINT)
 
 
 def _mapping(data: Mapping[str, Any], field: str) -> Mapping[str, Any]:
@@ -147,9 +174,14 @@ def _mapping(data: Mapping[str, Any], field: str) -> Mapping[str, Any]:
 
 def _number(data: Mapping[str, Any], field: str, where: str) -> float:
     value = data.get(field)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        number = math.nan
+    # JSON as Python reads it knows NaN and Infinity; neither is a measurement.
+    if not math.isfinite(number):
         raise ModelError(f"the model card's {where}.{field} is no number", _HINT)
-    return float(value)
+    return number
 
 
 def _outputs(data: Mapping[str, Any]) -> dict[str, str | None]:
@@ -200,8 +232,10 @@ def _gate(data: object) -> Gate | None:
         raise ModelError("the model card's 'gate' is no object", _HINT)
     try:
         centres = tuple(tuple(float(number) for number in centre) for centre in data["centres"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise ModelError("the model card's gate.centres is not a list of vectors", _HINT) from None
     if not centres or len({len(centre) for centre in centres}) != 1:
         raise ModelError("the model card's gate.centres are empty or of different lengths", _HINT)
+    if not all(math.isfinite(number) for centre in centres for number in centre):
+        raise ModelError("the model card's gate.centres hold something else than numbers", _HINT)
     return Gate(_number(data, "cutoff", "gate"), centres)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from screener.errors import ModelError
 from screener.model.card import CARD_KEY, Card
-from screener.model.store import Location, locate, read_model
+from screener.model.store import Location, Mark, locate, mark_of, read_model, sha256_of
 from screener.types import Prediction, Reason
 
 if TYPE_CHECKING:
@@ -33,10 +33,18 @@ class Model:
     location : Location
     """
 
-    def __init__(self, session: Any, card: Card, sha256: str, location: Location) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - onnxruntime ships no types
+        card: Card,
+        sha256: str,
+        location: Location,
+        mark: Mark | None = None,
+    ) -> None:
         import numpy as np
 
         self._session = session
+        self._mark = mark
         self.card = card
         self.sha256 = sha256
         self.location = location
@@ -59,11 +67,12 @@ class Model:
             The model is missing, corrupt, foreign, or not what was released.
         """
         location = locate(None if model is None else str(model))
+        mark = mark_of(location)
         data, digest = read_model(location)
         session = _session(data, location, threads or available_cores())
         card = _card(session, location)
         _check_graph(session, card)
-        return cls(session, card, digest, location)
+        return cls(session, card, digest, location, mark)
 
     def predict(self, batch: NDArray[np.float32], *, heatmaps: bool = False) -> list[Prediction]:
         """Score prepared slices.
@@ -84,6 +93,8 @@ class Model:
         ModelError
             onnxruntime failed.
         """
+        if len(batch) == 0:
+            return []
         wanted = [kind for kind in ("probability", "embedding", "heatmap") if self.card.outputs[kind]]
         if not heatmaps and "heatmap" in wanted:
             wanted.remove("heatmap")
@@ -92,6 +103,7 @@ class Model:
         except Exception as error:  # onnxruntime's own exception classes are not public
             raise ModelError(f"the model failed: {error}", "report this with the model's version") from error
         found = dict(zip(wanted, answers, strict=True))
+        self._check_answers(found, len(batch))
         return [
             Prediction(
                 _probability(found["probability"][index]),
@@ -101,6 +113,36 @@ class Model:
             for index in range(len(batch))
         ]
 
+    def refuse_replaced(self) -> None:
+        """Make sure that the file on disk is still the one that was loaded; costs a look at its times.
+
+        Raises
+        ------
+        ModelError
+            Another model lies there now.
+        """
+        mark = mark_of(self.location)
+        if mark == self._mark:
+            return
+        if mark is None or sha256_of(self.location) != self.sha256:
+            raise ModelError(
+                f"{self.location.onnx} was replaced or removed during the run",
+                "run the same command again: what was judged before is in the log, under the former model's hash",
+            )
+        self._mark = mark
+
+    def _check_answers(self, found: dict[str, Any], count: int) -> None:
+        """Hold each output to one row a slice: a graph may declare one shape and return another."""
+        sizes = {
+            kind: answer.size // count if answer.shape[:1] == (count,) else 0 for kind, answer in found.items()
+        }
+        expected = {"probability": 1}
+        if self._centres is not None:
+            expected["embedding"] = self._centres.shape[1]
+        wrong = [kind for kind, size in sizes.items() if size != expected.get(kind, size) or size == 0]
+        if wrong:
+            raise ModelError(f"the model returned {wrong[0]} of shape {found[wrong[0]].shape}", _hint())
+
     def refuse(self, prediction: Prediction) -> Reason | None:
         """Say why an answer must not be believed: not a number, or a slice unlike anything the model knows."""
         import numpy as np
@@ -109,13 +151,14 @@ class Model:
             return Reason.NON_FINITE_SCORE
         if self._centres is None or self.card.gate is None or prediction.embedding is None:
             return None
-        nearest = float(np.sqrt(np.square(self._centres - prediction.embedding).sum(axis=1).min()))
+        strange = self._centres - prediction.embedding.reshape(-1)
+        nearest = float(np.sqrt(np.square(strange).sum(axis=1).min()))
         return None if nearest <= self.card.gate.cutoff else Reason.NOT_A_BRAIN_MRI
 
 
 def _probability(value: Any) -> float:  # noqa: ANN401 - a numpy scalar or an array of one
     """Return a probability; what is not within [0, 1] is NaN, never clipped into an answer."""
-    number = float(value)
+    number = float(value.item())
     return number if 0.0 <= number <= 1.0 else math.nan
 
 
@@ -171,10 +214,10 @@ def _check_graph(session: Any, card: Card) -> None:  # noqa: ANN401 - onnxruntim
     shape = inputs[_INPUT].shape
     if len(shape) != 4 or shape[1:] != [size, size, 1] or isinstance(shape[0], int):  # noqa: PLR2004 - N, H, W, C
         raise ModelError(f"the model's input has shape {shape}, not [batch, {size}, {size}, 1]", _hint())
-    outputs = {value.name for value in session.get_outputs()}
+    outputs = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
     missing = [name for name in card.outputs.values() if name and name not in outputs]
     if missing:
-        raise ModelError(f"the model lacks the output {', '.join(missing)} that its card names", _hint())
+        raise ModelError(f"the model lacks the float output {', '.join(missing)} that its card names", _hint())
 
 
 def available_cores() -> int:

@@ -12,6 +12,8 @@ from screener.model.card import Card
 DEFAULT = "lite"
 _MODEL_BYTES = 512 << 20
 _PACKAGE = Path(__file__).resolve().parent.parent
+Mark = tuple[int, int, int, int]
+"""Device, inode, size and modification time in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,31 @@ def read_model(location: Location) -> tuple[bytes, str]:
     return data, digest
 
 
+def mark_of(location: Location) -> Mark | None:
+    """Return what changes whenever the ONNX file is replaced or written to; None when it is gone."""
+    try:
+        status = location.onnx.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def sha256_of(location: Location) -> str:
+    """Return the digest of the ONNX file as it lies there now; empty when it cannot be read."""
+    return _digest(location.onnx)
+
+
 def _check_sums(location: Location, model_digest: str) -> None:
     """Compare the model and its card with the release's checksums."""
     sums = location.folder / "SHA256SUMS"
     if not sums.is_file():
         return
     hint = "install the model again; do not edit its files by hand"
-    lines = (line.split(maxsplit=1) for line in sums.read_text().splitlines())
-    listed = {parts[1]: parts[0] for parts in lines if len(parts) == 2}  # noqa: PLR2004 - digest and name
+    try:
+        lines = (line.split(maxsplit=1) for line in sums.read_text("utf-8").splitlines())
+        listed = {parts[1].removeprefix("*"): parts[0] for parts in lines if len(parts) == 2}  # noqa: PLR2004 - digest, name
+    except (OSError, UnicodeDecodeError):
+        raise ModelError(f"{sums} cannot be read", hint) from None
     for name, digest in ((location.onnx.name, model_digest), ("card.json", _digest(location.folder / "card.json"))):
         if name in listed and listed[name] != digest:
             raise ModelError(f"{location.folder / name} is not the file that was released (SHA256SUMS)", hint)

@@ -45,7 +45,7 @@ def test_checksums_card_and_shape_are_held_to(tmp_path: Path) -> None:
     larger["preprocessing"]["size"] = 64
     with pytest.raises(ModelError, match="shape"):
         Model.load(write_model(tmp_path / "larger", larger))
-    with pytest.raises(ModelError, match="lacks the output"):
+    with pytest.raises(ModelError, match="lacks the float output"):
         Model.load(write_model(tmp_path / "more", tiny_card(outputs={"probability": "p"})))
 
 
