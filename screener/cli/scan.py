@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from screener.errors import ExitCode, ScreenerError, UsageError
+from screener.errors import ExitCode, InterruptedScanError, ScreenerError, UsageError
 from screener.types import Decision
 from screener.words import LANGUAGES, TEXT, Language, language
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from screener.types import Finding
 
 _ISOLATION = ("risky", "always", "never")
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,6 @@ def run(request: Request, output: Output) -> ExitCode:
     ScreenerError
         Of the class that owns the exit code.
     """
-    from screener.audit import default_log, refuse_inside
-    from screener.inbox import check
     from screener.model.session import Model
     from screener.scan import Scan
 
@@ -98,28 +97,46 @@ def run(request: Request, output: Output) -> ExitCode:
     if request.dry_run:
         from screener.cli.dry_run import run as explain_all
 
-        explain_all(request.inbox, options.walk)
-        return ExitCode.OK
-    os.nice(request.nice)
+        return explain_all(request.inbox, options)
+    with _signals() as signals:
+        be_nice(request.nice)
+        path = _checked_log(request, options)
+        model = Model.load(request.model, threads=request.jobs)
+        judge = _judge(model, request.threshold)
+        with (
+            _reporting(request, options, model, judge, output) as report,
+            _audit_log(path, request) as log,
+        ):
+            scan = Scan(request.inbox, model, judge, log, options)
+            scan.onlooker = report
+            signals.scan = scan
+            log.start(_details(request, options, model, judge))
+            found = _follow(scan, log, output, lang)
+            signals.scan = None
+            _complete(report, scan, log)
+        if not output.quiet and not output.json:
+            _show(found, scan, str(path), output, lang)
+        return exit_code(scan)
+
+
+def be_nice(wanted: int) -> None:
+    """Let other programs go first; a priority that cron or systemd already lowered is not lowered twice."""
+    os.nice(max(0, wanted - os.nice(0)))
+
+
+def _checked_log(request: Request, options: ScanOptions) -> Path:
+    """Look at everything that can be wrong with inbox, log and anchor, and return the log."""
+    from screener.audit import default_log, refuse_inside
+    from screener.inbox import check
+
     check(request.inbox, options.walk)
     path = request.log or default_log()
     refuse_inside(path, request.inbox)
     if request.anchor is not None:
         refuse_inside(request.anchor, request.inbox)
-    model = Model.load(request.model, threads=request.jobs)
-    judge = _judge(model, request.threshold)
-    with (
-        _reporting(request, model, judge, output.report, lang) as report,
-        _audit_log(path, request) as log,
-    ):
-        scan = Scan(request.inbox, model, judge, log, options)
-        scan.onlooker = report
-        log.start(_details(request, model, judge))
-        found = _follow(scan, log, output, lang)
-        _complete(report, scan, log)
-    if not output.quiet and not output.json:
-        _show(found, scan, str(path), output, lang)
-    return exit_code(scan)
+        if request.anchor.absolute() == path.absolute():
+            raise UsageError("--anchor names the log itself", "name another file, out of the log's reach")
+    return path
 
 
 def _audit_log(path: Path, request: Request) -> AuditLog:
@@ -175,27 +192,29 @@ def _judge(model: Model, threshold: str) -> Judge:
 
 
 def _reporting(
-    request: Request, model: Model, judge: Judge, out: Path | None, lang: Language
+    request: Request, options: ScanOptions, model: Model, judge: Judge, output: Output
 ) -> AbstractContextManager[ReportWriter | None]:
     """Return the writer of the worklist page, or a stand-in when none is wanted."""
-    if out is None:
+    if output.report is None:
         return nullcontext()
     from screener import __version__
     from screener.report.html import ReportWriter
     from screener.report.page import About
 
     point = judge.point
-    about = About(_told_inbox(request), judge.model, judge.model_sha256, point.threshold, point.name, __version__)
-    report = ReportWriter(out, about, lang)
+    place = _told_inbox(request, options)
+    about = About(place, judge.model, judge.model_sha256, point.threshold, point.name, __version__)
+    report = ReportWriter(output.report, about, checked_language(output.lang), images=request.inbox)
     report.preprocessing = model.card.preprocessing
     return report
 
 
-def _told_inbox(request: Request) -> str:
-    """Return the inbox as the log and the page name it."""
-    from screener.privacy import REDACTED
-
-    return REDACTED if request.redact_paths else str(request.inbox.absolute())
+def _told_inbox(request: Request, options: ScanOptions) -> str:
+    """Return the inbox as the log and the page name it: two inboxes of one log must not look like one."""
+    place = str(request.inbox.absolute())
+    if options.pseudonyms is None or not request.redact_paths:
+        return place
+    return options.pseudonyms.name(place)
 
 
 def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
@@ -205,13 +224,13 @@ def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
         finish(report, scan, log)
 
 
-def _details(request: Request, model: Model, judge: Judge) -> dict[str, object]:
+def _details(request: Request, options: ScanOptions, model: Model, judge: Judge) -> dict[str, object]:
     """Return what the START event records of this run."""
     from screener import __version__
 
     return {
         "tool_version": __version__,
-        "inbox": _told_inbox(request),
+        "inbox": _told_inbox(request, options),
         "model": model.card.title,
         "model_sha256": model.sha256,
         "preprocessing": model.card.preprocessing.fingerprint(),
@@ -240,12 +259,12 @@ def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings
     found = TopFindings(output.top)
     reason = "failed"
     try:
-        with _stopping(scan), _progress(scan, output, lang) as advance:
+        with _progress(scan, output, lang) as advance:
             for finding in scan.findings():
                 _tell(finding, found, output)
                 advance()
         reason = "interrupted" if scan.stopped else "complete"
-    except ScreenerError as error:
+    except Exception as error:
         reason = f"failed: {type(error).__name__}"
         raise
     finally:
@@ -272,16 +291,25 @@ def _tell(finding: Finding, found: TopFindings, output: Output) -> None:
         found.add(finding)
 
 
+class _Signals:
+    """What SIGINT, SIGTERM and SIGHUP do: end the scan after the batch in hand; before and after it, give up."""
+
+    scan: Scan | None = None
+
+    def __call__(self, *_: object) -> None:
+        if self.scan is None:
+            raise InterruptedScanError("interrupted", "run the same command again; what is in the log is whole")
+        self.scan.stop()
+
+
 @contextmanager
-def _stopping(scan: Scan) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the scan after the batch in hand."""
-
-    def stop(*_: object) -> None:
-        scan.stop()
-
-    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals() -> Iterator[_Signals]:
+    signals = _Signals()
+    # Under nohup, or in a background job, some of them are to be ignored.
+    wanted = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, signals) for number in wanted}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -304,7 +332,15 @@ def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], No
 
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    with Progress(*columns, console=console(sys.stderr, color=color), transient=True) as progress:
+    # By default rich would carry off to stderr what is written to stdout, and with it the results.
+    bar = Progress(
+        *columns,
+        console=console(sys.stderr, color=color),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar as progress:
         task = progress.add_task(TEXT[lang]["scanning"], total=None, rate="")
         started = time.monotonic()
 

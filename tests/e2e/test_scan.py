@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -332,3 +333,37 @@ def onnx_array(name: str) -> object:
     from onnx import numpy_helper
 
     return numpy_helper.from_array(np.array([-1, 4], np.int64), name)
+
+
+def _until_closed(terminal: int) -> Iterator[bytes]:
+    """Read a terminal until its other side is closed, which Linux tells with an error."""
+    while True:
+        try:
+            yield os.read(terminal, 1 << 16)
+        except OSError:
+            return
+
+
+def test_a_terminal_sees_progress_and_a_pipe_does_not(screener: Command, tmp_path: Path) -> None:
+    import pty
+
+    inbox = _many(tmp_path / "many", 300)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        screener.arguments("scan", inbox, "--model", screener.model, "--json"),
+        env={**screener.env(), "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=slave,
+    )
+    os.close(slave)
+    shown: list[bytes] = []
+    reader = threading.Thread(target=lambda: shown.extend(_until_closed(master)))
+    reader.start()
+    out, _ = process.communicate(timeout=60)
+    reader.join()
+    os.close(master)
+    seen = b"".join(shown).decode()
+    assert "Screening" in seen
+    assert "/s" in seen
+    assert len(out.splitlines()) == 300
+    assert b"Screening" not in out

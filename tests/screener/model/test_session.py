@@ -73,3 +73,12 @@ def test_an_oversized_card_is_refused(tmp_path: Path) -> None:
 
 def test_cores_are_those_we_may_use() -> None:
     assert available_cores() >= 1
+
+
+def test_onnxruntime_is_told_to_report_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    told = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: told.append(True))
+    Model.load(tiny_model)
+    assert told
