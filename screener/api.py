@@ -114,27 +114,33 @@ def _from_array(image: NDArray[Any]) -> Slice:
 
     import numpy as np
 
-    identity = Identity("", hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), None)
-    return Slice(identity, _pixels(np.asarray(image)))
+    image = np.asarray(image)
+    pixels, saturation = _pixels(image)
+    return Slice(
+        Identity("", hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), None), pixels, saturation
+    )
 
 
-def _pixels(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (H, W), float32, in [0, 1], by the rules of `screener.inbox.decode`."""
+def _pixels(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+    """Return (H, W), float32, in [0, 1], and the saturation, by the rules of `screener.inbox.decode`."""
     import numpy as np
 
     hint = "pass (H, W) or (H, W, 3) of uint8, uint16, or floats in [0, 1]"
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:  # noqa: PLR2004
         raise UsageError(f"an array of shape {image.shape} is no slice", hint)
-    if image.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+    full = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}.get(image.dtype.name)
+    if full is None:
         raise UsageError(f"an array of {image.dtype} is no slice", hint)
-    if image.ndim == 3:  # noqa: PLR2004 - (H, W, channels)
-        image = (image.astype(np.float64) @ (0.299, 0.587, 0.114)).astype(image.dtype)
     pixels = image.astype(np.float32)
-    if image.dtype == np.uint8:
-        return np.asarray(pixels / 255, dtype=np.float32)
-    if image.dtype == np.uint16:
-        low, high = pixels.min(), pixels.max()
-        return np.asarray((pixels - low) / max(high - low, 1), dtype=np.float32)
-    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+    if full == 1 and not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
         raise UsageError("float pixels outside [0, 1] or not finite", hint)
-    return pixels
+    saturation = 0.0
+    if image.ndim == 3:  # noqa: PLR2004 - (H, W, channels)
+        saturation = float((pixels.max(axis=2) - pixels.min(axis=2)).mean()) / full
+        pixels = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+        if full > 1:
+            pixels = np.rint(pixels)
+    if full == 65535:  # noqa: PLR2004 - 12 bits in 16, as files have them
+        low, high = float(pixels.min()), float(pixels.max())
+        return np.asarray((pixels - low) / max(high - low, 1), dtype=np.float32), saturation
+    return np.asarray(pixels / full, dtype=np.float32), saturation

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from screener.types import Refused
 
-REDACTED = "redacted"
 _KEY_BYTES = 16
 _LETTERS = 20
 
@@ -66,12 +65,13 @@ class Pseudonyms:
         hidden = replace(identity, path=self._path(identity.path), patient_id=self._patient(identity.patient_id))
         return replace(item, identity=hidden)
 
+    def name(self, name: str) -> str:
+        """Return the pseudonym of one name."""
+        return hmac.new(self.key, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:_LETTERS]
+
     def _path(self, path: str) -> str:
         *folders, name = path.split("/")
-        return "/".join([*map(self._name, folders), self._name(name) if self.files else name])
+        return "/".join([*map(self.name, folders), self.name(name) if self.files else name])
 
     def _patient(self, patient: str | None) -> str | None:
-        return None if patient is None else self._name(patient)
-
-    def _name(self, name: str) -> str:
-        return hmac.new(self.key, name.encode(), hashlib.sha256).hexdigest()[:_LETTERS]
+        return None if patient is None else self.name(patient)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -11,7 +10,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from screener.audit import finding_of
-from screener.errors import NothingFoundError
 from screener.errors import NothingFoundError
 from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
 from screener.inbox.decoder import SafeDecoder
@@ -61,8 +59,6 @@ class ScanOptions:
         Which files are decoded in a process of their own.
     jobs : int or None
         Threads for decoding and for the model; None: the cores that this process may use.
-    pseudonyms : Pseudonyms or None
-        Takes the place of every name from the inbox before anything else sees it.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -73,7 +69,6 @@ class ScanOptions:
     pseudonyms: Pseudonyms | None = None
     isolation: Literal["risky", "always", "never"] = "risky"
     jobs: int | None = None
-    pseudonyms: Pseudonyms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +123,7 @@ class Scan:
         self.onlooker: Onlooker | None = None
         self._stopped = False
         self._gone = False
-        self._folder = _identity(inbox)
+        self._folder = _folder(inbox)
 
     def stop(self) -> None:
         """Finish the batch in hand and end; safe to call from a signal handler."""
@@ -155,6 +150,7 @@ class Scan:
                     yield from self._decide(batch)
                     batch = []
             yield from self._decide(batch)
+        self._refuse_vanished()
 
     def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
         """Yield what became of each file, in the order of the walk, while threads work ahead."""
@@ -174,6 +170,8 @@ class Scan:
                     developing.append(self._develop(pool, fetching.popleft().result(), decoder))
                 if developing and (outcome := self._settled(developing.popleft().result())) is not None:
                     yield outcome
+                if self._gone:
+                    return
 
     def _found(self) -> Iterator[Entry | Refused]:
         """Walk the inbox, under pseudonyms where they are wanted."""
@@ -222,16 +220,28 @@ class Scan:
         return slice_
 
     def _settled(self, outcome: _Outcome) -> _Outcome | None:
-        """Leave files that are still being written to the next run: no verdict, no event."""
-        if isinstance(outcome, Refused) and outcome.reason is Reason.STILL_BEING_WRITTEN:
+        """Leave files that are still being written to the next run: no verdict, no event.
+
+        So is what cannot be read because the whole inbox is gone: one error instead of a night of refusals.
+        """
+        if not isinstance(outcome, Refused):
+            return outcome
+        if outcome.reason is Reason.UNREADABLE and _folder(self.inbox) != self._folder:
+            self._gone = True
+            return None
+        if outcome.reason is Reason.STILL_BEING_WRITTEN:
             self.counts["deferred"] += 1
             return None
-        if isinstance(outcome, Refused) and outcome.reason is Reason.UNREADABLE and not self.inbox.is_dir():
+        return outcome
+
+    def _refuse_vanished(self) -> None:
+        """Tell an inbox that was screened from one that went away, or was gone before its first file."""
+        found_nothing = not self.counts["files"] and not self._stopped
+        if self._gone or found_nothing or _folder(self.inbox) != self._folder:
             raise NothingFoundError(
                 f"the inbox vanished while it was being screened: {self.inbox}",
                 "mount the share again, then run the same command: it goes on where this run ended",
             )
-        return outcome
 
     def _decide(self, batch: list[_Outcome]) -> list[Finding]:
         """Score what is ready, judge everything, log what is new, in the order of the walk."""
@@ -277,14 +287,13 @@ class Scan:
         return self.judge.finding(item.identity, prediction, self.model.refuse(prediction))
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _folder(path: Path) -> tuple[int, int] | None:
     """Return what tells a folder from another of the same name, such as a mount point left empty; None when gone."""
     try:
-        status = folder.stat()
-        with os.scandir(folder):
-            return status.st_dev, status.st_ino
+        status = path.stat()
     except OSError:
         return None
+    return status.st_dev, status.st_ino
 
 
 def _done(value: T) -> Future[T]:

@@ -6,27 +6,50 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from screener.errors import ExitCode
+from screener.inbox import Entry, Fate, check, explain
+from screener.report.console import safe
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from screener.inbox import WalkOptions
+    from screener.inbox import Seen
+    from screener.scan import ScanOptions
 
 
-def run(inbox: Path, options: WalkOptions) -> None:
+def run(inbox: Path, options: ScanOptions) -> ExitCode:
     """Print one line a path, then the counts, on stdout.
+
+    No file is read, so this does not tell what was judged before. With pseudonyms it is the list that says whose they
+    are.
 
     Raises
     ------
     NothingFoundError
         There is nothing to screen.
     """
-    from screener.inbox import check, explain
-    from screener.report.console import safe
-
-    check(inbox, options)
-    counts: Counter[str] = Counter()
-    for seen in explain(inbox, options=options):
-        counts[seen.fate.value] += 1
-        why = f"  ({seen.why})" if seen.why else ""
-        sys.stdout.write(f"{seen.fate.value:<9} {safe(seen.path)}{safe(why)}\n")
+    check(inbox, options.walk)
+    counts: Counter[Fate] = Counter()
+    for seen in explain(inbox, options=options.walk):
+        counts[seen.fate] += 1
+        sys.stdout.write(line(seen, options) + "\n")
+        if options.limit is not None and _screened(counts) == options.limit:
+            break
     sys.stdout.write(", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())) + "\n")
+    return (
+        ExitCode.NOT_ASSESSABLE if counts[Fate.REFUSED] else ExitCode.DEFERRED if counts[Fate.DEFERRED] else ExitCode.OK
+    )
+
+
+def _screened(counts: Counter[Fate]) -> int:
+    """Return how many paths count against ``--limit``: those of which a scan says anything."""
+    return counts[Fate.TAKEN] + counts[Fate.DEFERRED] + counts[Fate.REFUSED]
+
+
+def line(seen: Seen, options: ScanOptions) -> str:
+    """Return what is to be said of one path."""
+    told = f"{seen.fate.value:<9} {safe(seen.path)}"
+    if seen.item is not None and options.pseudonyms is not None:
+        hidden = options.pseudonyms.rename(seen.item)
+        told += f"  = {safe(hidden.path if isinstance(hidden, Entry) else hidden.identity.path)}"
+    return f"{told}  ({safe(seen.why)})" if seen.why else told

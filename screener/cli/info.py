@@ -24,10 +24,11 @@ def run(model: str | None, *, as_json: bool, lang: str | None) -> None:
         There is no such model, or its card cannot be read.
     """
     from screener.model.store import locate, read_card
+    from screener.report.console import safe
 
     speech = checked_language(lang)
     card = read_card(locate(model))
-    text = json.dumps(card.data, indent=2, ensure_ascii=False) if as_json else "\n".join(lines(card, speech))
+    text = json.dumps(card.data, indent=2) if as_json else "\n".join(map(safe, lines(card, speech)))
     sys.stdout.write(text + "\n")
 
 

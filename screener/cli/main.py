@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ import typer
 
 from screener import __version__
 from screener.errors import ExitCode, ScreenerError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="screener",
@@ -130,7 +134,7 @@ def scan(
                 top=top,
                 lang=lang,
                 quiet=quiet,
-                color=not no_color and "NO_COLOR" not in os.environ,
+                color=wants_color() and not no_color,
                 report=report,
             ),
         )
@@ -192,7 +196,7 @@ def worklist(
     """
     from screener.cli.worklist import run
 
-    color = not no_color and "NO_COLOR" not in os.environ
+    color = wants_color() and not no_color
     raise typer.Exit(run(log=log, top=top, as_json=json, lang=lang, color=color))
 
 
@@ -219,8 +223,33 @@ def verify(
     raise typer.Exit(run(log or [], anchor))
 
 
+def wants_color() -> bool:
+    """Look at NO_COLOR, which counts when it is not empty (no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell_failure(error: Exception) -> None:
+    """Tell of what nobody expected, without a traceback: it could hold names of patients."""
+    # Files of inbox, log, model and page have errors of their own: a nameless full disk is the one behind stdout.
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        _silence_stdout()
+        told = f"the result cannot be written: {error.strerror}"
+        hint = "make room where stdout leads to, then run the same command again; the log has what was judged"
+    else:
+        told = f"{type(error).__name__} (a defect in screener)"
+        hint = "run the same command with SCREENER_DEBUG=1 and report what it prints; nothing in the log is lost"
+    sys.stderr.write(f"error: {told}\nhint: {hint}\n")
+
+
 def main() -> NoReturn:
     """Run a command; the one place where exceptions become exit codes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or pipe that knows no "≥" gets it spelt out; a night's result is not lost for it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except ScreenerError as error:
@@ -228,15 +257,12 @@ def main() -> NoReturn:
         code = error.code
     except BrokenPipeError:
         # Whoever read our output is gone: nothing more to tell, and the interpreter must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         code = ExitCode.CRASH
     except Exception as error:
         if os.environ.get("SCREENER_DEBUG"):
             raise
-        sys.stderr.write(
-            f"error: {type(error).__name__} (a defect in screener)\n"
-            "hint: run the same command with SCREENER_DEBUG=1 and report what it prints; nothing in the log is lost\n"
-        )
+        _tell_failure(error)
         code = ExitCode.CRASH
     else:
         code = ExitCode.OK

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from screener.errors import ExitCode, InterruptedScanError, ScreenerError, UsageError
+from screener.errors import ExitCode, ScreenerError, UsageError
 from screener.types import Decision
 from screener.words import LANGUAGES, TEXT, Language, language
 
@@ -98,25 +98,24 @@ def run(request: Request, output: Output) -> ExitCode:
         from screener.cli.dry_run import run as explain_all
 
         return explain_all(request.inbox, options)
-    with _signals() as signals:
-        be_nice(request.nice)
-        path = _checked_log(request, options)
-        model = Model.load(request.model, threads=request.jobs)
-        judge = _judge(model, request.threshold)
-        with (
-            _reporting(request, options, model, judge, output) as report,
-            _audit_log(path, request) as log,
-        ):
-            scan = Scan(request.inbox, model, judge, log, options)
-            scan.onlooker = report
-            signals.scan = scan
-            log.start(_details(request, options, model, judge))
-            found = _follow(scan, log, output, lang)
-            signals.scan = None
-            _complete(report, scan, log)
-        if not output.quiet and not output.json:
-            _show(found, scan, str(path), output, lang)
-        return exit_code(scan)
+    signals = _Signals()
+    be_nice(request.nice)
+    path = _checked_log(request, options)
+    model = Model.load(request.model, threads=request.jobs)
+    judge = _judge(model, request.threshold)
+    with (
+        _reporting(request, options, model, judge, output) as report,
+        _audit_log(path, request) as log,
+    ):
+        scan = signals.scan = Scan(request.inbox, model, judge, log, options)
+        scan.onlooker = report
+        log.start(_details(request, options, model, judge))
+        found = _follow(scan, log, output, lang)
+        signals.over = True
+        _complete(report, scan, log)
+    if not output.quiet and not output.json:
+        _show(found, scan, str(path), output, lang)
+    return exit_code(scan)
 
 
 def be_nice(wanted: int) -> None:
@@ -292,27 +291,23 @@ def _tell(finding: Finding, found: TopFindings, output: Output) -> None:
 
 
 class _Signals:
-    """What SIGINT, SIGTERM and SIGHUP do: end the scan after the batch in hand; before and after it, give up."""
+    """What SIGINT, SIGTERM and SIGHUP do, from now until the process ends: stop after the batch in hand."""
 
-    scan: Scan | None = None
+    def __init__(self) -> None:
+        self.scan: Scan | None = None
+        self.over = False
+        for number in _STOPPING:
+            # Under nohup, or in a background job, some of them are to be ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self)
 
     def __call__(self, *_: object) -> None:
         if self.scan is None:
-            raise InterruptedScanError("interrupted", "run the same command again; what is in the log is whole")
-        self.scan.stop()
-
-
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    signals = _Signals()
-    # Under nohup, or in a background job, some of them are to be ignored.
-    wanted = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, signals) for number in wanted}
-    try:
-        yield signals
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+            # Raised here, an exception would surface inside whatever is being imported; nothing is open that matters.
+            os.write(2, b"error: interrupted before anything was screened\nhint: run the same command again\n")
+            os._exit(ExitCode.INTERRUPTED)
+        if not self.over:
+            self.scan.stop()
 
 
 def _progress(scan: Scan, output: Output, lang: Language) -> AbstractContextManager[Callable[[], None]]:

@@ -34,8 +34,12 @@ def run(logs: Sequence[Path], anchor: Path | None) -> ExitCode:
 
 def lines(log: Path, found: Verification) -> list[str]:
     """Return what is to be said of one log."""
-    told = [f"{log}: {'sound' if found.ok else 'NOT SOUND'}, {found.events} events, head {found.head}"]
+    from screener.report.console import safe
+
+    told = [f"{safe(str(log))}: {'sound' if found.ok else 'NOT SOUND'}, {found.events} events, head {found.head}"]
     if found.first_bad is not None:
-        told.append(f"  first bad line: {found.first_bad.file}:{found.first_bad.line}: {found.first_bad.why}")
+        told.append(
+            f"  first bad line: {safe(str(found.first_bad.file))}:{found.first_bad.line}: {found.first_bad.why}"
+        )
     told += [f"  run {run} has no END: it crashed, was killed, or is still at work" for run in found.runs_without_end]
     return told

@@ -133,9 +133,7 @@ class Model:
 
     def _check_answers(self, found: dict[str, Any], count: int) -> None:
         """Hold each output to one row a slice: a graph may declare one shape and return another."""
-        sizes = {
-            kind: answer.size // count if answer.shape[:1] == (count,) else 0 for kind, answer in found.items()
-        }
+        sizes = {kind: answer.size // count if answer.shape[:1] == (count,) else 0 for kind, answer in found.items()}
         expected = {"probability": 1}
         if self._centres is not None:
             expected["embedding"] = self._centres.shape[1]

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from screener.types import Finding
     from screener.words import Language
 
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories: control, format, surrogate, private, unassigned, line and paragraph separator."""
+_DIGITS = 17
+"""Enough to tell any two numbers apart."""
+_UNWATCHED = 100_000
+"""Columns where nobody watches: a table takes what it needs, and no name is cut or folded."""
 _STYLE = {Urgency.HIGH: "bold red", Urgency.MEDIUM: "yellow", Urgency.REVIEW: "magenta", Urgency.LOW: "dim"}
 
 
@@ -81,9 +87,9 @@ class Summary:
 
 
 def safe(text: str) -> str:
-    r"""Make text from a file name harmless: control and format characters are shown as ``\xNN`` or ``\uNNNN``."""
+    r"""Make text from a file name harmless: what steers a terminal or breaks a line becomes ``\xNN`` or ``\uNNNN``."""
     return "".join(
-        letter if unicodedata.category(letter)[0] != "C" else letter.encode("unicode_escape").decode()
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _HARMFUL else letter
         for letter in text
     )
 
@@ -98,7 +104,7 @@ def console(stream: IO[str], *, color: bool = True) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=None if stream.isatty() else 400,
+        width=None if stream.isatty() else _UNWATCHED,
     )
 
 
@@ -141,8 +147,18 @@ def _probability(finding: Finding) -> str:
     """Show the probability against the threshold; confidence would mislead beside "flagged"."""
     if finding.probability is None:
         return "–"
-    sign = "≥" if finding.probability >= finding.threshold else "<"
-    return f"{finding.probability:.3f} {sign} {finding.threshold:g}"
+    above = finding.probability >= finding.threshold
+    digits = 3
+    # As many digits as it takes for the comparison to hold as printed: no "0.155 < 0.1547".
+    while digits < _DIGITS and (round(finding.probability, digits) >= finding.threshold) != above:
+        digits += 1
+    return f"{finding.probability:.{digits}f} {'≥' if above else '<'} {_number(finding.threshold)}"
+
+
+def _number(value: float) -> str:
+    """Show a threshold as it is, however many digits that takes."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _advice(finding: Finding, lang: Language) -> str:
@@ -168,7 +184,7 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
     if summary.stopped:
         told.append(words["stopped"])
     told.append(
-        words["point"].format(threshold=f"{summary.point.threshold:g}", name=summary.point.name, model=summary.model)
+        words["point"].format(threshold=_number(summary.point.threshold), name=summary.point.name, model=summary.model)
     )
     told += point_lines(summary.point, lang)
     if summary.log:

@@ -73,14 +73,28 @@ def test_an_inbox_that_vanishes_is_told_and_the_next_run_goes_on(screener: Comma
     assert len(readable) == len(set(readable)) == 2000
 
 
-def test_a_model_replaced_during_the_run_changes_nothing(screener: Command, tmp_path: Path) -> None:
+def test_a_model_replaced_during_the_run_is_told_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox, model = many(tmp_path / "many", 1500), write_model(tmp_path / "model")
+    original = (model / "model.onnx").read_bytes()
     process = started(screener, inbox, "--model", model)
     (model / "model.onnx").write_bytes(b"something else")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 7, errors
+    assert "replaced" in errors
+    assert screener.events("END")[-1]["reason"].startswith("failed")
+    assert len({event["model_sha256"] for event in screener.events()}) == 1
+    assert screener("scan", inbox, "--model", model).returncode == 7  # what lies there now is no model
+    (model / "model.onnx").write_bytes(original)
+    assert screener("scan", inbox, "--model", model, "--quiet").returncode == 0
+    assert len({event["path"] for event in screener.events()}) == len(screener.events()) == 1500
+
+
+def test_a_model_that_was_only_touched_is_the_same_model(screener: Command, tmp_path: Path) -> None:
+    inbox, model = many(tmp_path / "many", 300), write_model(tmp_path / "model")
+    process = started(screener, inbox, "--model", model)
+    (model / "model.onnx").touch()
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert len({event["model_sha256"] for event in screener.events()}) == 1
-    assert screener("scan", inbox, "--model", model).returncode == 7
 
 
 def test_no_name_leaves_the_inbox(screener: Command, tmp_path: Path) -> None:
