@@ -115,6 +115,14 @@ def write_slice(path: Path, seed: int = 0, *, bright: bool = False, size: int = 
     return path
 
 
+def many(folder: Path, count: int) -> Path:
+    """Fill a folder with one bright slice many times: trailing bytes make other files of the same picture."""
+    data = write_slice(folder / "0.png", bright=True).read_bytes()
+    for number in range(1, count):
+        (folder / f"{number}.png").write_bytes(data + b"\0" * number)
+    return folder
+
+
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:
     """Return an inbox of two patients with two bright and two dark slices."""

@@ -14,16 +14,9 @@ from pathlib import Path
 import pytest
 
 from screener.audit import verify
-from tests.conftest import Command, write_model, write_slice
+from tests.conftest import Command, many, write_model, write_slice
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def many(folder: Path, count: int) -> Path:
-    data = write_slice(folder / "0.png", bright=True).read_bytes()
-    for number in range(1, count):
-        (folder / f"{number}.png").write_bytes(data + b"\0" * number)
-    return folder
 
 
 def started(screener: Command, *arguments: object) -> subprocess.Popen[str]:

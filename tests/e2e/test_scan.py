@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from screener.audit import verify
-from tests.conftest import Command, tiny_card, tiny_graph, write_model, write_slice
+from tests.conftest import Command, many, tiny_card, tiny_graph, write_model, write_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,17 +238,8 @@ def test_files_still_being_written_are_left_for_later(screener: Command, inbox: 
     assert len(results(done)) == 4
 
 
-def _many(folder: Path, count: int) -> Path:
-    source = write_slice(folder / "0.png", bright=True)
-    data = source.read_bytes()
-    for number in range(1, count):
-        # A trailing byte makes other bytes of the same picture.
-        (folder / f"{number}.png").write_bytes(data + b"\0" * number)
-    return folder
-
-
 def test_sigterm_ends_after_the_batch_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
-    inbox = _many(tmp_path / "many", 3000)
+    inbox = many(tmp_path / "many", 3000)
     command = screener.arguments("scan", inbox, "--model", screener.model, "--json")
     process = subprocess.Popen(command, env=screener.env(), stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -277,12 +268,12 @@ def _kill_and_go_on(screener: Command, inbox: Path, kills: int, wait: np.random.
 
 
 def test_ten_kills_lose_and_double_nothing(screener: Command, tmp_path: Path) -> None:
-    _kill_and_go_on(screener, _many(tmp_path / "many", 2000), 10, np.random.default_rng(1))
+    _kill_and_go_on(screener, many(tmp_path / "many", 2000), 10, np.random.default_rng(1))
 
 
 @pytest.mark.long
 def test_two_hundred_kills_lose_and_double_nothing(screener: Command, tmp_path: Path) -> None:
-    _kill_and_go_on(screener, _many(tmp_path / "many", 20_000), 200, np.random.default_rng(2))
+    _kill_and_go_on(screener, many(tmp_path / "many", 20_000), 200, np.random.default_rng(2))
 
 
 def test_no_socket_no_tensorflow_no_bench(screener: Command, inbox: Path, tmp_path: Path) -> None:
@@ -304,7 +295,7 @@ def test_no_socket_no_tensorflow_no_bench(screener: Command, inbox: Path, tmp_pa
 
 
 def test_two_scans_on_one_log_exclude_each_other(screener: Command, tmp_path: Path) -> None:
-    inbox = _many(tmp_path / "many", 3000)
+    inbox = many(tmp_path / "many", 3000)
     command = screener.arguments("scan", inbox, "--model", screener.model, "--json")
     with subprocess.Popen(command, env=screener.env(), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -347,7 +338,7 @@ def _until_closed(terminal: int) -> Iterator[bytes]:
 def test_a_terminal_sees_progress_and_a_pipe_does_not(screener: Command, tmp_path: Path) -> None:
     import pty
 
-    inbox = _many(tmp_path / "many", 300)
+    inbox = many(tmp_path / "many", 300)
     master, slave = pty.openpty()
     process = subprocess.Popen(
         screener.arguments("scan", inbox, "--model", screener.model, "--json"),

@@ -13,17 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from screener.audit import verify
-from tests.conftest import Command, write_slice
+from tests.conftest import Command, many, write_slice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def many(folder: Path, count: int) -> Path:
-    data = write_slice(folder / "0.png", bright=True).read_bytes()
-    for number in range(1, count):
-        (folder / f"{number}.png").write_bytes(data + b"\0" * number)
-    return folder
 
 
 def test_a_stream_that_knows_no_signs_gets_them_spelt_out(screener: Command, inbox: Path) -> None:
