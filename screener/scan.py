@@ -207,17 +207,23 @@ class Scan:
 
     def _prepare(self, found: Fetched, decoder: SafeDecoder) -> _Outcome:
         """Decode, gate, frame: what a worker thread does."""
+        slice_ = develop(found, self.options.limits, decoder)
+        if isinstance(slice_, Refused):
+            return slice_
+        try:
+            return self._framed(slice_)
+        except MemoryError:
+            return Refused(found.identity, Reason.TOO_LARGE, "not enough memory to look at it")
+
+    def _framed(self, slice_: Slice) -> Ready | Refused:
         from screener.gate import refuse
         from screener.preprocess import prepare
 
-        slice_ = develop(found, self.options.limits, decoder)
-        if isinstance(slice_, Slice):
-            refused = refuse(slice_)
-            if refused is None:
-                sketch = None if self.onlooker is None else self.onlooker.sketch(slice_.pixels)
-                return Ready(slice_.identity, prepare(slice_.pixels, self.model.card.preprocessing), sketch)
+        refused = refuse(slice_)
+        if refused is not None:
             return refused
-        return slice_
+        sketch = None if self.onlooker is None else self.onlooker.sketch(slice_.pixels)
+        return Ready(slice_.identity, prepare(slice_.pixels, self.model.card.preprocessing), sketch)
 
     def _settled(self, outcome: _Outcome) -> _Outcome | None:
         """Leave files that are still being written to the next run: no verdict, no event.
