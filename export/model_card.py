@@ -18,7 +18,7 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "Generated from the card inside `model.onnx`; do not edit."
     yield ""
-    yield f"{card['architecture'].capitalize()}. Created {card['created']}."
+    yield f"{card['architecture'][:1].upper()}{card['architecture'][1:]}. Created {card['created']}."
     yield f"Weights: {card['licence']}, research use (see `LICENSE-WEIGHTS`)."
     yield ""
     yield from ("## Intended use", "", card["intended_use"], "", "## Limits", "")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format, surrogate, private, unassigned, line and paragraph separator."""
-_DIGITS = 17
-"""Enough to tell any two numbers apart."""
+_DIGITS = 10
+"""Beyond that, a probability is shown as it is stored."""
 _UNWATCHED = 100_000
 """Columns where nobody watches: a table takes what it needs, and no name is cut or folded."""
 _STYLE = {Urgency.HIGH: "bold red", Urgency.MEDIUM: "yellow", Urgency.REVIEW: "magenta", Urgency.LOW: "dim"}
@@ -148,11 +148,10 @@ def _probability(finding: Finding) -> str:
     if finding.probability is None:
         return "–"
     above = finding.probability >= finding.threshold
-    digits = 3
     # As many digits as it takes for the comparison to hold as printed: no "0.155 < 0.1547".
-    while digits < _DIGITS and (round(finding.probability, digits) >= finding.threshold) != above:
-        digits += 1
-    return f"{finding.probability:.{digits}f} {'≥' if above else '<'} {_number(finding.threshold)}"
+    tries = (f"{finding.probability:.{digits}f}" for digits in range(3, _DIGITS))
+    shown = next((text for text in tries if (float(text) >= finding.threshold) == above), repr(finding.probability))
+    return f"{shown} {'≥' if above else '<'} {_number(finding.threshold)}"
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,131 @@
+"""The table on the screen: nothing cut, nothing misleading, nothing that a file name could do to it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from screener.model.card import CardRate, OperatingPoint
+from screener.report import console
+from screener.report.console import Summary, TopFindings, lines, point_lines, rate, safe
+from screener.triage import Judge
+from screener.types import Finding, Identity, Prediction, Reason, Refused, Urgency
+from screener.words import LANGUAGES, URGENCY_WORD
+
+if TYPE_CHECKING:
+    from screener.words import Language
+
+POINT = OperatingPoint("auto", 0.1547)
+
+
+def finding(probability: float | None, threshold: float = 0.1547, path: str = "p/a.png") -> Finding:
+    judge = Judge(replace(POINT, threshold=threshold), 0.7, "tiny 1", "1" * 64)
+    identity = Identity(path, "0" * 64, path.split("/", maxsplit=1)[0])
+    if probability is None:
+        return judge.refusal(Refused(identity, Reason.BLANK))
+    return judge.finding(identity, Prediction(probability))
+
+
+def drawn(*findings: Finding, lang: Language = "en", top: int = 0, **summary: object) -> str:
+    found, counts = TopFindings(top), Counter[str]()
+    for one in findings:
+        found.add(one)
+        counts.update((one.decision.value, one.urgency.value))
+    out = io.StringIO()
+    screen = console.console(out)
+    if found.count:
+        screen.print(console._table(found.ordered(), lang))
+    told = Summary(counts, POINT, "tiny 1", "/log", **summary)  # type: ignore[arg-type]
+    return out.getvalue() + "\n".join(lines(found, told, lang))
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_the_comparison_holds_as_printed(probability: float, threshold: float) -> None:
+    shown = console._probability(finding(probability, threshold))
+    left, sign, right = shown.split()
+    assert float(right) == threshold
+    assert (float(left) >= float(right)) == (sign == "≥") == (probability >= threshold)
+
+
+def test_a_probability_just_below_the_threshold_does_not_look_above_it() -> None:
+    assert console._probability(finding(0.15466)) == "0.15466 < 0.1547"
+    assert console._probability(finding(0.99)) == "0.990 ≥ 0.1547"
+    assert console._probability(finding(None)) == "–"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_finding_has_its_row(lang: Language) -> None:
+    made = [finding(0.9, path="p/h.png"), finding(0.3, path="p/m.png"), finding(None, path="p/r.png"), finding(0.0)]
+    shown = drawn(*made, lang=lang)
+    for one in made:
+        (row,) = [line for line in shown.splitlines() if one.path in line]
+        assert URGENCY_WORD[lang][one.urgency] in row
+    assert "(blank)" in shown
+
+
+def test_what_is_hidden_is_counted() -> None:
+    shown = drawn(*[finding(number / 100, path=f"p/{number}.png") for number in range(100)], top=7)
+    assert shown.count(".png") == 7
+    assert "93 more not shown here" in shown
+    assert "100 slices" in shown
+
+
+def test_seen_stopped_and_deferred_are_told() -> None:
+    again = replace(finding(0.9), seen_before=True)
+    assert "seen before" in drawn(again)
+    assert "Stopped before the end" in drawn(again, stopped=True)
+    counts = Counter({"LOW": 3, "seen_before": 2, "deferred": 4})
+    told = "\n".join(lines(TopFindings(5), Summary(counts, POINT, "tiny 1", ""), "fr"))
+    assert "dont 2 déjà vues" in told
+    assert "4 fichiers en cours d'écriture" in told
+    assert "Journal" not in told
+
+
+HOSTILE = [
+    "[red]x[/]",
+    ":smile:",
+    "\x1b[2Jx",
+    "a\nb",
+    "a\u2028b",
+    "a\u202eb",
+    "[link=http://x]y[/link]",
+    "\x9b31m",
+    "\r",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_shown_and_does_nothing(name: str) -> None:
+    shown = drawn(finding(0.9, path=f"{name}/{name}.png"))
+    assert safe(name) in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", shown)
+    assert len([line for line in shown.splitlines() if ".png" in line]) == 1
+
+
+@given(st.text(max_size=30))
+def test_safe_text_is_one_harmless_line(text: str) -> None:
+    told = safe(text)
+    assert len(told.splitlines()) <= 1
+    assert told.isprintable() or set(told) - {letter for letter in told if letter.isprintable()} <= set("\u3000\xa0 ")
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_threshold_comes_with_figures_interval_and_counts(lang: Language) -> None:
+    share = CardRate(0.9506, 0.9189, 0.9855, 1098, 1155, 143)
+    point = replace(POINT, sensitivity=share, specificity=share, measured_on="tune set", certified=True)
+    told = " ".join(point_lines(point, lang))
+    for wanted in ("0.951", "0.919–0.986", "1098/1155", "143", "tune set"):
+        assert wanted in told
+    assert ("certified" if lang == "en" else "certifié") in told
+    assert "?" in rate(replace(share, low=None), lang)
+
+
+def test_urgency_words_are_those_of_the_contract() -> None:
+    assert [word.value for word in Urgency] == list(URGENCY_WORD["en"].values())
