@@ -131,15 +131,17 @@ def _pixels(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     full = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}.get(image.dtype.name)
     if full is None:
         raise UsageError(f"an array of {image.dtype} is no slice", hint)
-    pixels = image.astype(np.float32)
-    if full == 1 and not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+    if full == 1 and not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
         raise UsageError("float pixels outside [0, 1] or not finite", hint)
+    # In the machine's own byte order, and in a depth that OpenCV knows.
+    image = np.ascontiguousarray(image, dtype=np.float32 if full == 1 else image.dtype.newbyteorder("="))
     saturation = 0.0
     if image.ndim == 3:  # noqa: PLR2004 - (H, W, channels)
-        saturation = float((pixels.max(axis=2) - pixels.min(axis=2)).mean()) / full
-        pixels = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-        if full > 1:
-            pixels = np.rint(pixels)
+        import cv2
+
+        saturation = float((image.max(axis=2) - image.min(axis=2)).mean(dtype=np.float64)) / full
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    pixels = image.astype(np.float32)
     if full == 65535:  # noqa: PLR2004 - 12 bits in 16, as files have them
         low, high = float(pixels.min()), float(pixels.max())
         return np.asarray((pixels - low) / max(high - low, 1), dtype=np.float32), saturation

@@ -238,7 +238,8 @@ class Scan:
         if outcome.reason is Reason.STILL_BEING_WRITTEN:
             self.counts["deferred"] += 1
             return None
-        return outcome
+        # Whoever stopped this run may have stopped the decoder with it: the file is not to blame.
+        return None if self._stopped and outcome.reason is Reason.DECODER_CRASHED else outcome
 
     def _refuse_vanished(self) -> None:
         """Tell an inbox that was screened from one that went away, or was gone before its first file."""

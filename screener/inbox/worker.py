@@ -35,7 +35,7 @@ def main(limits: Limits) -> None:
     """Answer requests until stdin ends."""
     requests = sys.stdin.buffer
     answers = _reserve_stdout()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Ctrl-C and service managers signal the whole group; the parent finishes its batch and then closes stdin.
         signal.signal(number, signal.SIG_IGN)
     opencv.prepare()

@@ -6,12 +6,17 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
 
 from export.phantoms import phantom
 from screener import Screener
+from screener.api import _from_array
 from screener.errors import UsageError
+from screener.inbox import decode
 from screener.types import Decision, Reason
 from tests.conftest import write_slice
 
@@ -22,8 +27,6 @@ if TYPE_CHECKING:
 def test_path_and_array_agree(tiny_model: Path, tmp_path: Path) -> None:
     tool = Screener(tiny_model)
     path = write_slice(tmp_path / "a.png", bright=True)
-    from screener.inbox import decode
-
     pixels, _ = decode(path.read_bytes())
     by_path, by_array = tool.predict(path), tool.predict(pixels)
     assert by_path.decision is Decision.FLAGGED
@@ -37,6 +40,30 @@ def test_colour_and_deep_arrays(tiny_model: Path) -> None:
     grey = tool.predict(image).probability
     assert tool.predict(np.dstack([image] * 3)).probability == pytest.approx(grey, abs=0.05)
     assert tool.predict(image.astype(np.uint16) * 16).probability is not None
+
+
+@given(arrays(np.uint8, (48, 40, 3)) | arrays(np.uint16, (40, 48, 3)) | arrays(np.uint16, (40, 48)))
+def test_an_array_is_read_by_the_rules_of_its_file(image: np.ndarray) -> None:
+    stored = image[:, :, ::-1] if image.ndim == 3 else image  # OpenCV writes blue first
+    pixels, saturation = decode(cv2.imencode(".png", stored)[1].tobytes())
+    told = _from_array(image)
+    assert told.saturation == pytest.approx(saturation, abs=1e-5)
+    assert np.allclose(told.pixels, pixels, atol=1e-6)
+
+
+def test_a_photograph_is_refused_as_an_array_too(tiny_model: Path) -> None:
+    photo = np.dstack([phantom(1, 96), np.roll(phantom(1, 96), 20), phantom(2, 96)])
+    assert Screener(tiny_model).predict(photo).reason is Reason.NOT_A_BRAIN_MRI
+    assert Screener(tiny_model).predict(photo.astype(np.float64) / 255).reason is Reason.NOT_A_BRAIN_MRI
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "f2", "f4", "f8"])
+def test_depth_and_byte_order_do_not_matter(tiny_model: Path, kind: str) -> None:
+    tool, image = Screener(tiny_model), phantom(1, 96)
+    scaled = image.astype(np.float64) / image.max()
+    given_ = (scaled * 4095 if "u" in kind else scaled).astype(kind)
+    wanted = tool.predict(scaled).probability
+    assert tool.predict(given_).probability == pytest.approx(wanted, abs=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from screener import scan as pipeline
 from screener.errors import ModelError, NothingFoundError
-from screener.inbox import WalkOptions
+from screener.inbox import RefusedError, WalkOptions
 from screener.model.session import Model
 from screener.scan import Scan, ScanOptions, summary_counts
 from screener.triage import Judge
@@ -170,6 +170,22 @@ def test_too_little_memory_for_one_slice_costs_that_slice(
     found = {finding.path: finding for finding in Scan(inbox, model, judge(model)).findings()}
     assert found["p0/1.png"].reason is Reason.TOO_LARGE
     assert sum(finding.reason is None for finding in found.values()) == 3
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_decoder_that_dies_with_the_run_blames_no_file(
+    model: Model, inbox: Path, monkeypatch: pytest.MonkeyPatch, *, stopping: bool
+) -> None:
+    scan = Scan(inbox, model, judge(model))
+
+    def dying(*_: object) -> None:
+        if stopping:
+            scan.stop()
+        raise RefusedError(Reason.DECODER_CRASHED, "killed")
+
+    monkeypatch.setattr(pipeline.SafeDecoder, "__call__", dying)
+    reasons = [finding.reason for finding in scan.findings()]
+    assert reasons == ([] if stopping else [Reason.DECODER_CRASHED] * 4)
 
 
 def test_options_reach_the_walk(model: Model, inbox: Path) -> None:
