@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import DataError
 from screener.inbox import RefusedError, decode
 from screener.preprocess import Frame, Preprocessing, frame, stretch
 
@@ -60,8 +59,7 @@ def load_views(dataset: Dataset, how: Preprocessing, side: int, folder: Path) ->
         Where to keep them.
     """
     how = replace(how, size=side)
-    drawn = [(record.boxes, record.mask) for record in dataset.records]
-    key = hashlib.sha256(json.dumps([dataset.fingerprint(), drawn, asdict(how)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([dataset.fingerprint(), asdict(how)]).encode()).hexdigest()[:16]
     path = folder / f"views-{key}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,8 +107,8 @@ def _decode_one(root: Path, record: Record, how: Preprocessing, views: Views, in
 def tumour_map(root: Path, record: Record, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     """Draw what the annotators marked: (H, W), float32, 1 in the tumour, 0 elsewhere; None without annotation."""
     if record.mask:
-        mask = _mask(root / record.mask)
-        if mask is not None and mask.shape == shape:
+        mask, _ = decode((root / record.mask).read_bytes())
+        if mask.shape == shape:
             return (mask > 0).astype(np.float32)
     if not record.boxes:
         return None
@@ -121,32 +119,16 @@ def tumour_map(root: Path, record: Record, shape: tuple[int, int]) -> NDArray[np
     return drawn
 
 
-def _mask(path: Path) -> NDArray[np.float32] | None:
-    """Decode a mask, or return None: an unreadable one leaves a slice without annotation."""
-    try:
-        return decode(path.read_bytes())[0]
-    except (RefusedError, OSError):
-        return None
-
-
 def frame_folder(folder: Path, how: Preprocessing) -> NDArray[np.uint8]:
-    """Frame every picture below a folder that can be decoded: (M, size, size), uint8.
-
-    Raises
-    ------
-    DataError
-        There is none: what must stay unseen would be seen.
-    """
+    """Frame every picture below a folder that can be decoded: (M, size, size), uint8."""
     framed = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             try:
                 framed.append(_framed(decode(path.read_bytes())[0], how)[0])
-            except (RefusedError, OSError):
+            except RefusedError:
                 continue
-    if not framed:
-        raise DataError(f"{folder} holds no picture that could stay unseen", "name the folder that --unseen means")
-    return np.stack(framed)
+    return np.stack(framed) if framed else np.empty((0, how.size, how.size), np.uint8)
 
 
 def _framed(pixels: NDArray[np.float32], how: Preprocessing) -> tuple[NDArray[np.uint8], Frame]:

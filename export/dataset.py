@@ -105,13 +105,18 @@ def _from_folders(root: Path) -> Iterator[Record]:
 
 def _from_manifest(manifest: Path) -> Dataset:
     """Read every row, and report every bad one at once."""
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"{manifest}: no column {', '.join(missing)}", "the first line names path,label[,patient,…]"
+            )
+        rows = list(enumerate(reader, start=2))
     records, faults, warnings = [], [], []
-    lines: dict[str, int] = {}
-    for line, row in _rows(manifest):
+    for line, row in rows:
         try:
             record, mended = _record(row, manifest.parent)
-            if lines.setdefault(record.path, line) != line:
-                raise ValueError(f"path {record.path!r} stands in line {lines[record.path]} already")  # noqa: TRY301
             records.append(record)
             warnings += [f"{manifest}:{line}: {text}" for text in mended]
         except ValueError as error:
@@ -119,24 +124,6 @@ def _from_manifest(manifest: Path) -> Dataset:
     if faults:
         raise DataError("\n".join(_shorten(faults)), "mend or delete these lines")
     return Dataset(manifest.parent, tuple(records), tuple(warnings))
-
-
-def _rows(manifest: Path) -> list[tuple[int, dict[str, str | None]]]:
-    """Read the rows, each with the number of the line that it starts in."""
-    rows = []
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-            line = reader.line_num + 1
-            for row in reader:
-                rows.append((line, row))
-                line = reader.line_num + 1
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{manifest} cannot be read: {error}", "save it as CSV in UTF-8") from None
-    if missing:
-        raise DataError(f"{manifest}: no column {', '.join(missing)}", "the first line names path,label[,patient,…]")
-    return rows
 
 
 def _record(row: Mapping[str, str | None], root: Path) -> tuple[Record, list[str]]:

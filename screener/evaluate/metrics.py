@@ -120,7 +120,7 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) ->
     """Return the share of hits.
 
     The interval is the bootstrap's over units; where every slice agrees, which tells a bootstrap nothing, it is the
-    exact binomial one over units (Clopper & Pearson 1934). A single unit that disagrees with itself supports nothing.
+    exact binomial one over units (Clopper & Pearson 1934).
 
     Parameters
     ----------
@@ -133,8 +133,6 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) ->
     groups = len(np.unique(units))
     if total in (0, count):
         low, high = exact_interval(groups if total else 0, groups)
-    elif groups == 1:
-        low, high = 0.0, 1.0
     else:
         low, high = interval(lambda chosen: float(hits[chosen].mean()), units, seed=seed)
     return Rate(total / count, low, high, total, count, groups)

@@ -126,6 +126,8 @@ def stopped(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_way_to_stop_ends_with_a_reason(screener: Command, tmp_path: Path, number: signal.Signals) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("these tests were started with this signal ignored, as under nohup, and so is the scan")
     inbox = many(tmp_path / "many", 1000)
     done = stopped(screener, inbox, number, lambda: bool(screener.log.exists() and screener.log.stat().st_size))
     assert done.returncode == 8
