@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from screener.errors import ExitCode, ScreenerError, UsageError
 from screener.types import Decision
@@ -98,24 +98,24 @@ def run(request: Request, output: Output) -> ExitCode:
         from screener.cli.dry_run import run as explain_all
 
         return explain_all(request.inbox, options)
-    signals = _Signals()
     be_nice(request.nice)
-    path = _checked_log(request, options)
-    model = Model.load(request.model, threads=request.jobs)
-    judge = _judge(model, request.threshold)
-    with (
-        _reporting(request, options, model, judge, output) as report,
-        _audit_log(path, request) as log,
-    ):
-        scan = signals.scan = Scan(request.inbox, model, judge, log, options)
-        scan.onlooker = report
-        log.start(_details(request, options, model, judge))
-        found = _follow(scan, log, output, lang)
-        signals.over = True
-        _complete(report, scan, log)
-    if not output.quiet and not output.json:
-        _show(found, scan, str(path), output, lang)
-    return exit_code(scan)
+    with _Signals() as signals:
+        path = _checked_log(request, options)
+        model = Model.load(request.model, threads=request.jobs)
+        judge = _judge(model, request.threshold)
+        with (
+            _reporting(request, options, model, judge, output) as report,
+            _audit_log(path, request) as log,
+        ):
+            scan = signals.scan = Scan(request.inbox, model, judge, log, options)
+            scan.onlooker = report
+            log.start(_details(request, options, model, judge))
+            found = _follow(scan, log, output, lang)
+            signals.over = True
+            _complete(report, scan, log)
+        if not output.quiet and not output.json:
+            _show(found, scan, str(path), output, lang)
+        return exit_code(scan)
 
 
 def be_nice(wanted: int) -> None:
@@ -291,15 +291,23 @@ def _tell(finding: Finding, found: TopFindings, output: Output) -> None:
 
 
 class _Signals:
-    """What SIGINT, SIGTERM and SIGHUP do, from now until the process ends: stop after the batch in hand."""
+    """What SIGINT, SIGTERM and SIGHUP do within the block: stop after the batch in hand."""
 
     def __init__(self) -> None:
         self.scan: Scan | None = None
         self.over = False
+        self._former: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
         for number in _STOPPING:
             # Under nohup, or in a background job, some of them are to be ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self)
+                self._former[number] = signal.signal(number, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
 
     def __call__(self, *_: object) -> None:
         if self.scan is None:

@@ -200,6 +200,7 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
     for name in ("screener.service", "screener.timer"):
         text = (ROOT / "docs/systemd" / name).read_text().replace("/opt/screener/bin/screener", "/bin/true")
         (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644)
     done = subprocess.run(
         ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())], capture_output=True, text=True, check=False
     )

@@ -165,7 +165,7 @@ def test_reading_during_a_scan_raises_no_false_alarm(log: Path) -> None:
             number += len(batch)
             time.sleep(0.01)
     assert reader.wait() == 0, reader.communicate()[1]
-    assert number > 150
+    assert number > 116  # more than one batch came in between
 
 
 def test_two_scans_started_together_judge_each_slice_once(log: Path) -> None:

@@ -166,7 +166,7 @@ def test_feature_maps_come_in_the_order_of_what_they_show(bright: Model) -> None
 
 def test_morning_on_the_command_line(inbox: Path, model: Path, tmp_path: Path) -> None:
     log, page = tmp_path / "log.jsonl", tmp_path / "list.html"
-    code, _, _ = run("scan", inbox, "--model", model, "--log", log, "--report", page)
+    code, _, _ = run("scan", inbox, "--nice", "0", "--model", model, "--log", log, "--report", page)
     assert code == ExitCode.NOT_ASSESSABLE
     assert page.read_bytes().count(b"<article") == 7
     code, out, _ = run("worklist", "--log", log)
@@ -186,13 +186,24 @@ def test_morning_on_the_command_line(inbox: Path, model: Path, tmp_path: Path) -
 
 def test_scan_refuses_a_page_it_may_not_write_before_it_starts(inbox: Path, model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        run("scan", inbox, "--model", model, "--log", tmp_path / "log.jsonl", "--report", inbox / "list.html")
+        run(
+            "scan",
+            inbox,
+            "--nice",
+            "0",
+            "--model",
+            model,
+            "--log",
+            tmp_path / "log.jsonl",
+            "--report",
+            inbox / "list.html",
+        )
     assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_damaged_log_is_listed_up_to_the_damage(inbox: Path, model: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    run("scan", inbox, "--model", model, "--log", log)
+    run("scan", inbox, "--nice", "0", "--model", model, "--log", log)
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*lines[:3], *lines[4:]]))
     with pytest.raises(AuditLogError, match="chain breaks"):

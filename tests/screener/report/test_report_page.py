@@ -124,8 +124,11 @@ def test_policy_names_exactly_the_style_and_the_script_of_the_page(tmp_path: Pat
 
 def test_page_is_private_and_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "list.html"
-    os.umask(0)
-    write(tmp_path, ("a", 0.5, None))
+    former = os.umask(0)
+    try:
+        write(tmp_path, ("a", 0.5, None))
+    finally:
+        os.umask(former)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     before = out.read_bytes()
     assert before.endswith(b"</html>\n")
