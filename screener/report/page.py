@@ -105,7 +105,7 @@ def opening(about: About, totals: Totals, lang: Language) -> Iterator[str]:
     words = PAGE[lang]
     style, script = asset("worklist.css"), asset("worklist.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
+        f"default-src 'none'; img-src data:; style-src {source(style)}; script-src {source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     yield (
@@ -376,6 +376,6 @@ def _table() -> tuple[tuple[int, int, int], ...]:
     return tuple((int(red), int(green), int(blue)) for blue, green, red in colour(ramp)[0])
 
 
-def _source(content: str) -> str:
+def source(content: str) -> str:
     """Return the one source that a policy allows: exactly this content."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
