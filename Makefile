@@ -6,6 +6,7 @@
 #   make lint          ruff and mypy
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
 #   make model         DATA=folder: train, convert and describe the shipped model again
+#   make lab           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/
 #   make bench         [DATA=folder]: measure speed; writes docs/results/
@@ -24,7 +25,7 @@ TEST_SOURCE := kaggle253
 NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint train model evaluate gate bench fuzz readme clean
+.PHONY: demo test test-long lint train model lab evaluate gate bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,7 +34,7 @@ $(VENV)/base: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/full: $(VENV)/base
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,review,dev]'
 	touch $@
 
 demo: $(VENV)/base
@@ -61,6 +62,10 @@ model: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
 	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite
+
+lab: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 800 --out docs/results/recipes
 
 evaluate: $(VENV)/full
 	$(NEED_DATA)

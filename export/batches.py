@@ -87,13 +87,32 @@ def stratum_weights(
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Augmented batches; batch `i` of epoch `e` is the same in every run with the same seed."""
+    """Augmented batches; batch `i` of epoch `e` is the same in every run with the same seed.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    views : Views
+    labels : ndarray of shape (N,), int
+    sampler : Sampler
+    locate : bool
+        Whether the network also says where, and so wants tumour maps.
+    seed, batch_size : int
+    """
 
     def __init__(
-        self, recipe: Recipe, views: Views, labels: NDArray[np.int64], sampler: Sampler, *, seed: int, batch_size: int
+        self,
+        recipe: Recipe,
+        views: Views,
+        labels: NDArray[np.int64],
+        sampler: Sampler,
+        *,
+        locate: bool,
+        seed: int,
+        batch_size: int,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self.recipe, self.views, self.labels, self.sampler = recipe, views, labels, sampler
+        self.recipe, self.views, self.labels, self.sampler, self.locate = recipe, views, labels, sampler, locate
         self.seed, self.batch_size = seed, batch_size
         self.start_epoch(0)
 
@@ -117,7 +136,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         images, maps = zip(*(self._augment(index, rng) for index in chosen), strict=True)
         targets = {"probability": self.labels[chosen].astype(np.float32)[:, None]}
         weights = {"probability": np.ones(len(chosen), np.float32)}
-        if maps[0] is not None:
+        if self.locate:
             targets["heatmap"] = np.stack(maps)
             # Keras averages cross-entropy over the last axis and wants a weight for each of the others.
             located = self.views.located[chosen].astype(np.float32)

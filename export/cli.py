@@ -40,7 +40,9 @@ def bench() -> None:
 def train(
     data: Data,
     run: Run,
-    recipe: Annotated[str, typer.Option(help="baseline or lite.")] = "lite",
+    recipe: Annotated[
+        str, typer.Option(help="attention, autoencoder, baseline, densenet121, lite, or module:function.")
+    ] = "lite",
     loss: Annotated[str, typer.Option(help="cross-entropy, class-weighted or focal.")] = "cross-entropy",
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches an epoch, instead of the recipe's.")] = None,
@@ -53,6 +55,17 @@ def train(
         list[str] | None, typer.Option(help="A source, or source:site, to train without; repeatable.")
     ] = None,
     unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels, instead of the recipe's.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of the recipe's backbone, instead of its own.")
+    ] = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Train only what follows the backbone (densenet121).")
+    ] = False,
+    label_share: Annotated[float, typer.Option(help="Share of the labels to use, to see what more would bring.")] = 1.0,
+    pretrain_epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs on slices without labels before the first label (autoencoder).")
+    ] = 0,
     max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
     ignore_flips: Annotated[
         bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
@@ -76,6 +89,11 @@ def train(
         test_sources=tuple(test_source or ()),
         left_out=tuple(leave_out or ()),
         ignore_flips=ignore_flips,
+        size=size,
+        weights=str(weights or ""),
+        frozen=frozen,
+        label_share=label_share,
+        pretrain_epochs=pretrain_epochs,
     )
     pictures = frame_folder(unseen, GROUPING) if unseen else None
     run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)
@@ -122,6 +140,36 @@ def evaluate(
         figures |= {"leaking": quick_figures(data, leaking, source), "control": quick_figures(data, control, source)}
     write_report(out, figures)
     print(out.with_suffix(".md").read_text())
+
+
+@app.command()
+def lab(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json, .md and -sample.csv are added.")],
+    slices: Annotated[int, typer.Option(min=100, help="Size of the sample, at most 3000.")] = 1000,
+    size: Annotated[int, typer.Option(help="Side of the input in pixels, at most 112.")] = 96,
+    epochs: Annotated[int, typer.Option(min=1, help="At most 12.")] = 8,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    test_source: Annotated[
+        list[str] | None, typer.Option(help="A source that no recipe learns from; repeatable.")
+    ] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+) -> None:
+    """Compare every recipe on equal terms: group 5-fold and leave-one-source-out, every cell measured."""
+    _quiet_tensorflow()
+    from export.cache import frame_folder
+    from export.comparison import Terms, prepare
+    from export.comparison import run as measure
+    from export.comparison_report import write_report
+    from export.train import GROUPING
+
+    terms = Terms(slices, size, epochs, seed, tuple(test_source or ()))
+    course = prepare(data, run.parent / "cache", terms, frame_folder(unseen, GROUPING) if unseen else None)
+    if measure(course, run, terms, max_minutes=max_minutes):
+        write_report(out, course, run, terms)
+        print(out.with_suffix(".md").read_text())
 
 
 @app.command()

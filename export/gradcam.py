@@ -1,8 +1,8 @@
 """Grad-CAM (Selvaraju et al., ICCV 2017) as plain algebra, so that it converts to ONNX and needs no gradient there.
 
-Between the last pooling and the score lies Flatten → Dense(ReLU) → Dense(1). The gradient of the logit with respect to
-the pooled features is then W1 · (relu' ⊙ w2), and its mean over the map, which is all that Grad-CAM wants of it, needs
-only the mean of W1 over the map's places: a matrix of (channels, units) that is known at export.
+Between the last map and the score lies Flatten (or a mean over places) → Dense(ReLU) → Dense(1). The gradient of the
+logit with respect to the map is then W1 · (relu' ⊙ w2), and its mean over the map, which is all that Grad-CAM wants of
+it, needs only the mean of W1 over the map's places: a matrix of (channels, units) that is known at export.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def with_heatmap(model: keras.Model, *, features: str, dense: str, score: str) -
     model : keras.Model
         With a dictionary of outputs.
     features : str
-        Layer whose output of shape (N, h, w, channels) is explained; flattened, it is the input of `dense`.
+        Layer whose output of shape (N, h, w, channels) is explained; flattened, averaged over places, or averaged
+        with weights of sum 1 that depend on it by a softmax, it is the input of `dense`. (In the last two cases the
+        mean gradient is the same: the terms through the softmax cancel.)
     dense : str
         Layer with ReLU.
     score : str
@@ -37,7 +39,7 @@ def with_heatmap(model: keras.Model, *, features: str, dense: str, score: str) -
         slice, as Grad-CAM is.
     """
     maps, hidden = model.get_layer(features).output, model.get_layer(dense).output
-    inward = _mean_over_places(model.get_layer(dense).get_weights()[0], maps.shape)
+    inward = _mean_over_places(model.get_layer(dense).get_weights()[0], maps.shape[-1])
     outward = model.get_layer(score).get_weights()[0][:, 0]
     active = keras.ops.cast(keras.ops.greater(hidden, 0.0), "float32")
     # A layer, since the converter takes a bare constant for a further input.
@@ -50,6 +52,6 @@ def with_heatmap(model: keras.Model, *, features: str, dense: str, score: str) -
     return keras.Model(model.input, dict(model.output) | {"heatmap": heatmap}, name=model.name)
 
 
-def _mean_over_places(kernel: np.ndarray[Any, np.dtype[Any]], shape: Any) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: ANN401
-    """Average a kernel of shape (h * w * channels, units) over the places of the map: (channels, units)."""
-    return np.asarray(kernel.reshape(shape[1] * shape[2], shape[3], -1).mean(axis=0))
+def _mean_over_places(kernel: np.ndarray[Any, np.dtype[Any]], channels: int) -> np.ndarray[Any, np.dtype[Any]]:
+    """Average a kernel of shape (places * channels, units) over the places of the map: (channels, units)."""
+    return np.asarray(kernel.reshape(-1, channels, kernel.shape[1]).mean(axis=0))

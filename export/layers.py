@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "layers.onnx"
-EARLY = {"baseline": ("conv1", "conv2"), "lite": ("stem_relu", "block1_out")}
-"""Layers shown, by recipe: where edges and textures can still be recognised."""
 _OPSET = 17
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from export.batches import plain
 from export.convert import parity, to_onnx, write_checksums, write_release
 from export.golden import golden_scores
-from export.layers import EARLY, layers_graph, write_layers
+from export.layers import layers_graph, write_layers
 from export.model_card import render
 from export.reference import attach
 from export.score import Answers, score
@@ -107,7 +107,8 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
         "training": _history(run),
     }
     write_release(wanted.folder, graph, card, render(card))
-    write_layers(wanted.folder, layers_graph(model, EARLY[chosen.name]))
+    if chosen.early:
+        write_layers(wanted.folder, layers_graph(model, chosen.early))
     shutil.rmtree(draft)
     golden = golden_scores(Model.load(wanted.folder), demo)
     (wanted.folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")

@@ -7,24 +7,25 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from export.architectures import Recipe, recipe
+from export.architectures import Recipe, Start, recipe
 from export.batches import Sampler, TrainingBatches, plain, stratum_weights
 from export.cache import load_views
 from export.dataset import read_dataset
 from export.duplicates import TURNED
 from export.errors import DataError
+from export.pretrain import labelled_part, pretrain
 from export.splits import split, write_groups
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -53,6 +54,21 @@ class Options:
     test_sources: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     ignore_flips: bool = False
+    size: int | None = None
+    weights: str = ""
+    frozen: bool = False
+    label_share: float = 1.0
+    pretrain_epochs: int = 0
+
+    @classmethod
+    def of(cls, run: Path) -> Options:
+        """Read the options that a run was started with."""
+        stored = json.loads((run / "options.json").read_text())
+        return cls(**stored | {name: tuple(stored[name]) for name in ("test_sources", "left_out")})
+
+    def start(self, size: int, *, blank: bool = False) -> Start:
+        """Say how the network begins."""
+        return Start(size, Path(self.weights) if self.weights else None, self.frozen, blank)
 
 
 @dataclass
@@ -156,14 +172,22 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, options)
-    chosen = recipe(options.recipe)
-    chosen = replace(chosen, epochs=options.epochs or chosen.epochs, steps=options.steps or chosen.steps)
+    chosen = configured(options)
     keras.utils.set_random_seed(options.seed)
     lab = prepare_lab(data, chosen, options, run.parent / "cache", unseen)
     write_groups(run / "groups.csv", lab.dataset, lab.found)
-    sampler = Sampler.over(lab.dataset.records, lab.found.groups, lab.found.where("fit"), chosen.shares)
-    batches = TrainingBatches(chosen, lab.views, lab.labels, sampler, seed=options.seed, batch_size=options.batch_size)
+    fit = labelled_part(lab.dataset.records, lab.found.units, lab.found.where("fit"), options.label_share, options.seed)
+    sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen.shares)
     model, progress, average = _restore(run, chosen, options, lab)
+    batches = TrainingBatches(
+        chosen,
+        lab.views,
+        lab.labels,
+        sampler,
+        locate="heatmap" in model.output_names,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
     start = time.monotonic()
     while len(progress.history) < chosen.epochs and not _stopped(progress, chosen):
         _one_epoch(model, batches, progress, average, lab=lab, chosen=chosen, run=run)
@@ -174,13 +198,43 @@ def train(
     return progress
 
 
+def configured(options: Options) -> Recipe:
+    """Return the recipe as the options change it.
+
+    Raises
+    ------
+    DataError
+        There is no such recipe, or it cannot do what is asked of it.
+    """
+    chosen = recipe(options.recipe)
+    if options.pretrain_epochs and chosen.decoder is None:
+        raise DataError(f"{options.recipe} has no decoder to learn from unlabelled slices with", "choose autoencoder")
+    if not 0 < options.label_share <= 1:
+        raise DataError(f"a share of {options.label_share:g} of the labels is outside 0 to 1", "1 uses all of them")
+    chosen = replace(chosen, epochs=options.epochs or chosen.epochs, steps=options.steps or chosen.steps)
+    return chosen if options.size is None else resized(chosen, options.size)
+
+
+def resized(chosen: Recipe, size: int) -> Recipe:
+    """Return a recipe for inputs of another side, in pixels.
+
+    Raises
+    ------
+    DataError
+        The networks halve their maps five times.
+    """
+    if size % 32 or size < 64:  # noqa: PLR2004 - five halvings, and two places left to compare
+        raise DataError(f"an input of {size} pixels does not suit the networks", "choose a multiple of 32, from 64 on")
+    side = 4 * round(chosen.view_side * size / chosen.preprocessing.size / 4)
+    return replace(chosen, preprocessing=replace(chosen.preprocessing, size=size), view_side=side)
+
+
 def _claim(run: Path, options: Options) -> None:
     """Write the options down, or check that they are the ones that the run was started with."""
-    wanted = json.loads(json.dumps(asdict(options)))
     path = run / "options.json"
-    if path.exists() and json.loads(path.read_text()) != wanted:
-        raise DataError(f"{run} holds a run with other options", "delete the folder or choose another with --out")
-    path.write_text(json.dumps(wanted, indent=2) + "\n")
+    if path.exists() and Options.of(run) != options:
+        raise DataError(f"{run} holds a run with other options", "delete the folder or choose another with --run")
+    path.write_text(json.dumps(asdict(options), indent=2) + "\n")
 
 
 def compile_model(model: keras.Model, chosen: Recipe, loss: Loss, labels: NDArray[np.int64]) -> None:
@@ -245,7 +299,11 @@ def _restore(run: Path, chosen: Recipe, options: Options, lab: Lab) -> tuple[ker
             average = [stored[f"w{index}"] for index in range(len(stored.files))]
         print(f"going on after epoch {len(progress.history)}")
         return model, progress, average
-    model = chosen.build()
+    model = chosen.build(options.start(chosen.preprocessing.size))
+    if options.pretrain_epochs:
+        # Every slice of the fit set, those whose labels are forgotten included.
+        fit = lab.found.where("fit")
+        pretrain(model, chosen, lab.views, fit, epochs=options.pretrain_epochs, seed=options.seed)
     compile_model(model, chosen, options.loss, lab.labels[lab.found.where("fit")])
     return model, Progress([], chosen.learning_rate), model.get_weights()
 
@@ -403,10 +461,8 @@ def best_model(run: Path) -> tuple[keras.Model, Recipe, Options]:
     """
     if not (run / "best.weights.h5").exists():
         raise DataError(f"{run} holds no trained model", "run: python -m export train")
-    stored = json.loads((run / "options.json").read_text())
-    stored |= {name: tuple(stored[name]) for name in ("test_sources", "left_out")}
-    options = Options(**stored)
-    chosen = recipe(options.recipe)
-    model = chosen.build()
+    options = Options.of(run)
+    chosen = configured(options)
+    model = chosen.build(options.start(chosen.preprocessing.size, blank=True))
     model.load_weights(run / "best.weights.h5")
     return model, chosen, options

@@ -6,20 +6,29 @@ from typing import Any
 
 import keras
 
-from export.architectures import Recipe
+from export.architectures import Recipe, Start
 from export.gradcam import with_heatmap
 from screener.preprocess import Preprocessing
 
 _SIZE = 224
 
 
-def build() -> keras.Model:
-    """Build Conv 32-64-128-256 (3×3 same, ReLU, BatchNorm, MaxPool), Dense 128, sigmoid."""
-    x = image = keras.Input((_SIZE, _SIZE, 1), name="image")
+EARLY = ("conv1", "conv2")
+
+
+def blocks(x: Any) -> Any:  # noqa: ANN401 - Keras tensors
+    """Apply Conv 32-64-128-256 (3×3 same, ReLU, BatchNorm, MaxPool): (N, S, S, 1) → (N, S/16, S/16, 256)."""
     for number, filters in enumerate((32, 64, 128, 256), start=1):
         x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
         x = keras.layers.BatchNormalization(name=f"norm{number}")(x)
         x = keras.layers.MaxPooling2D(name=f"pool{number}")(x)
+    return x
+
+
+def build(start: Start) -> keras.Model:
+    """Build the four blocks, Dense 128, sigmoid."""
+    image = keras.Input((start.size, start.size, 1), name="image")
+    x = blocks(image)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dropout(0.5, name="drop1")(x)
     x = keras.layers.Dense(128, activation="relu", name="dense")(x)
@@ -38,6 +47,7 @@ RECIPE = Recipe(
     summary="the classic CNN: 224×224, four convolution blocks, plain resize, pixels / 255",
     build=build,
     exported=exported,
+    early=EARLY,
     preprocessing=Preprocessing(_SIZE),
     view_side=_SIZE,
     augment="classic",

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from export.architectures import Recipe
+from export.architectures import Recipe, Start
 from export.architectures.efficientnet_lite import STRIDE_16, backbone, load_imagenet
 from export.weights import imagenet_file, read_checkpoint
 from screener.preprocess import Preprocessing
@@ -15,13 +15,13 @@ _SIZE = 160
 _LATERAL = 64
 
 
-def build(*, pretrained: bool = True) -> keras.Model:
-    """Build the network, from ImageNet weights unless told otherwise.
+def build(start: Start) -> keras.Model:
+    """Build the network from ImageNet weights: those given, or those that came with the training extra.
 
     The strongest cell of the map feeds the classifier beside the pooled features, so that looking at the annotated
     place is the cheapest way to be right (the map is a two-level feature pyramid: Lin et al., CVPR 2017).
     """
-    image = keras.Input((_SIZE, _SIZE, 1), name="image")
+    image = keras.Input((start.size, start.size, 1), name="image")
     # The pixel range that the ImageNet weights were trained with: (x - 127) / 128 for x in 0 … 255.
     scaled = keras.layers.Rescaling(255 / 128, offset=-127 / 128, name="imagenet_range")(image)
     middle, top = backbone(scaled)
@@ -38,8 +38,8 @@ def build(*, pretrained: bool = True) -> keras.Model:
     evidence = keras.layers.Concatenate(name="evidence")([keras.layers.Dropout(0.3, name="drop")(pooled), strongest])
     probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(evidence)
     model = keras.Model(image, {"probability": probability, "heatmap": heatmap}, name="lite")
-    if pretrained:
-        load_imagenet(model, read_checkpoint(imagenet_file()))
+    if not start.blank:
+        load_imagenet(model, read_checkpoint(start.weights or imagenet_file()))
     return model
 
 
@@ -58,6 +58,7 @@ RECIPE = Recipe(
     summary="EfficientNet-Lite0, one grey channel, head-cropped and padded square, 160×160, with a localisation map",
     build=build,
     exported=exported,
+    early=("stem_relu", "block1_out"),
     preprocessing=Preprocessing(_SIZE, crop="head", pad="square", intensity="percentile"),
     view_side=192,
     augment="hospital",

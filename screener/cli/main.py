@@ -201,6 +201,57 @@ def worklist(
 
 
 @app.command()
+def review(
+    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    doctor: Annotated[str | None, typer.Option(envvar="SCREENER_DOCTOR", help="Who gives the verdicts.")] = None,
+    doctors: Annotated[Path | None, typer.Option(help="File with the ids of those who may, one a line.")] = None,
+    sample: Annotated[
+        float, typer.Option(help="Share of the slices not flagged that are asked about all the same, 0 to 1.")
+    ] = 0.1,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Hide what the tool says until the verdict is given; ask in random order.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = 0,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Ask here instead of in a browser.")] = False,
+    table: Annotated[
+        Path | None, typer.Option("--import", help="CSV of verdicts: result,final_diagnosis[,doctor_id,note,seconds].")
+    ] = None,
+    template: Annotated[bool, typer.Option("--template", help="Print a CSV of what waits, to fill in.")] = False,
+    images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
+    model: Model = None,
+    log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
+    lang: Language = None,
+) -> None:
+    """Take a clinician's verdicts: what is flagged or not assessable first, then a random sample of the rest.
+
+    Opens a page on this machine only; needs the extra [review], --terminal and --import do not. Each verdict is
+    appended to the log; a correction is appended too. Exit codes: 0 done; 2 usage; 6 no log, or a damaged one: what
+    stands before the damage can be read.
+    """
+    from screener.cli.review import Wanted, run
+
+    raise typer.Exit(
+        run(
+            Wanted(
+                log=log,
+                doctor=doctor,
+                doctors=doctors,
+                sample=sample,
+                blind=blind,
+                port=port,
+                terminal=terminal,
+                table=table,
+                template=template,
+                images=images,
+                model=model,
+                log_group=log_group,
+                lang=lang,
+            )
+        )
+    )
+
+
+@app.command()
 def info(
     model: Model = None,
     json: Annotated[bool, typer.Option("--json", help="The card itself.")] = False,

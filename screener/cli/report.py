@@ -29,15 +29,21 @@ def run(
     from screener.report.rebuild import write_report
 
     speech = checked_language(lang)
-    problem = write_report(log or default_log(), inbox, out, speech, images=images, model=_model(model))
+    problem = write_report(log or default_log(), inbox, out, speech, images=images, model=model_or_none(model))
     sys.stdout.write(f"{safe(str(out))}\n")
     if problem is not None:
         raise problem
     return ExitCode.OK
 
 
-def _model(wanted: str | None) -> Model | None:
-    """Load the model for its heatmaps; a page without them is better than none unless the model was asked for."""
+def model_or_none(wanted: str | None) -> Model | None:
+    """Load the model for its heatmaps; a page without them is better than none unless the model was asked for.
+
+    Raises
+    ------
+    ModelError
+        The model that was asked for cannot be used.
+    """
     from screener.model.session import Model
 
     try:

@@ -158,20 +158,28 @@ def _illustrate(report: ReportWriter, model: Model | None, decoder: SafeDecoder,
 
     found: list[tuple[int, Item, Slice]] = []
     for key, item in batch:
-        slice_ = _slice(report.images, item, decoder)
+        slice_ = slice_of(report.images, item, decoder)
         if isinstance(slice_, str):
             report.spool.illustrate(key, None, slice_)
         else:
             found.append((key, item, slice_))
-    heatmaps = _heatmaps(model, [(item, slice_) for _, item, slice_ in found])
+    heatmaps = heatmaps_of(model, [(item, slice_) for _, item, slice_ in found])
     for (key, item, slice_), heatmap in zip(found, heatmaps, strict=True):
         how = None if model is None or heatmap is None else model.card.preprocessing
         picture = report.markup(item.finding, thumbnail(slice_.pixels, how), heatmap)
         report.spool.illustrate(key, picture)
 
 
-def _slice(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
-    """Return the slice that a finding is about, or why there is none: a key of the page's words."""
+def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
+    """Return the slice that a finding is about, or why there is none: ``moved`` or ``unreadable``.
+
+    Parameters
+    ----------
+    images : Path
+        Where the inbox lies now. A file that is not what was judged counts as moved.
+    item : Item
+    decoder : SafeDecoder
+    """
     from screener.inbox import Entry, Limits, develop, fetch, locate
     from screener.types import Refused
 
@@ -187,8 +195,8 @@ def _slice(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
     return "unreadable" if isinstance(slice_, Refused) else slice_
 
 
-def _heatmaps(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
-    """Yield a heatmap for each slice that this very model scored, None for the others."""
+def heatmaps_of(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
+    """Yield a heatmap (h, w), float32, in [0, 1], for each slice that this very model scored, None for the others."""
     import numpy as np
 
     from screener.preprocess import prepare

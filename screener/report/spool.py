@@ -103,7 +103,8 @@ class Spool:
     """
 
     def __init__(self, urgent: int = 0, low: int = 0) -> None:
-        self._base = sqlite3.connect("", isolation_level=None)
+        # Whoever shares a spool between threads takes turns by a lock of her own.
+        self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._base.executescript(_TABLES)
         self._base.execute("BEGIN")
@@ -188,6 +189,11 @@ class Spool:
         query = f"SELECT id FROM slice ORDER BY {_ORDER} LIMIT ?"  # noqa: S608 - built from constants
         for (key,) in self._base.execute(query, (count or -1,)):
             yield self._item(key)
+
+    def find(self, result: str) -> Item | None:
+        """Return the slice whose RESULT has that hash, or None."""
+        row = self._base.execute("SELECT id FROM slice WHERE result = ?", (result,)).fetchone()
+        return None if row is None else self._item(row[0])
 
     def count(self) -> int:
         """Return how many slices there are."""

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from export import train as lab
-from export.architectures import Recipe, recipe
+from export.architectures import Recipe, Start, names, recipe
 from export.batches import Sampler, stratum_weights
 from export.convert import parity, to_onnx, write_release
 from export.dataset import Record
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 SIDE = 32
 
 
-def build() -> keras.Model:
-    image = keras.Input((SIDE, SIDE, 1), name="image")
+def build(start: Start) -> keras.Model:
+    image = keras.Input((start.size, start.size, 1), name="image")
     x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(image)
     x = keras.layers.BatchNormalization(name="norm")(x)
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -159,7 +159,7 @@ def test_a_much_copied_picture_counts_once() -> None:
 
 def test_conversion_is_exact_named_and_repeatable(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
-    model = build()
+    model = build(Start(SIDE))
     graphs = [to_onnx(model) for _ in range(2)]
     images = np.random.default_rng(0).random((16, SIDE, SIDE, 1), dtype=np.float32)
     assert parity(model, graphs[0], images) <= 1e-5
@@ -176,7 +176,7 @@ def test_conversion_is_exact_named_and_repeatable(tmp_path: Path) -> None:
 
 
 def test_a_conversion_that_changes_answers_is_refused() -> None:
-    model, graph = build(), to_onnx(build())
+    model, graph = build(Start(SIDE)), to_onnx(build(Start(SIDE)))
     images = np.random.default_rng(0).random((16, SIDE, SIDE, 1), dtype=np.float32)
     assert isinstance(graph, onnx.ModelProto)
     with pytest.raises(DataError, match="differ"):
@@ -184,7 +184,7 @@ def test_a_conversion_that_changes_answers_is_refused() -> None:
 
 
 def test_baseline_is_the_classic_network() -> None:
-    model = recipe("baseline").build()
+    model = recipe("baseline").build(Start(224))
     kinds = [type(layer).__name__ for layer in model.layers]
     block = ["Conv2D", "BatchNormalization", "MaxPooling2D"]
     assert kinds == ["InputLayer", *block * 4, "Flatten", "Dropout", "Dense", "Dropout", "Dense"]
@@ -202,7 +202,7 @@ def test_baseline_is_the_classic_network() -> None:
 def test_lite_says_whether_and_where() -> None:
     from export.architectures import lite
 
-    model = lite.exported(lite.build(pretrained=False))
+    model = lite.exported(lite.build(Start(160, blank=True)))
     shapes = {name: tuple(output.shape[1:]) for name, output in dict(model.output).items()}
     assert shapes == {"probability": (1,), "heatmap": (10, 10), "embedding": (112,)}
 
@@ -210,4 +210,50 @@ def test_lite_says_whether_and_where() -> None:
 def test_an_unknown_recipe_is_named() -> None:
     with pytest.raises(DataError, match="bigger") as caught:
         recipe("bigger")
-    assert "baseline, lite" in caught.value.hint
+    assert all(name in caught.value.hint for name in names())
+
+
+def mine() -> Recipe:
+    """Return a recipe as a user would write one: one function."""
+    return replace(SMALL, name="mine")
+
+
+def test_a_recipe_of_ones_own_is_one_function() -> None:
+    assert recipe(f"{__name__}:mine").name == "mine"
+    with pytest.raises(DataError, match="no recipe at"):
+        recipe(f"{__name__}:yours")
+    with pytest.raises(DataError, match="gives a float, not a recipe"):
+        recipe("time:time")
+
+
+def test_a_recipe_may_be_trained_at_another_size(data: Path, tmp_path: Path) -> None:
+    options = lab.Options("small", epochs=1, batch_size=8, size=64)
+    lab.train(data, tmp_path / "run", options)
+    model, chosen, _ = lab.best_model(tmp_path / "run")
+    assert model.input_shape == (None, 64, 64, 1)
+    assert (chosen.preprocessing.size, chosen.view_side) == (64, 64)
+    with pytest.raises(DataError, match="does not suit"):
+        lab.resized(SMALL, 100)
+
+
+def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None:
+    options, run = lab.Options("small", epochs=1, batch_size=8), tmp_path / "run"
+    lab.train(data, run, options)
+    stored = json.loads((run / "options.json").read_text())
+    for name in ("size", "weights", "frozen", "label_share", "pretrain_epochs"):
+        del stored[name]
+    (run / "options.json").write_text(json.dumps(stored))
+    assert len(lab.train(data, run, options).history) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (lab.Options("small", pretrain_epochs=1), "no decoder"),
+        (lab.Options("small", label_share=0.0), "outside 0 to 1"),
+        (lab.Options("small", label_share=1.5), "outside 0 to 1"),
+    ],
+)
+def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: lab.Options, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        lab.train(data, tmp_path / "run", options)

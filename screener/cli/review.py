@@ -1,0 +1,118 @@
+"""``screener review``: the clinician's verdict, in a browser, on the terminal, or in bulk."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screener.cli.scan import checked_language
+from screener.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from screener.review.desk import Desk
+    from screener.review.verdicts import Doctors
+    from screener.words import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the options say."""
+
+    log: Path | None
+    doctor: str | None
+    doctors: Path | None
+    sample: float
+    blind: bool
+    port: int
+    terminal: bool
+    table: Path | None
+    template: bool
+    images: Path | None
+    model: str | None
+    log_group: str | None
+    lang: str | None
+
+
+def run(wanted: Wanted) -> ExitCode:
+    """Take verdicts until the reader has had enough.
+
+    Raises
+    ------
+    ScreenerError
+        Nothing can be asked; or the log is damaged, and what stands before the damage was read.
+    """
+    from screener.audit import default_log
+    from screener.review.desk import Desk
+    from screener.review.verdicts import Doctors
+
+    if sum((wanted.terminal, wanted.table is not None, wanted.template)) > 1:
+        raise UsageError("--terminal, --import and --template exclude each other", "choose one")
+    lang = checked_language(wanted.lang)
+    log = wanted.log or default_log()
+    doctors = Doctors.read(wanted.doctors)
+    if wanted.table is not None:
+        return _import(log, wanted.table, wanted, doctors)
+    with Desk(log, sample=wanted.sample, blind=wanted.blind, group=wanted.log_group) as desk:
+        if wanted.template:
+            _template(desk)
+        else:
+            doctor = doctors.check(wanted.doctor)
+            _read(desk, doctor, wanted, lang)
+        if desk.problem is not None:
+            raise desk.problem
+    return ExitCode.OK
+
+
+def _import(log: Path, table: Path, wanted: Wanted, doctors: Doctors) -> ExitCode:
+    from screener.review.table import read_rows, record
+
+    rows = read_rows(table, wanted.doctor, doctors)
+    count = record(log, rows, sample=wanted.sample, source=table, group=wanted.log_group)
+    sys.stdout.write(f"{count} verdicts recorded, {len(rows) - count} were in the log already\n")
+    return ExitCode.OK
+
+
+def _template(desk: Desk) -> None:
+    from screener.review.table import template
+
+    for line in template(desk):
+        sys.stdout.write(line)
+
+
+def _read(desk: Desk, doctor: str, wanted: Wanted, lang: Language) -> None:
+    """Ask on the terminal or in a browser."""
+    if wanted.terminal:
+        from screener.review.terminal import Talk
+
+        return Talk(desk, doctor, lang, sys.stdin, sys.stdout).run()
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "the review page needs more than the base install", "run: pip install 'screener[review]', or add --terminal"
+        ) from None
+    return _serve(desk, doctor, wanted, lang)
+
+
+def _serve(desk: Desk, doctor: str, wanted: Wanted, lang: Language) -> None:
+    """Serve the page until interrupted."""
+    import uvicorn
+
+    from screener.cli.report import model_or_none
+    from screener.review.server import HOST, Server, listen, new_token
+    from screener.review.viewer import Viewer
+
+    with listen(wanted.port) as port, Viewer(model_or_none(wanted.model), wanted.images) as viewer:
+        token = new_token()
+        app = Server(desk, viewer, doctor=doctor, lang=lang, token=token).app()
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+        # What stands behind "#" is sent to nobody and written to no log.
+        sys.stdout.write(f"http://{HOST}:{port.getsockname()[1]}/#{token}\n")
+        sys.stdout.flush()
+        sys.stderr.write("Open this address in a browser on this machine; Ctrl+C ends the sitting.\n")
+        uvicorn.Server(config).run(sockets=[port])
+    sys.stderr.write(f"{desk.recorded} verdicts recorded in {desk.log}\n")

@@ -1,0 +1,186 @@
+"""Verdicts in bulk: a CSV to fill in, and the way back into the log, all of it or nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screener.audit import AuditLog, Kind, finding_of
+from screener.audit.events import BadLineError, hash_in, parse
+from screener.audit.segments import lines
+from screener.errors import UsageError
+from screener.report.console import safe
+from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from screener.audit import Verdict
+    from screener.report.spool import Item
+    from screener.review.desk import Desk
+    from screener.review.verdicts import Doctors
+    from screener.types import Finding
+
+COLUMNS = ("result", "inbox", "patient_id", "path", "final_diagnosis", "doctor_id", "note")
+_NEEDED = ("result", "final_diagnosis")
+_SHOWN_FAULTS = 20
+_MOST_BYTES = 64 << 20
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_RESULT_MARK = b'"event":"RESULT"'
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One filled-in line."""
+
+    line: int
+    result: str
+    opinion: Opinion
+
+
+def template(desk: Desk) -> Iterator[str]:
+    """Yield the lines of a CSV to fill in, one for each slice of the queue; the tool's opinion is left out."""
+    yield _line(COLUMNS)
+    for result in desk.results():
+        item: Item = desk.case(result).item
+        finding = item.finding
+        yield _line((item.result, item.inbox, finding.patient_id or "", finding.path, "", "", ""))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    """Return a CSV line; what a spreadsheet would run as a formula becomes text (OWASP, CSV Injection)."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(
+        f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(safe, cells)
+    )
+    return out.getvalue()
+
+
+def read_rows(path: Path, doctor: str | None, doctors: Doctors) -> list[Row]:
+    """Read filled-in lines; lines without a diagnosis are passed over.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with the columns ``result`` and ``final_diagnosis``; ``doctor_id``, ``note`` and ``seconds`` where known.
+    doctor : str or None
+        For lines that name none.
+    doctors : Doctors
+
+    Raises
+    ------
+    UsageError
+        Names file and line of everything that cannot be used.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"{path} is larger than {_MOST_BYTES >> 20} MB", "divide it")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "name a CSV in UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [column for column in _NEEDED if column not in (reader.fieldnames or ())]
+    if missing:
+        raise UsageError(f"{path}:1: no column {', '.join(missing)}", "the first line names result,final_diagnosis,…")
+    rows, faults = [], []
+    try:
+        for number, row in enumerate(reader, start=2):
+            try:
+                if found := _row(number, row, doctor, doctors):
+                    rows.append(found)
+            except (ValueError, UsageError) as error:
+                faults.append(f"{path}:{number}: {error}")
+    except csv.Error as error:
+        faults.append(f"{path}:{reader.line_num}: {error}")
+    _refuse(faults)
+    return rows
+
+
+def _row(number: int, row: dict[str, str | None], doctor: str | None, doctors: Doctors) -> Row | None:
+    # Cells beyond the last column come under no name.
+    cells = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    told = cells.get("final_diagnosis", "").lower().replace(" ", "_")
+    if not told:
+        return None
+    known = {diagnosis.value: diagnosis for diagnosis in Diagnosis}
+    if told not in known:
+        raise ValueError(f"final_diagnosis {told[:40]!r} is none of {', '.join(known)}")
+    note = cells.get("note", "")
+    if len(note) > NOTE_LIMIT:
+        raise ValueError(f"the note has more than {NOTE_LIMIT} letters")
+    name = doctors.check(cells.get("doctor_id") or doctor)
+    opinion = Opinion(known[told], name, note, _seconds(cells.get("seconds", "")), source="import")
+    return Row(number, cells.get("result", "").lower(), opinion)
+
+
+def _seconds(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:  # noqa: PLR2004 - a day
+        raise ValueError(f"seconds {text[:20]!r} is no number from 0 to a day")
+    return seconds
+
+
+def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: str | None = None) -> int:
+    """Append verdicts, all or none; one that says what the same doctor's last one says is passed over.
+
+    Returns
+    -------
+    int
+        How many were appended.
+
+    Raises
+    ------
+    UsageError
+        A line refers to no result of this log; all such lines are named.
+    AuditLogError
+        The log cannot be written.
+    """
+    findings, given = _known(log, {row.result for row in rows})
+    _refuse(
+        [
+            f"{source}:{row.line}: {row.result[:64] or 'an empty cell'} is no result of {log}"
+            for row in rows
+            if row.result not in findings
+        ]
+    )
+    told: list[Verdict] = []
+    for row in rows:
+        key = row.result, row.opinion.doctor_id
+        if given.get(key) != (row.opinion.diagnosis.value, row.opinion.note):
+            told.append(verdict(findings[row.result], row.result, row.opinion, sample))
+            given[key] = row.opinion.diagnosis.value, row.opinion.note
+    with AuditLog(log, exclusive=False, group=group) as writer:
+        writer.reviews(told)
+    return len(told)
+
+
+def _known(log: Path, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
+    """Find the results that lines refer to, and what each doctor said about them last."""
+    findings: dict[str, Finding] = {}
+    given: dict[tuple[str, str], tuple[str, str]] = {}
+    for line in lines(log):
+        try:
+            if _RESULT_MARK in line.raw and hash_in(line.raw) in wanted:
+                event = parse(line.raw)
+                findings[event["hash"]] = finding_of(event)
+            elif b'"event":"REVIEW"' in line.raw and (event := parse(line.raw))["event"] == Kind.REVIEW:
+                given[event["result"], event["doctor_id"]] = str(event["final_diagnosis"]), str(event.get("note", ""))
+        except (BadLineError, KeyError, TypeError, ValueError):
+            # Telling of damage is the business of `verify`; a result in a bad line is no result.
+            continue
+    return findings, given
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        rest = len(faults) - _SHOWN_FAULTS
+        shown = [*faults[:_SHOWN_FAULTS], *([f"… and {rest} more"] if rest > 0 else [])]
+        raise UsageError("\n".join(shown), "mend these lines; nothing was recorded")

@@ -1,0 +1,153 @@
+"""Verdicts on the terminal: one slice after the other, read elsewhere or looked at with ``screener explain``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from screener.report.console import safe
+from screener.report.page import limit, number
+from screener.report.wording import REASON
+from screener.review.desk import hidden
+from screener.review.page import DIAGNOSIS, KEYS
+from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion
+from screener.words import NOTICE, RECOMMENDATION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+    from screener.review.desk import Case, Desk
+    from screener.words import Language
+
+_TALK: dict[Language, dict[str, str]] = {
+    "en": {
+        "place": "{done} of {total} read",
+        "ask": "{choices}, s skip, q quit: ",
+        "note": "Note (Enter for none): ",
+        "again": "Type one of these letters.",
+        "recorded": "Recorded: {verdict}",
+        "nothing": "Nothing is waiting. Slices that were not flagged keep their usual reading.",
+        "end": "{count} verdicts recorded.",
+        "not_scored": "not scored",
+    },
+    "fr": {
+        "place": "{done} lues sur {total}",
+        "ask": "{choices}, s passer, q quitter : ",
+        "note": "Note (Entrée : aucune) : ",
+        "again": "Tapez une de ces lettres.",
+        "recorded": "Enregistré : {verdict}",
+        "nothing": "Rien n'attend. Les coupes non signalées gardent leur lecture habituelle.",
+        "end": "{count} verdicts enregistrés.",
+        "not_scored": "sans score",
+    },
+}
+_LETTERS = {key: diagnosis for diagnosis, key in KEYS.items()}
+
+
+class _EndOfTalk(Exception):  # noqa: N818 - leaving is no error
+    """The reader has had enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A sitting on the terminal.
+
+    Attributes
+    ----------
+    desk : Desk
+    doctor : str
+    lang : {"en", "fr"}
+    source, out : text streams
+        Where answers come from and questions go.
+    """
+
+    desk: Desk
+    doctor: str
+    lang: Language
+    source: IO[str]
+    out: IO[str]
+
+    def run(self) -> None:
+        """Ask about one slice after the other until none is left or the reader quits.
+
+        Raises
+        ------
+        AuditLogError
+            A verdict cannot be written; those before it are in the log.
+        """
+        words = _TALK[self.lang]
+        case = self.desk.following()
+        if case is None:
+            self._tell(words["nothing"])
+        try:
+            while case is not None:
+                self._ask(case)
+                case = self.desk.after(case.item.result)
+        except _EndOfTalk:
+            self._tell("")
+        self._tell(words["end"].format(count=self.desk.recorded), NOTICE[self.lang])
+
+    def _ask(self, case: Case) -> None:
+        """Show one slice in words and take the answer."""
+        words = _TALK[self.lang]
+        self._tell("", words["place"].format(**asdict(self.desk.standing())), *_lines(self.desk, case, self.lang))
+        start = time.monotonic()
+        diagnosis = self._diagnosis()
+        if diagnosis is None:
+            return
+        note = self._answer(words["note"])[:NOTE_LIMIT]
+        seconds = time.monotonic() - start
+        self.desk.give(case.item.result, Opinion(diagnosis, self.doctor, note, seconds, source="terminal"))
+        self._tell(words["recorded"].format(verdict=DIAGNOSIS[self.lang][diagnosis]))
+        if self.desk.blind:
+            self._tell(*_said(case, self.lang))
+
+    def _diagnosis(self) -> Diagnosis | None:
+        """Return the verdict, or None to skip the slice."""
+        words = _TALK[self.lang]
+        choices = ", ".join(f"{key} {DIAGNOSIS[self.lang][diagnosis].lower()}" for diagnosis, key in KEYS.items())
+        while True:
+            answer = self._answer(words["ask"].format(choices=choices)).lower()
+            if answer == "q":
+                raise _EndOfTalk
+            if answer == "s":
+                return None
+            if answer in _LETTERS:
+                return _LETTERS[answer]
+            self._tell(words["again"])
+
+    def _answer(self, question: str) -> str:
+        self.out.write(question)
+        self.out.flush()
+        line = self.source.readline()
+        if not line:
+            raise _EndOfTalk
+        return line.strip()
+
+    def _tell(self, *lines: str) -> None:
+        self.out.write("".join(f"{line}\n" for line in lines))
+
+
+def _lines(desk: Desk, case: Case, lang: Language) -> Iterator[str]:
+    """Yield what is told of a slice before the answer."""
+    item = case.item
+    if item.finding.patient_id is not None:
+        yield safe(item.finding.patient_id)
+    yield safe(f"{item.inbox.rstrip('/')}/{item.finding.path}" if item.inbox else item.finding.path)
+    if not hidden(case, blind=desk.blind):
+        yield from _said(case, lang)
+
+
+def _said(case: Case, lang: Language) -> Iterator[str]:
+    """Yield what the tool said of a slice."""
+    finding = case.item.finding
+    yield RECOMMENDATION[lang][finding.urgency]
+    if finding.reason is not None:
+        yield REASON[lang][finding.reason]
+    if finding.probability is None:
+        yield _TALK[lang]["not_scored"]
+    else:
+        sign = "≥" if finding.probability >= finding.threshold else "<"
+        yield f"{number(finding.probability, lang)} {sign} {limit(finding.threshold, lang)}"
