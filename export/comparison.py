@@ -129,7 +129,8 @@ def cells(sources: Sequence[str]) -> list[Cell]:
     losses: tuple[Loss, ...] = ("class-weighted", "focal")
     wanted += [Cell(Variant("baseline", loss), part) for loss in losses for part in folds]
     shares = [Variant("autoencoder", drawn=drawn, share=share) for drawn in (True, False) for share in _SHARES]
-    return list(dict.fromkeys([*wanted, *(Cell(variant, part) for variant in shares for part in folds)]))
+    # Part by part: what was drawn for one share of the labels serves the others.
+    return list(dict.fromkeys([*wanted, *(Cell(variant, part) for part in folds for variant in shares)]))
 
 
 def equal(name: str, terms: Terms, steps: int) -> Recipe:
@@ -277,6 +278,7 @@ class Bench:
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self._built: tuple[str, keras.Model, list[NDArray[Any]]] | None = None
+        self._drawn: tuple[str, bytes, list[NDArray[Any]]] | None = None
 
     def fit(self, lab: Lab, variant: Variant, learn: NDArray[np.int64]) -> tuple[keras.Model, Recipe]:
         """Train a variant on the records `learn`, without any look at others, and keep its last weights."""
@@ -285,7 +287,7 @@ class Bench:
         model = self._fresh(variant.recipe, chosen)
         seed = self.terms.seed
         if variant.drawn:
-            pretrain(model, chosen, lab.views, learn, epochs=chosen.epochs, seed=seed, batch_size=_BATCH)
+            self._draw(model, variant.recipe, chosen, lab, learn)
         labelled = labelled_part(lab.dataset.records, lab.found.units, learn, variant.share, seed)
         if variant.loss != "cross-entropy" or not model.compiled:
             compile_model(model, chosen, variant.loss, lab.labels[labelled])
@@ -306,6 +308,13 @@ class Bench:
         if variant.loss != "cross-entropy":
             self._built = None
         return model, chosen
+
+    def _draw(self, model: keras.Model, name: str, chosen: Recipe, lab: Lab, learn: NDArray[np.int64]) -> None:
+        """Train without labels, unless that was just done on the same slices."""
+        if self._drawn is None or self._drawn[:2] != (name, learn.tobytes()):
+            pretrain(model, chosen, lab.views, learn, epochs=chosen.epochs, seed=self.terms.seed, batch_size=_BATCH)
+            self._drawn = name, learn.tobytes(), model.get_weights()
+        model.set_weights(self._drawn[2])
 
     def _fresh(self, name: str, chosen: Recipe) -> keras.Model:
         """Return the network as it was before it saw a slice."""

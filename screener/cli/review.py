@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from screener.cli.scan import checked_language
 from screener.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from screener.review.desk import Desk
@@ -114,5 +117,17 @@ def _serve(desk: Desk, doctor: str, wanted: Wanted, lang: Language) -> None:
         sys.stdout.write(f"http://{HOST}:{port.getsockname()[1]}/#{token}\n")
         sys.stdout.flush()
         sys.stderr.write("Open this address in a browser on this machine; Ctrl+C ends the sitting.\n")
-        uvicorn.Server(config).run(sockets=[port])
+        with _ending_quietly():
+            uvicorn.Server(config).run(sockets=[port])
     sys.stderr.write(f"{desk.recorded} verdicts recorded in {desk.log}\n")
+
+
+@contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """Let Ctrl+C and SIGTERM be the usual end: the server shuts down on them and then raises them again."""
+    former = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,152 @@
+"""Verdicts in bulk, and on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from review_night import HIGH, finding
+
+from screener.audit import read, verify
+from screener.errors import UsageError
+from screener.review.desk import Desk
+from screener.review.table import COLUMNS, read_rows, record, template
+from screener.review.terminal import Talk
+from screener.review.verdicts import Doctors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from review_night import Night
+
+ANYONE = Doctors()
+
+
+def filled(path: Path, *rows: tuple[str, ...], head: tuple[str, ...] = ("result", "final_diagnosis", "note")) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *rows])
+    return path
+
+
+def test_a_template_filled_in_comes_back_as_verdicts(night: Night, tmp_path: Path) -> None:
+    with Desk(night.log, sample=0.0) as desk:
+        lines = list(csv.DictReader(io.StringIO("".join(template(desk)))))
+    assert [line["path"] for line in lines] == ["p1/b.png", "p2/a.png", "p2/b.png"]
+    assert not {"probability", "decision", "urgency"} & set(lines[0])
+    lines[0] |= {"final_diagnosis": "Tumour", "note": "sure"}
+    lines[2] |= {"final_diagnosis": "bad image", "doctor_id": "dr.b"}
+    table = tmp_path / "verdicts.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    rows = read_rows(table, "dr.a", ANYONE)
+    assert record(night.log, rows, sample=0.1, source=table) == 2
+    assert [(event["final_diagnosis"], event["doctor_id"], event["source"]) for event in night.reviews()] == [
+        ("tumour", "dr.a", "import"),
+        ("bad_image", "dr.b", "import"),
+    ]
+    assert record(night.log, rows, sample=0.1, source=table) == 0, "the same file again adds nothing"
+    assert verify(night.log).ok
+
+
+def test_one_unknown_result_and_nothing_is_recorded(night: Night, tmp_path: Path) -> None:
+    good = night.results["p1/b.png"]
+    table = filled(tmp_path / "v.csv", (good, "tumour", ""), ("f" * 64, "tumour", ""), ("", "no_tumour", ""))
+    with pytest.raises(UsageError) as caught:
+        record(night.log, read_rows(table, "dr.a", ANYONE), sample=0.1, source=table)
+    assert "v.csv:3:" in str(caught.value)
+    assert "v.csv:4:" in str(caught.value)
+    assert "v.csv:2:" not in str(caught.value)
+    assert "nothing was recorded" in caught.value.hint
+    assert night.reviews() == []
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (("a", "glioma", "", "dr.a", ""), "none of tumour"),
+        (("a", "tumour", "x" * 2001, "dr.a", ""), "more than 2000"),
+        (("a", "tumour", "", "", ""), "nobody is named"),
+        (("a", "tumour", "", "dr.c", ""), "not among"),
+        (("a", "tumour", "", "dr.a", "soon"), "no number"),
+        (("a", "tumour", "", "dr.a", "nan"), "no number"),
+    ],
+)
+def test_every_bad_line_is_named(tmp_path: Path, row: tuple[str, ...], told: str) -> None:
+    head = ("result", "final_diagnosis", "note", "doctor_id", "seconds")
+    table = filled(tmp_path / "v.csv", row, head=head)
+    with pytest.raises(UsageError, match=told) as caught:
+        read_rows(table, None, Doctors(frozenset({"dr.a"})))
+    assert "v.csv:2:" in str(caught.value)
+
+
+def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no column final_diagnosis"):
+        read_rows(filled(tmp_path / "a.csv", head=("result",)), "dr.a", ANYONE)
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_rows(tmp_path / "b.csv", "dr.a", ANYONE)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_rows(tmp_path / "missing.csv", "dr.a", ANYONE)
+
+
+def test_a_spreadsheet_runs_nothing_from_a_template(night: Night) -> None:
+    night.more(finding('=HYPERLINK("http://evil")/a.png', "9" * 64, HIGH))
+    with Desk(night.log, sample=0.0) as desk:
+        cells = [cell for line in csv.reader(io.StringIO("".join(template(desk)))) for cell in line]
+    assert any("HYPERLINK" in cell for cell in cells)
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(data=st.binary(max_size=400))
+def test_any_bytes_give_rows_or_a_sentence(tmp_path: Path, data: bytes) -> None:
+    table = tmp_path / "any.csv"
+    table.write_bytes(b"result,final_diagnosis,note,doctor_id,seconds\n" + data)
+    rows, told = [], str(table)
+    try:
+        rows = read_rows(table, "dr.a", ANYONE)
+    except UsageError as error:
+        told = str(error)
+    assert str(table) in told
+    assert all(row.line >= 2 for row in rows)
+
+
+def talked(night: Night, answers: str, *, blind: bool = False, sample: float = 0.0) -> str:
+    out = io.StringIO()
+    with Desk(night.log, sample=sample, blind=blind) as desk:
+        Talk(desk, "dr.a", "en", io.StringIO(answers), out).run()
+    return out.getvalue()
+
+
+def test_a_talk_records_skips_and_ends(night: Night) -> None:
+    told = talked(night, "x\nt\nleft\ns\nb\n\n")
+    assert "Type one of these letters." in told
+    assert "2 verdicts recorded." in told
+    assert [(event["final_diagnosis"], event["note"]) for event in read(night.log) if event["event"] == "REVIEW"] == [
+        ("tumour", "left"),
+        ("bad_image", ""),
+    ]
+    assert talked(night, "q\n").count("p2/a.png") == 1, "what was skipped is asked about next time"
+
+
+def test_a_talk_that_breaks_off_keeps_what_was_given(night: Night) -> None:
+    assert "1 verdicts recorded." in talked(night, "n\n\nt\n")
+    assert len(night.reviews()) == 1
+
+
+def test_a_blind_talk_tells_the_opinion_afterwards(night: Night) -> None:
+    told = talked(night, "u\n\nq\n", blind=True, sample=0.0)
+    before, _, after = told.partition("Recorded")
+    assert not any(word in before for word in ("≥", "TUMOUR –", "NOT ASSESSABLE"))
+    assert any(word in after for word in ("TUMOUR –", "NOT ASSESSABLE"))
+
+
+def test_nothing_waiting_is_said(night: Night) -> None:
+    talked(night, "t\n\n" * 3)
+    assert "Nothing is waiting" in talked(night, "")
