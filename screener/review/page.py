@@ -140,7 +140,7 @@ def markup(lang: Language) -> str:
         '<link rel="stylesheet" href="review.css">\n</head>\n<body>\n'
         f'<header><h1>{told["title"]}</h1><span id="doctor"></span><span id="progress" role="status"></span>'
         f'<span id="unasked"></span><span id="blind" hidden>{told["blind"]}</span></header>\n'
-        '<p id="trouble" role="alert" hidden></p>\n<main>\n'
+        '<p id="trouble" role="alert" hidden></p>\n<main aria-busy="true">\n'
         f'<section class="stage" aria-label="{told["slice"]}"><canvas id="canvas" tabindex="0" role="img" '
         f'aria-label="{told["canvas"]}"></canvas><p id="missing" hidden></p>'
         f'<p class="view"><span id="window"></span><button type="button" id="heat" aria-pressed="false">'

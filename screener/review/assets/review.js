@@ -11,8 +11,16 @@
     sessionStorage.setItem("token", location.hash.slice(1));
     history.replaceState(null, "", location.pathname);
   }
-  let shown = null, slice = null, heat = null, heatOn = false, since = 0, busy = false, blind = false, turn = 0;
+  // A new sitting's address in the same tab changes nothing but what stands behind "#".
+  addEventListener("hashchange", () => location.reload());
+  let shown = null, slice = null, heat = null, heatOn = false, since = 0, busy = true, blind = false, turn = 0;
   let view = null;
+
+  // While a slice is on its way no verdict is taken: it would be one about a picture that nobody has seen.
+  function work(now) {
+    busy = now;
+    document.querySelector("main").setAttribute("aria-busy", String(now));
+  }
 
   class Refusal extends Error {}
 
@@ -194,7 +202,7 @@
 
   async function go(path) {
     if (busy) return;
-    busy = true;
+    work(true);
     try {
       const found = (await told(path)).case;
       trouble(null);
@@ -203,7 +211,7 @@
     } catch (error) {
       trouble(error);
     } finally {
-      busy = false;
+      work(false);
     }
   }
   const next = () => go(`api/next${shown ? `?after=${shown.result}` : ""}`);
@@ -219,7 +227,7 @@
 
   async function give(diagnosis) {
     if (!shown || busy) return;
-    busy = true;
+    work(true);
     const [key, request] = requestOf(shown.result, diagnosis);
     const seconds = Math.min((performance.now() - since) / 1000, 86400);
     state(words.saving);
@@ -239,7 +247,7 @@
     } catch (error) {
       state(say("failed", { error: error.message }), true);
     } finally {
-      busy = false;
+      work(false);
     }
     if (advance) {
       const sentence = at("state").textContent;
@@ -249,20 +257,18 @@
   }
 
   async function begin() {
+    const former = sessionStorage.getItem("shown");
     try {
       standing(await told("api/standing"));
+      // What was on show before a reload; a slice that was judged anew since is none of this log's any more.
+      const found = former && await told(`api/case/${former}`).catch(() => null);
+      if (found) await show(found.case);
     } catch (error) {
-      return trouble(error);
+      trouble(error);
+    } finally {
+      work(false);
     }
-    const former = sessionStorage.getItem("shown");
-    if (former) {
-      try {
-        return await show((await told(`api/case/${former}`)).case);
-      } catch {
-        sessionStorage.removeItem("shown");
-      }
-    }
-    return next();
+    if (!shown && at("trouble").hidden) await next();
   }
 
   async function again() {
