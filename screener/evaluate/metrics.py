@@ -139,13 +139,18 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) ->
 
 
 def exact_interval(hits: int, count: int) -> tuple[float, float]:
-    """Return the two-sided 95 % interval of a binomial share (Clopper & Pearson 1934)."""
+    """Return the two-sided 95 % interval of a binomial share (Clopper & Pearson 1934).
+
+    Where all or none are hits it is a root, and needs no extra.
+    """
+    tail = (1 - LEVEL) / 2
+    if hits == 0:
+        return 0.0, 1 - tail ** (1 / count)
+    if hits == count:
+        return tail ** (1 / count), 1.0
     from scipy.stats import beta
 
-    tail = (1 - LEVEL) / 2
-    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, count - hits + 1))
-    high = 1.0 if hits == count else float(beta.ppf(1 - tail, hits + 1, count - hits))
-    return low, high
+    return float(beta.ppf(tail, hits, count - hits + 1)), float(beta.ppf(1 - tail, hits + 1, count - hits))
 
 
 def lower_bound(hits: int, count: int, level: float = LEVEL) -> float:
