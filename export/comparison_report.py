@@ -11,7 +11,7 @@ import numpy as np
 
 from export.comparison import FOLDS, Cell, Variant, cells, counts, main_variants
 from export.errors import DataError
-from screener.evaluate.metrics import Scored, auc, interval, operating_figures
+from screener.evaluate.metrics import Scored, auc, brier, confusion_figures, interval, operating_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,81 +24,38 @@ if TYPE_CHECKING:
 _CUT = 0.5
 
 
-def _confusion(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Count true and false positives, true and false negatives at 0.5."""
-    flagged, positive = scores >= _CUT, labels == 1
-    return (
-        float((flagged & positive).sum()),
-        float((flagged & ~positive).sum()),
-        float((~flagged & ~positive).sum()),
-        float((~flagged & positive).sum()),
-    )
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
-
-
-def _accuracy(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    return float(((scores >= _CUT) == (labels == 1)).mean())
-
-
-def _sensitivity(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    caught, _, _, missed = _confusion(labels, scores)
-    return _ratio(caught, caught + missed)
-
-
-def _specificity(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    _, alarms, quiet, _ = _confusion(labels, scores)
-    return _ratio(quiet, quiet + alarms)
-
-
-def _precision(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    caught, alarms, _, _ = _confusion(labels, scores)
-    return _ratio(caught, caught + alarms)
-
-
-def _f1(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    caught, alarms, _, missed = _confusion(labels, scores)
-    return _ratio(2 * caught, 2 * caught + alarms + missed)
-
-
-def _brier(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    """Mean squared difference of probability and outcome (Brier, Monthly Weather Review 1950)."""
-    return float(np.mean((scores - labels) ** 2))
-
-
-STATISTICS: dict[str, Callable[[NDArray[np.int64], NDArray[np.float64]], float]] = {
-    "AUC": auc,
-    "accuracy": _accuracy,
-    "sensitivity": _sensitivity,
-    "specificity": _specificity,
-    "precision": _precision,
-    "F1": _f1,
-    "Brier": _brier,
+NAMES = {
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "f1": "F1",
+    "brier": "Brier",
 }
+"""Columns of the tables, by the name of the figure."""
 
 
 def figures(scored: Scored) -> dict[str, dict[str, float | None]]:
-    """Return every statistic with its 95 % interval over units; decisions at 0.5.
+    """Return every figure with its 95 % interval over units; decisions at 0.5.
 
     Parameters
     ----------
     scored : Scored
         Without refusals.
     """
-    told: dict[str, dict[str, float | None]] = {}
-    for name, statistic in STATISTICS.items():
-        value = statistic(scored.labels, scored.scores)
-        low, high = _interval(statistic, scored)
-        told[name] = {"value": _told(value), "low": _told(low), "high": _told(high)}
-    return told
+    told = {"auc": _with_interval(auc, scored), "brier": _with_interval(brier, scored)}
+    told |= {name: found for name, found in confusion_figures(scored, _CUT).items() if name in NAMES}
+    return {
+        name: {key: None if value is None else round(value, 4) for key, value in told[name].items()} for name in NAMES
+    }
 
 
-def _interval(
+def _with_interval(
     statistic: Callable[[NDArray[np.int64], NDArray[np.float64]], float], scored: Scored
-) -> tuple[float, float]:
-    return interval(lambda drawn: statistic(scored.labels[drawn], scored.scores[drawn]), scored.units)
+) -> dict[str, float | None]:
+    low, high = interval(lambda drawn: statistic(scored.labels[drawn], scored.scores[drawn]), scored.units)
+    return {"value": _told(statistic(scored.labels, scored.scores)), "low": _told(low), "high": _told(high)}
 
 
 def _told(value: float) -> float | None:
@@ -183,8 +140,7 @@ def _abroad(scored: Scored) -> dict[str, Any]:
         "specificity": at_half["specificity"],
     }
     if 0 < told["positives"] < told["slices"]:
-        low, high = _interval(auc, scored)
-        told["AUC"] = {"value": _told(auc(scored.labels, scored.scores)), "low": _told(low), "high": _told(high)}
+        told["auc"] = _with_interval(auc, scored)
     return told
 
 
@@ -228,11 +184,11 @@ def _wanted(found: Mapping[str, Any], keep: Callable[[Mapping[str, Any]], bool])
 
 
 def _table(found: Mapping[str, Any], wanted: Mapping[str, Variant]) -> Iterator[str]:
-    yield f"| recipe | {' | '.join(STATISTICS)} | parameters | slices/s |"
-    yield f"|---|{'---|' * (len(STATISTICS) + 2)}"
+    yield f"| recipe | {' | '.join(NAMES.values())} | parameters | slices/s |"
+    yield f"|---|{'---|' * (len(NAMES) + 2)}"
     for key, variant in wanted.items():
         row = found["variants"][key]
-        told = " | ".join(_with_interval(row["out_of_fold"][name]) for name in STATISTICS)
+        told = " | ".join(_shown(row["out_of_fold"][name]) for name in NAMES)
         yield f"| {_name(variant)} | {told} | {row['parameters']:,} | {row['slices_per_second']:.0f} |"
 
 
@@ -258,13 +214,13 @@ def _sources(found: Mapping[str, Any], main: Mapping[str, Variant]) -> Iterator[
 
 def _abroad_cell(row: Mapping[str, Any]) -> str:
     """Show the AUC, or for a source of one label the rate that it has."""
-    if "AUC" in row:
-        return f"AUC {_with_interval(row['AUC'])}"
+    if "auc" in row:
+        return f"AUC {_shown(row['auc'])}"
     name = "sensitivity" if row["positives"] else "specificity"
-    return f"{name} {_with_interval(row[name])}"
+    return f"{name} {_shown(row[name])}"
 
 
-def _with_interval(found: Mapping[str, float | None]) -> str:
+def _shown(found: Mapping[str, float | None]) -> str:
     if found["value"] is None:
         return "–"
     low, high = found["low"], found["high"]

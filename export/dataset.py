@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 _LABELS = {"yes": 1, "no": 0}
 _COLUMNS = ("path", "label")
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -56,6 +59,10 @@ class Dataset:
     root: Path
     records: tuple[Record, ...]
     warnings: tuple[str, ...] = ()
+
+    def paths(self, chosen: NDArray[np.int64]) -> list[Path]:
+        """Return the files of the chosen records, (N,) indices."""
+        return [self.root / self.records[index].path for index in chosen.tolist()]
 
     def fingerprint(self) -> str:
         """Return ``sha256:…`` over every path, label and file size: what a model card can be held to."""

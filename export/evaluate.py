@@ -12,8 +12,8 @@ import numpy as np
 from export.dataset import read_dataset
 from export.errors import DataError
 from export.model_card import rate
-from export.score import score
 from screener.evaluate.metrics import Scored, operating_figures, summary
+from screener.evaluate.score import score_files
 from screener.model.session import Model
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from export.dataset import Dataset
-    from export.score import Answers
+    from screener.evaluate.score import Answers
 
 
 def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
     if not len(chosen):
         raise DataError(f"{run} tested on no slice of {source!r}", "name a source that was given as --test-source")
     model = Model.load(model_folder)
-    answers = score(dataset, chosen, model)
+    answers = score_files(dataset.paths(chosen), model)
     scored = Scored(
         np.array([dataset.records[index].label for index in chosen]),
         answers.scores,

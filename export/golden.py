@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from export.phantoms import phantom
-from export.score import score_files
+from screener.evaluate.score import score_files
 
 if TYPE_CHECKING:
     from screener.model.session import Model

@@ -17,13 +17,13 @@ from export.golden import golden_scores
 from export.layers import layers_graph, write_layers
 from export.model_card import render
 from export.reference import attach
-from export.score import Answers, score
 from export.sources import source
 from export.splits import SETS
 from export.train import best_model, prepare_lab
 from export.tune import FIXED_POINTS, operating_points
 from screener import __version__
 from screener.evaluate.metrics import Scored, summary
+from screener.evaluate.score import Answers, score_files
 from screener.model.session import Model
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
     draft = run / "draft"
     write_release(draft, graph, card, "")
-    answers = score(lab.dataset, tune, Model.load(draft))
+    answers = score_files(lab.dataset.paths(tune), Model.load(draft))
     scored = Scored(lab.labels[tune], answers.scores, lab.found.units[tune])
     card["operating_points"] = operating_points(scored, wanted.recall_target)
     card["metrics"] = {

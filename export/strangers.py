@@ -19,8 +19,8 @@ import numpy as np
 from export.dataset import read_dataset
 from export.evaluate import places
 from export.model_card import rate
-from export.score import score, score_files
 from screener.evaluate.metrics import exact_interval
+from screener.evaluate.score import score_files
 from screener.model.session import Model
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def judge_gate(data: Path, run: Path, model_folder: Path) -> dict[str, Any]:
 def _kept(data: Path, run: Path, model: Model) -> dict[str, Any]:
     """Count the brain slices that pass, by source; those that the reference was fitted on apart."""
     dataset, known = read_dataset(data), places(run)
-    answers = score(dataset, np.arange(len(dataset.records)), model)
+    answers = score_files(dataset.paths(np.arange(len(dataset.records))), model)
     kept: dict[str, list[bool]] = defaultdict(list)
     reasons: Counter[str] = Counter()
     for record, reason in zip(dataset.records, answers.reasons, strict=True):

@@ -20,7 +20,7 @@ from screener.audit import Kind
 from screener.audit.events import BadLineError, hash_in, parse
 from screener.audit.segments import lines
 from screener.errors import AuditLogError
-from screener.evaluate.metrics import LEVEL, RESAMPLES, exact_interval
+from screener.evaluate.metrics import LEVEL, exact_interval, resampled
 from screener.types import Decision
 from screener.worklist import Story, item_of
 
@@ -292,22 +292,10 @@ def figures(readings: Sequence[Reading], stands_for: Sequence[float], *, seed: i
         "counts": {f"{decision.value}:{TUMOUR if truth else NO_TUMOUR}": int(counts[_AT[decision, truth]])
                    for decision, truth in _KINDS},
     }  # fmt: skip
-    draws = _resampled(weighted, seed)
+    draws = resampled(weighted, seed)
     for name, (rate, needs) in _RATES.items():
         told[name] = _figure(rate, needs, weighted, plain, draws)
     return told
-
-
-def _resampled(weighted: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Draw patients with replacement and add their tables up: (units, 6) → (resamples, 6)."""
-    import numpy as np
-
-    count = len(weighted)
-    if not count:
-        return np.zeros((0, len(_KINDS)))
-    rng = np.random.default_rng(seed)
-    chances = np.full(count, 1 / count)
-    return np.stack([rng.multinomial(count, chances) @ weighted for _ in range(RESAMPLES)])
 
 
 def _at(table: NDArray[np.float64], decision: Decision, *, truth: bool) -> NDArray[np.float64]:

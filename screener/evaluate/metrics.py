@@ -193,3 +193,125 @@ def summary(scored: Scored) -> dict[str, Any]:
         "auc": {"value": auc(scored.labels, worst), "low": low, "high": high},
         "assessable_auc": auc(scored.labels[seen], scored.scores[seen]),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """What a threshold does, in slices; each may be an array, one entry a resample.
+
+    Attributes
+    ----------
+    caught, alarms, quiet, missed : float or ndarray
+        True and false positives, true and false negatives.
+    """
+
+    caught: Any
+    alarms: Any
+    quiet: Any
+    missed: Any
+
+    def rates(self) -> dict[str, Any]:
+        """Return accuracy, sensitivity, specificity, precision and F1; NaN where there is nothing to divide by."""
+        total = self.caught + self.alarms + self.quiet + self.missed
+        return {
+            "accuracy": _ratio(self.caught + self.quiet, total),
+            "sensitivity": _ratio(self.caught, self.caught + self.missed),
+            "specificity": _ratio(self.quiet, self.quiet + self.alarms),
+            "precision": _ratio(self.caught, self.caught + self.alarms),
+            "f1": _ratio(2 * self.caught, 2 * self.caught + self.alarms + self.missed),
+        }
+
+
+def _ratio(part: Any, whole: Any) -> Any:  # noqa: ANN401 - a number or an array of them
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.asarray(whole) > 0, part / np.asarray(whole, np.float64), np.nan)
+
+
+def called(scored: Scored, threshold: float) -> NDArray[np.bool_]:
+    """Return which slices count as flagged: a refused positive does not, a refused negative does. (N,), bool."""
+    flagged = np.nan_to_num(scored.scores, nan=-1.0) >= threshold
+    return np.where(scored.assessable, flagged, scored.labels == 0)
+
+
+def confusion_figures(scored: Scored, threshold: float, *, seed: int = 0) -> dict[str, Any]:
+    """Return the confusion matrix of a threshold and what follows from it, refusals counted by the contract.
+
+    Parameters
+    ----------
+    scored : Scored
+    threshold : float, in [0, 1]
+    seed : int
+
+    Returns
+    -------
+    dict
+        ``confusion`` in slices; ``accuracy, sensitivity, specificity, precision, f1``: each with ``value, low, high``
+        (95 %, bootstrap over units; exact where no unit is an exception), None where it cannot be said.
+    """
+    flagged, positive = called(scored, threshold), scored.labels == 1
+    _, unit = np.unique(scored.units, return_inverse=True)
+    kinds = (flagged & positive, flagged & ~positive, ~flagged & ~positive, ~flagged & positive)
+    tables = np.stack([np.bincount(unit, kind, minlength=int(unit.max()) + 1) for kind in kinds], axis=1)
+    total = Confusion(*tables.sum(axis=0))
+    drawn = Confusion(*resampled(tables, seed).T).rates()
+    told: dict[str, Any] = {"confusion": {name: int(getattr(total, name)) for name in Confusion.__slots__}}
+    for name, value in total.rates().items():
+        units = int(np.isfinite(Confusion(*tables.T).rates()[name]).sum())
+        told[name] = _with_interval(float(value), drawn[name], units)
+    return told
+
+
+def resampled(tables: NDArray[Any], seed: int) -> NDArray[np.float64]:
+    """Draw units with replacement and add their tables up: (units, k) → (resamples, k)."""
+    count = len(tables)
+    if not count:
+        return np.zeros((0, tables.shape[1]))
+    rng = np.random.default_rng(seed)
+    chances = np.full(count, 1 / count)
+    return np.stack([rng.multinomial(count, chances) @ tables for _ in range(RESAMPLES)])
+
+
+def _with_interval(value: float, drawn: NDArray[np.float64], units: int) -> dict[str, float | None]:
+    if not np.isfinite(value):
+        return {"value": None, "low": None, "high": None}
+    if value in (0.0, 1.0):
+        low, high = exact_interval(units if value else 0, units)
+    else:
+        found, tail = drawn[np.isfinite(drawn)], (1 - LEVEL) / 2
+        low, high = float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
+    return {"value": value, "low": low, "high": high}
+
+
+def brier(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+    """Return the mean squared difference of probability and outcome (Brier, Monthly Weather Review 1950); 0 is best."""
+    return float(np.mean((scores - labels) ** 2)) if len(labels) else float("nan")
+
+
+def reliability(labels: NDArray[np.int64], scores: NDArray[np.float64], bins: int = 10) -> list[dict[str, float]]:
+    """Return for ``bins`` equally wide ranges of probability how many slices fall there, and what share is positive.
+
+    Returns
+    -------
+    list of dict
+        ``low, high, count, mean`` (of the probabilities) and ``share`` (of positives), for ranges that hold any.
+    """
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    return [
+        {
+            "low": number / bins,
+            "high": (number + 1) / bins,
+            "count": int((place == number).sum()),
+            "mean": float(scores[place == number].mean()),
+            "share": float(labels[place == number].mean()),
+        }
+        for number in range(bins)
+        if (place == number).any()
+    ]
+
+
+def calibration_error(labels: NDArray[np.int64], scores: NDArray[np.float64], bins: int = 10) -> float:
+    """Return the expected calibration error, in [0, 1]: mean distance of probability and share (Guo, ICML 2017)."""
+    if not len(labels):
+        return float("nan")
+    rows = reliability(labels, scores, bins)
+    return sum(row["count"] * abs(row["mean"] - row["share"]) for row in rows) / len(labels)

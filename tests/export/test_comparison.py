@@ -15,7 +15,7 @@ import pytest
 from export import comparison
 from export.architectures import Recipe, Start
 from export.comparison import Cell, Terms, Variant
-from export.comparison_report import STATISTICS, figures, write_report
+from export.comparison_report import NAMES, figures, write_report
 from export.errors import DataError
 from export.phantoms import phantom
 from screener.evaluate.metrics import Scored
@@ -133,7 +133,7 @@ def test_an_interrupted_comparison_goes_on_and_every_cell_is_measured(
     found = json.loads(out.with_suffix(".json").read_text())
     assert sum(found["sample"].values()) == len(course.chosen)
     for variant in found["variants"].values():
-        assert set(variant["out_of_fold"]) == set(STATISTICS)
+        assert set(variant["out_of_fold"]) == set(NAMES)
         for cell in variant["out_of_fold"].values():
             assert cell["low"] <= cell["value"] <= cell["high"]
     assert set(found["sources"]) == {"north", "south", "kept"}
@@ -191,12 +191,12 @@ def test_figures_are_those_of_scikit_learn() -> None:
     found = {name: cell["value"] for name, cell in figures(Scored(labels, scores, np.arange(300))).items()}
     flagged = scores >= 0.5
     wanted = {
-        "AUC": metrics.roc_auc_score(labels, scores),
+        "auc": metrics.roc_auc_score(labels, scores),
         "accuracy": metrics.accuracy_score(labels, flagged),
         "sensitivity": metrics.recall_score(labels, flagged),
         "specificity": metrics.recall_score(1 - labels, ~flagged),
         "precision": metrics.precision_score(labels, flagged),
-        "F1": metrics.f1_score(labels, flagged),
-        "Brier": metrics.brier_score_loss(labels, scores),
+        "f1": metrics.f1_score(labels, flagged),
+        "brier": metrics.brier_score_loss(labels, scores),
     }
     assert found == pytest.approx(wanted, abs=1e-4)

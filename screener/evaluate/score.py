@@ -1,4 +1,4 @@
-"""Let the screening side judge labelled slices: the same reading, gate, preprocessing and graph as in the clinic."""
+"""Judge labelled files as a scan would: the same reading, gate, preprocessing and graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.dataset import Dataset
     from screener.model.session import Model
 
 _BATCH = 32
@@ -37,22 +36,14 @@ class Answers:
     reasons: list[str]
 
 
-def score(dataset: Dataset, chosen: NDArray[np.int64], model: Model) -> Answers:
-    """Screen the chosen slices of a data set.
+def score_files(paths: list[Path], model: Model) -> Answers:
+    """Screen files.
 
     Parameters
     ----------
-    dataset : Dataset
-    chosen : ndarray of shape (N,), int
-        Indices of records.
+    paths : list of Path
     model : Model
     """
-    paths = [dataset.root / dataset.records[index].path for index in chosen.tolist()]
-    return score_files(paths, model)
-
-
-def score_files(paths: list[Path], model: Model) -> Answers:
-    """Screen files: see `score`."""
     from screener.gate import refuse
 
     scores = np.full(len(paths), np.nan)
