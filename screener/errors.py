@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     AUDIT_LOG = 6
     MODEL = 7
     INTERRUPTED = 8
+    NOT_SHOWN = 9
 
 
 class ScreenerError(Exception):
@@ -59,3 +60,9 @@ class ModelError(ScreenerError):
     """The model is missing, corrupt, foreign, or may not be used as asked."""
 
     code = ExitCode.MODEL
+
+
+class NotShownError(ScreenerError):
+    """A line of the release checklist that was required does not pass."""
+
+    code = ExitCode.NOT_SHOWN

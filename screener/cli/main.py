@@ -265,6 +265,31 @@ def review(
 
 
 @app.command()
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="Folder with yes/ and no/, or a CSV: path,label[,patient][,site].")],
+    threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
+    model: Model = None,
+    out: Annotated[Path | None, typer.Option(help="Also write a page with every mistake in pictures.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The figures as one JSON object instead of the table.")] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(help="JSON that names who reviewed, documented and planned, and when.")
+    ] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(help="Line of the checklist that must pass, or all; repeatable.")
+    ] = None,
+) -> None:
+    """Measure a model on labelled slices: by slice, patient and site, with intervals and the release checklist.
+
+    Exit codes: 0 measured; 2 usage; 3 nothing to measure; 4 measured, but some lines or files could not be used;
+    7 model; 9 a required line of the checklist does not pass.
+    """
+    from screener.cli.evaluate import Wanted, run
+
+    color = wants_color()
+    raise typer.Exit(run(source, Wanted(threshold, model, out, json, evidence, tuple(require or ()), color)))
+
+
+@app.command()
 def info(
     model: Model = None,
     json: Annotated[bool, typer.Option("--json", help="The card itself.")] = False,

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from screener.report.document import document, figure, gallery, heading, paragraph, picture, table
-from screener.report.overlay import Look, overlay
 from screener.report.page import limit, number
-from screener.report.pictures import shrink
+from screener.report.pictures import jpeg
 from screener.report.rebuild import heatmaps_of, slice_of
 from screener.types import Urgency
 from screener.words import URGENCY_WORD
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from screener.evaluate.agreement import Reading, Readings
     from screener.inbox.decoder import SafeDecoder
     from screener.model.session import Model
-    from screener.types import Slice
     from screener.words import Language
 
 PICTURES = 200
@@ -259,23 +257,8 @@ def _figures(
             yield figure("", f"{caption} · {_WORDS[lang][slice_]}", "bad")
         else:
             yield figure(
-                picture(_jpeg(slice_, next(heatmaps), model), reading.item.finding.path, "jpeg"), caption, "bad"
+                picture(jpeg(slice_.pixels, next(heatmaps), model), reading.item.finding.path, "jpeg"), caption, "bad"
             )
-
-
-def _jpeg(slice_: Slice, heatmap: Any, model: Model | None) -> bytes:  # noqa: ANN401 - an array or None
-    """Return a small picture of a slice, its evidence over it where there is any."""
-    import cv2
-
-    from screener.preprocess import frame
-    from screener.report.overlay import grey
-
-    if heatmap is None or model is None:
-        pixels = grey(shrink(slice_.pixels))
-    else:
-        evidence = frame(slice_.pixels, model.card.preprocessing).restore(heatmap)
-        pixels = overlay(shrink(slice_.pixels), shrink(evidence), Look())
-    return cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
 
 
 def _caption(reading: Reading, lang: Language) -> str:

@@ -9,12 +9,13 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screener.report.overlay import contours, eight_bit, strongest
+from screener.report.overlay import Look, contours, eight_bit, grey, overlay, strongest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from screener.model.session import Model
     from screener.preprocess import Frame, Preprocessing
 
 SIDE = 256
@@ -112,6 +113,28 @@ def draw(picture: Thumbnail, heatmap: NDArray[np.float32] | None, label: str) ->
             parts.append(f'<path class="line dark" d="{path}"/><path class="line" d="{path}"/>')
         parts.append("</g>")
     return "".join((*parts, "</svg>"))
+
+
+def jpeg(pixels: NDArray[np.float32], heatmap: NDArray[np.float32] | None, model: Model | None) -> bytes:
+    """Return a small picture of a slice as a JPEG, its evidence over it where there is any.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W), float32, in [0, 1]
+    heatmap : ndarray of shape (h, w), float32, in [0, 1], or None
+    model : Model or None
+        That made the heatmap.
+    """
+    import cv2
+
+    from screener.preprocess import frame
+
+    if heatmap is None or model is None:
+        drawn = grey(shrink(pixels))
+    else:
+        evidence = frame(pixels, model.card.preprocessing).restore(heatmap)
+        drawn = overlay(shrink(pixels), shrink(evidence), Look())
+    return cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].tobytes()
 
 
 def _uri(kind: str, pixels: NDArray[np.uint8]) -> str:

@@ -1,0 +1,133 @@
+"""Measure a model on labelled slices: by slice, by patient, by site, refusals counted by the contract."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from screener import __version__
+from screener.evaluate.metrics import (
+    Scored,
+    brier,
+    calibration_error,
+    confusion_figures,
+    reliability,
+    summary,
+)
+from screener.evaluate.score import score_files
+
+if TYPE_CHECKING:
+    from screener.evaluate.labelled import LabelledSet
+    from screener.evaluate.score import Answers
+    from screener.model.card import OperatingPoint
+    from screener.model.session import Model
+
+PREVALENCES = (0.01, 0.05, 0.2)
+"""For which PPV and NPV are told: in a set of examples tumours are far more frequent than in an inbox."""
+
+
+def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str, Any]:
+    """Screen a labelled set and return every figure, as JSON has it.
+
+    Parameters
+    ----------
+    found : LabelledSet
+    model : Model
+    point : OperatingPoint
+
+    Returns
+    -------
+    dict
+        ``slices, patients`` and ``sites``: see `figures`; ``missed`` and ``false_alarms``: the slices, worst first;
+        ``refusals`` by reason; what was measured with what; remarks and faults of the set.
+    """
+    answers = score_files(found.paths, model)
+    scored = Scored(found.labels(), answers.scores, found.units())
+    places = np.array([one.site for one in found.slices])
+    return {
+        "model": model.card.title,
+        "model_sha256": model.sha256,
+        "tool_version": __version__,
+        "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "operating_point": point.name,
+        "threshold": point.threshold,
+        "data": found.fingerprint(),
+        "slices": figures(scored, point.threshold),
+        "patients": figures(by_patient(scored), point.threshold),
+        "sites": {str(site): figures(scored.part(places == site), point.threshold) for site in np.unique(places)},
+        "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
+        **_mistakes(found, answers, point.threshold),
+        "remarks": list(found.remarks),
+        "faults": list(found.faults),
+    }
+
+
+def figures(scored: Scored, threshold: float) -> dict[str, Any]:
+    """Return counts, AUC, the confusion matrix and what follows, PPV and NPV at some prevalences, and calibration.
+
+    Brier score and calibration error are those of the assessable slices: a refusal has no probability.
+    """
+    told = {**summary(scored), **confusion_figures(scored, threshold)}
+    for name in ("auc", "assessable_auc"):
+        told[name] = _plain(told[name])
+    seen = scored.part(scored.assessable)
+    told |= {
+        "brier": _plain(brier(seen.labels, seen.scores)),
+        "calibration_error": _plain(calibration_error(seen.labels, seen.scores)),
+        "reliability": reliability(seen.labels, seen.scores),
+        "at_prevalence": _at_prevalence(told["sensitivity"]["value"], told["specificity"]["value"]),
+    }
+    return told
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, or a dictionary of some
+    """Turn what is no number into None: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[str, dict[str, float | None]]:
+    """Return PPV and NPV by Bayes' rule."""
+    told: dict[str, dict[str, float | None]] = {}
+    for share in PREVALENCES if sensitivity is not None and specificity is not None else ():
+        caught, alarms = share * (sensitivity or 0.0), (1 - share) * (1 - (specificity or 0.0))
+        quiet, missed = (1 - share) * (specificity or 0.0), share * (1 - (sensitivity or 0.0))
+        told[f"{share:g}"] = {
+            "ppv": caught / (caught + alarms) if caught + alarms else None,
+            "npv": quiet / (quiet + missed) if quiet + missed else None,
+        }
+    return told
+
+
+def by_patient(scored: Scored) -> Scored:
+    """Judge patients: the score is that of the most suspicious slice; refused only where every slice was.
+
+    A patient with a slice that shows a tumour is one with a tumour.
+    """
+    units, place = np.unique(scored.units, return_inverse=True)
+    labels = np.zeros(len(units), np.int64)
+    np.maximum.at(labels, place, scored.labels)
+    scores = np.full(len(units), -1.0)
+    np.maximum.at(scores, place, np.nan_to_num(scored.scores, nan=-1.0))
+    return Scored(labels, np.where(scores < 0, np.nan, scores), units)
+
+
+def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, list[dict[str, Any]]]:
+    """List missed and falsely flagged slices, refused ones included."""
+    missed, alarms = [], []
+    for one, score, reason in zip(found.slices, answers.scores.tolist(), answers.reasons, strict=True):
+        told = {**asdict(one), "probability": None if reason else score, "reason": reason or None}
+        if one.label == 1 and (reason or score < threshold):
+            missed.append(told)
+        elif one.label == 0 and (reason or score >= threshold):
+            alarms.append(told)
+    return {
+        "missed": sorted(missed, key=lambda told: told["probability"] or 0.0),
+        "false_alarms": sorted(alarms, key=lambda told: -(told["probability"] or 1.0)),
+    }
