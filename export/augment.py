@@ -176,11 +176,11 @@ def _degrade(image: Image, rng: np.random.Generator) -> Image:
         # Magnitude images carry Rician noise (Gudbjartsson & Patz, MRM 1995).
         image = np.sqrt((image + noise[0]) ** 2 + noise[1] ** 2)
     if rng.random() < 0.2:
-        image = _jpeg(image, int(rng.integers(25, 85)))
+        image = jpeg(image, int(rng.integers(25, 85)))
     return image
 
 
-def _jpeg(image: Image, quality: int) -> Image:
+def jpeg(image: Image, quality: int) -> Image:
     """Compress and decompress."""
     peak = max(float(image.max()), 1e-6)
     _, data = cv2.imencode(".jpg", np.rint(np.clip(image / peak, 0, 1) * 255).astype(np.uint8), [1, quality])

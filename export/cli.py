@@ -173,6 +173,23 @@ def lab(
 
 
 @app.command()
+def report(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Folder of the report; it holds pictures of slices.")],
+    part: Annotated[str, typer.Option("--set", help="tune or test: which slices to judge.")] = "tune",
+) -> None:
+    """Show how a run learnt, what it gets wrong, and how it stands up to damage: HTML, PNG and JSON."""
+    _quiet_tensorflow()
+    from export.run_report import run_report
+
+    if part not in {"tune", "test"}:
+        raise DataError(f"no set to judge is called {part!r}", "choose tune or test; certify is not for looking at")
+    told = run_report(data, run, out, "test" if part == "test" else "tune")
+    print(f"{out / 'index.html'}: AUC {told['figures']['auc']['value']:.3f} on {part}")
+
+
+@app.command()
 def gate(
     data: Data,
     run: Run,

@@ -88,7 +88,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     """
     model, chosen, options = best_model(run)
     lab = prepare_lab(data, chosen, options, run.parent / "cache")
-    lab = _as_trained(lab, run)
+    lab = as_trained(lab, run)
     exported, gate = _with_gate(chosen.exported(model), chosen, lab)
     graph = to_onnx(exported)
     tune = lab.found.where("tune")
@@ -116,7 +116,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     return card
 
 
-def _as_trained(lab: Lab, run: Path) -> Lab:
+def as_trained(lab: Lab, run: Path) -> Lab:
     """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
     import csv
     from dataclasses import replace

@@ -1,0 +1,300 @@
+"""The report of a training run: how it learnt, what it gets wrong, and how well it stands up to damage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from export import plots
+from export.batches import plain
+from export.errors import DataError
+from export.release import as_trained
+from export.robustness import robustness
+from export.train import best_model, prepare_lab
+from export.tune import FIXED_POINTS, adjust_threshold
+from screener.evaluate.measure import figures
+from screener.evaluate.metrics import Scored, operating_figures
+from screener.report.document import document, figure, gallery, heading, paragraph, picture, save, table
+from screener.report.overlay import Look, grey, overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from export.architectures import Recipe
+    from export.train import Lab
+
+_SHOWN, _GRID, _SAMPLE = 60, 24, 600
+_RECALL_TARGET = 0.95
+_SIZES = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A set of slices and what the run's best epoch says about them; arrays over N slices.
+
+    Attributes
+    ----------
+    chosen : ndarray of int
+        Indices of records.
+    images : ndarray of shape (N, S, S, 1), float32, in [0, 1]
+    scores : ndarray of float64
+    heatmaps : ndarray of shape (N, h, w), float32, or None
+    """
+
+    lab: Lab
+    chosen: NDArray[np.int64]
+    images: NDArray[np.float32]
+    scores: NDArray[np.float64]
+    heatmaps: NDArray[np.float32] | None
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels: (N,)."""
+        return self.lab.labels[self.chosen]
+
+    def scored(self) -> Scored:
+        """Return labels, scores and leak-free units."""
+        return Scored(self.labels, self.scores, self.lab.found.units[self.chosen])
+
+
+def run_report(data: Path, run: Path, out: Path, part: Literal["tune", "test"] = "tune") -> dict[str, Any]:
+    """Write ``index.html``, its figures as PNG, and ``report.json`` into a folder.
+
+    Parameters
+    ----------
+    data : Path
+        The data that the run was trained on.
+    run : Path
+    out : Path
+        Folder of the report; holds pictures of slices, so it belongs to no repository.
+    part : {"tune", "test"}
+        Which set to judge. The certification set is not for looking at.
+
+    Returns
+    -------
+    dict
+        Every figure, as ``report.json`` has them.
+
+    Raises
+    ------
+    DataError
+        The run has no finished epoch, or the set is empty.
+    """
+    model, chosen, options = best_model(run)
+    lab = as_trained(prepare_lab(data, chosen, options, run.parent / "cache"), run)
+    exported = chosen.exported(model)
+    tune = _judge(exported, lab, lab.found.where("tune"), chosen)
+    judged = tune if part == "tune" else _judge(exported, lab, lab.found.where(part), chosen)
+    if not len(judged.chosen):
+        raise DataError(f"the {part} set of {run} is empty", "judge the tune set, or train with --test-source")
+    points = FIXED_POINTS | {"auto": adjust_threshold(tune.scored(), _RECALL_TARGET)}
+    history = json.loads((run / "progress.json").read_text())["history"]
+    told: dict[str, Any] = {
+        "recipe": options.recipe,
+        "set": part,
+        "epochs": len(history),
+        "points": points,
+        "figures": figures(judged.scored(), points["auto"]),
+        "parts": _by_part(judged, points["auto"]),
+        "robustness": _robustness(exported, judged, points["auto"]),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = _draw(judged, told, history, model, chosen)
+    for name, content in drawn.items():
+        (out / f"{name}.png").write_bytes(content)
+    (out / "report.json").write_text(json.dumps(told, indent=1) + "\n")
+    save(out / "index.html", document(f"Training run {run.name}: {options.recipe}", _parts(judged, told, drawn)))
+    return told
+
+
+def _judge(exported: Any, lab: Lab, chosen: NDArray[np.int64], recipe: Recipe) -> Judged:  # noqa: ANN401 - Keras
+    images = plain(lab.exact[chosen], recipe.preprocessing.size)
+    answer: dict[str, Any] = {"probability": np.empty((0, 1))}
+    if len(chosen):
+        answer = exported.predict(images, batch_size=64, verbose=0)
+    return Judged(lab, chosen, images, np.asarray(answer["probability"], np.float64)[:, 0], answer.get("heatmap"))
+
+
+def _by_part(judged: Judged, threshold: float) -> dict[str, dict[str, Any]]:
+    """Return sensitivity and specificity by source, sequence and plane, and sensitivity by size of the tumour."""
+    records = [judged.lab.dataset.records[index] for index in judged.chosen.tolist()]
+    keys = {
+        name: [getattr(record, name) or "unknown" for record in records] for name in ("source", "sequence", "plane")
+    }
+    keys["tumour size"] = _sizes(judged)
+    scored, told = judged.scored(), {}
+    for name, values in keys.items():
+        column = np.array(values)
+        told[name] = {
+            str(value): operating_figures(scored.part(column == value), threshold)
+            for value in np.unique(column)
+            if value
+        }
+    return told
+
+
+def _sizes(judged: Judged) -> list[str]:
+    """Say in which quarter of tumour sizes each annotated positive falls, by its share of the model's view."""
+    shares = judged.lab.views.tumours[judged.chosen].reshape(len(judged.chosen), -1).mean(axis=1) / 255
+    known = (judged.labels == 1) & (shares > 0)
+    if not known.any():
+        return [""] * len(shares)
+    quarters = np.digitize(shares, np.quantile(shares[known], (0.25, 0.5, 0.75)))
+    return [
+        _SIZES[quarter] if annotated else ("not annotated" if label else "")
+        for quarter, annotated, label in zip(quarters.tolist(), known.tolist(), judged.labels.tolist(), strict=True)
+    ]
+
+
+def _robustness(exported: Any, judged: Judged, threshold: float) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Keras
+    """Measure a fixed, balanced sample intact and spoilt."""
+    rng = np.random.default_rng(0)
+    chosen = np.concatenate([
+        rng.permutation(np.flatnonzero(judged.labels == label))[: _SAMPLE // 2] for label in (0, 1)
+    ])  # fmt: skip
+
+    def predict(images: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(exported.predict(images, batch_size=64, verbose=0)["probability"], np.float64)[:, 0]
+
+    units = judged.lab.found.units[judged.chosen][chosen]
+    return robustness(predict, judged.images[chosen], judged.labels[chosen], units, threshold)
+
+
+def _draw(
+    judged: Judged,
+    told: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    model: Any,  # noqa: ANN401 - Keras
+    chosen: Recipe,
+) -> dict[str, bytes]:
+    """Draw every figure: PNG by name."""
+    found, points = told["figures"], told["points"]
+    drawn = {
+        "learning": plots.learning(history),
+        "confusion": plots.confusion(found["confusion"]),
+        "calibration": plots.calibration(found["reliability"], found["brier"]),
+    }
+    if found["auc"]["value"] is not None:
+        drawn["roc"] = plots.roc(judged.labels, judged.scores, points, found["auc"]["value"])
+        drawn["precision_recall"] = plots.precision_recall(judged.labels, judged.scores, points)
+    if chosen.early:
+        drawn["layers"] = _early_layers(judged, model, chosen)
+    return drawn
+
+
+def _early_layers(judged: Judged, model: Any, chosen: Recipe) -> bytes:  # noqa: ANN401 - Keras
+    """Draw what the early layers make of the most suspicious slice."""
+    import keras
+
+    image = judged.images[[int(judged.scores.argmax())]]
+    inner = keras.Model(model.input, {name: model.get_layer(name).output for name in chosen.early})
+    maps = inner.predict(image, verbose=0)
+    return plots.feature_maps(image[0, ..., 0], {name: np.asarray(maps[name])[0] for name in chosen.early})
+
+
+def _parts(judged: Judged, told: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield the page, part by part."""
+    if told["set"] == "tune":
+        yield paragraph("Judged on the tune set, which chose epoch and threshold: these figures flatter.", "warning")
+    yield heading("Learning")
+    yield figure(picture(drawn["learning"], "learning curves"), "On training batches (augmented) and on the tune set.")
+    yield heading(f"At auto ({told['points']['auto']:.4g})")
+    yield table(("figure", "value", "95 %, over leak-free units"), _figures(told["figures"]))
+    yield table(("class", "precision", "recall", "F1", "slices"), _classes(told["figures"]["confusion"]))
+    for name in ("confusion", "roc", "precision_recall", "calibration"):
+        if name in drawn:
+            yield figure(picture(drawn[name], name.replace("_", " and ")), name.replace("_", " and "))
+    yield from _tables(told)
+    yield from _galleries(judged, told["points"]["auto"])
+    if "layers" in drawn:
+        yield heading("Early layers")
+        caption = "What the early layers pass on of the most suspicious slice; no map means a tumour."
+        yield figure(picture(drawn["layers"], "early feature maps"), caption)
+
+
+def _figures(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    for name in ("auc", "sensitivity", "specificity", "accuracy", "precision", "f1"):
+        cell = found[name]
+        span = "–" if cell["low"] is None else f"{cell['low']:.3f}–{cell['high']:.3f}"
+        rows.append((name, "–" if cell["value"] is None else f"{cell['value']:.3f}", span))
+    rows += [(name, f"{found[name]:.3f}", "–") for name in ("brier", "calibration_error") if found[name] is not None]
+    return rows
+
+
+def _classes(matrix: Mapping[str, int]) -> list[tuple[object, ...]]:
+    """Return precision, recall and F1 of either class."""
+    caught, alarms, quiet, missed = (matrix[name] for name in ("caught", "alarms", "quiet", "missed"))
+    return [("tumour", *_class(caught, alarms, missed)), ("no tumour", *_class(quiet, missed, alarms))]
+
+
+def _class(hits: int, others: int, away: int) -> tuple[object, ...]:
+    """Return precision, recall and F1 of a class, and its slices: right, wrongly put there, and put elsewhere."""
+    told = (_share(hits, hits + others), _share(hits, hits + away), _share(2 * hits, 2 * hits + others + away))
+    return (*told, hits + away)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "–"
+
+
+def _tables(told: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the figures by part of the set and under damage."""
+    yield heading("By source, sequence, plane and tumour size")
+    for name, rows in told["parts"].items():
+        yield table((name, "sensitivity", "specificity"), [
+            (value, *(_rate(found[rate]) for rate in ("sensitivity", "specificity"))) for value, found in rows.items()
+        ])  # fmt: skip
+    yield heading("Under damage")
+    intact = told["robustness"]["intact"]
+    yield table(("damage", "AUC", "sensitivity", "specificity", "AUC lost"), [
+        (name, *(f"{row[key]:.3f}" for key in ("auc", "sensitivity", "specificity")),
+         f"{intact['auc'] - row['auc']:+.3f}")
+        for name, row in told["robustness"].items()
+    ])  # fmt: skip
+    yield paragraph(f"The same {intact['slices']} slices throughout, as many of either label as there are.", "remark")
+
+
+def _rate(found: Mapping[str, Any]) -> str:
+    if found["value"] is None:
+        return "–"
+    return f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f}; {found['hits']}/{found['count']})"
+
+
+def _galleries(judged: Judged, threshold: float) -> Iterator[str]:
+    """Yield pictures: misses first, then false alarms, then some of everything."""
+    flagged, positive = judged.scores >= threshold, judged.labels == 1
+    groups = {
+        "Missed": sorted(np.flatnonzero(positive & ~flagged), key=lambda index: judged.scores[index]),
+        "False alarms": sorted(np.flatnonzero(~positive & flagged), key=lambda index: -judged.scores[index]),
+        "At random": list(np.random.default_rng(0).permutation(len(flagged))[:_GRID]),
+    }
+    if judged.heatmaps is None:
+        yield paragraph("This recipe does not say where: pictures are without heatmaps.", "remark")
+    for name, indices in groups.items():
+        yield heading(f"{name} ({len(indices)})")
+        if len(indices) > _SHOWN:
+            yield paragraph(f"The first {_SHOWN}.", "remark")
+        yield gallery(_card(judged, int(index), flagged=bool(flagged[index])) for index in indices[:_SHOWN])
+
+
+def _card(judged: Judged, index: int, *, flagged: bool) -> str:
+    """Return one slice with what is true and what was predicted, coloured by whether they agree."""
+    record = judged.lab.dataset.records[int(judged.chosen[index])]
+    image = judged.images[index, ..., 0]
+    drawn = grey(image)
+    if judged.heatmaps is not None:
+        evidence = cv2.resize(np.asarray(judged.heatmaps[index], np.float32), image.shape[::-1])
+        drawn = np.hstack([drawn, overlay(image, np.asarray(evidence, np.float32), Look())])
+    data = cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
+    truth, said = ("tumour" if record.label else "no tumour"), ("flagged" if flagged else "not flagged")
+    caption = f"{record.path} · {truth}, {said}, probability {judged.scores[index]:.3f}"
+    tone = "good" if flagged == bool(record.label) else "bad"
+    return figure(picture(data, record.path, "jpeg"), caption, tone)

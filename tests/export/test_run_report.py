@@ -1,0 +1,148 @@
+"""The report of a run trained for two epochs on drawn heads, and damage to pictures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from export import train as lab
+from export.architectures import Recipe, Start
+from export.errors import DataError
+from export.phantoms import phantom
+from export.robustness import DAMAGES, damaged, robustness
+from export.run_report import run_report
+from screener.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIDE = 64
+
+
+def build(start: Start) -> keras.Model:
+    image = keras.Input((start.size, start.size, 1), name="image")
+    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="conv")(image)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(pooled)
+    return keras.Model(image, {"probability": probability}, name="small")
+
+
+def with_map(model: keras.Model) -> keras.Model:
+    where = keras.ops.mean(model.get_layer("conv").output, axis=-1)
+    return keras.Model(model.input, dict(model.output) | {"heatmap": keras.ops.sigmoid(where)})
+
+
+def small(*, heat: bool) -> Recipe:
+    return Recipe(
+        name="small",
+        summary="a network for tests",
+        build=build,
+        exported=with_map if heat else lambda model: model,
+        preprocessing=Preprocessing(SIDE),
+        view_side=SIDE,
+        augment="classic",
+        epochs=2,
+        steps=3,
+        learning_rate=1e-2,
+        schedule="plateau",
+        monitor="auc",
+        patience=10,
+        averaging=0.0,
+        label_smoothing=0.0,
+        shares={},
+        early=("conv",) if heat else (),
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("heads")
+    lines = ["path,label,source,plane,boxes"]
+    for seed in range(120):
+        image = phantom(seed, SIDE, tumour=seed % 2 == 1)
+        rng = np.random.default_rng(seed)
+        for _ in range(10):
+            at = tuple(int(value) for value in rng.integers(14, 50, 2))
+            cv2.circle(image, at, int(rng.integers(3, 6)), int(rng.integers(20, 250)), cv2.FILLED)
+        (root / f"{seed}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        wide = 0.3 + seed % 7 / 20
+        box = f"0.2 0.2 {wide:.2f} {wide:.2f}" if seed % 4 == 1 else ""
+        lines.append(f"{seed}.png,{'yes' if seed % 2 else 'no'},{'ab'[seed % 3 == 0]},axial,{box}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def trained(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool) -> Path:
+    monkeypatch.setattr(lab, "recipe", lambda _: small(heat=heat))
+    lab.train(data, run, lab.Options("small", batch_size=8))
+    return run
+
+
+@pytest.mark.parametrize("heat", [True, False])
+def test_a_run_is_shown_with_everything_it_got_wrong(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool
+) -> None:
+    run = trained(data, tmp_path / "run", monkeypatch, heat=heat)
+    told = run_report(data, run, tmp_path / "report")
+    assert json.loads((tmp_path / "report/report.json").read_text()) == json.loads(json.dumps(told))
+    drawn = {path.stem for path in (tmp_path / "report").glob("*.png")}
+    assert {"learning", "confusion", "roc", "precision_recall", "calibration"} <= drawn
+    assert ("layers" in drawn) == heat
+    page = (tmp_path / "report/index.html").read_text()
+    assert "<script" not in page
+    assert page.index("Missed (") < page.index("False alarms (")
+    assert ("does not say where" in page) == (not heat)
+    matrix = told["figures"]["confusion"]
+    assert f"Missed ({matrix['missed']})" in page
+    assert f"False alarms ({matrix['alarms']})" in page
+    assert set(told["robustness"]) == {"intact", *DAMAGES}
+    assert set(told["parts"]["source"]) <= {"a", "b"}
+    sizes = told["parts"]["tumour size"]
+    assert "not annotated" in sizes
+    annotated = [found for name, found in sizes.items() if "quarter" in name]
+    assert annotated
+    assert sum(found["sensitivity"]["count"] for found in sizes.values()) == matrix["caught"] + matrix["missed"]
+
+
+def test_the_test_set_is_judged_with_the_threshold_of_the_tune_set(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(data, tmp_path / "run", monkeypatch, heat=False)
+    tune, test = (run_report(data, run, tmp_path / part, part) for part in ("tune", "test"))
+    assert tune["points"] == test["points"]
+    assert "flatter" in (tmp_path / "tune/index.html").read_text()
+    assert "flatter" not in (tmp_path / "test/index.html").read_text()
+
+
+def test_a_run_without_an_epoch_is_told(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(DataError, match="holds no trained model"):
+        run_report(data, tmp_path / "run", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_every_damage_changes_the_picture_and_is_the_same_each_time() -> None:
+    images = np.stack([phantom(seed, SIDE) for seed in range(3)])[..., None].astype(np.float32) / 255
+    for name in DAMAGES:
+        first = damaged(images, name)
+        assert first.shape == images.shape
+        assert first.dtype == np.float32
+        assert 0 <= first.min() <= first.max() <= 1
+        assert np.abs(first - images).mean() > 1e-3, name
+        assert np.array_equal(first, damaged(images, name))
+
+
+def test_a_network_that_looks_at_brightness_falls_under_inversion_and_not_under_blur() -> None:
+    labels = np.arange(40) % 2
+    images = np.stack([np.full((SIDE, SIDE), 0.2 + 0.6 * label) for label in labels]).astype(np.float32)
+    images[:, : SIDE // 4] = 0
+    images[:, -2:] = 1
+    found = robustness(lambda shown: shown[:, 20, 20, 0].astype(float), images[..., None], labels, np.arange(40), 0.5)
+    assert found["intact"]["auc"] == found["blur"]["auc"] == 1.0
+    assert found["inversion"]["auc"] < 0.1
+    assert found["intact"]["slices"] == 40
