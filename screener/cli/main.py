@@ -166,33 +166,20 @@ def explain(
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Argument(help="The page to write; an earlier one is replaced.")] = None,
-    agreement: Annotated[
-        bool, typer.Option("--agreement", help="How often readers and tool agree, instead of the worklist.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="With --agreement: the figures as JSON on stdout.")] = False,
+    out: Annotated[Path, typer.Argument(help="The page to write; an earlier one is replaced.")],
     log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
     inbox: Annotated[Path | None, typer.Option(help="Which inbox. Default: that of the last run in the log.")] = None,
     images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
     model: Model = None,
     lang: Language = None,
 ) -> None:
-    """Write the worklist, or with --agreement what the verdicts say of the tool, as a page to open in a browser.
+    """Write the worklist as a page to open in a browser, made anew from the log.
 
-    Made anew from the log. Exit codes: 0 written; 2 usage; 6 no log, or a damaged one: the page then shows what stands
-    before the damage.
+    Exit codes: 0 written; 2 usage; 6 no log, or a damaged one: the page then shows what stands before the damage.
     """
-    from screener.cli.report import run, run_agreement
-    from screener.errors import UsageError
+    from screener.cli.report import run
 
-    if json and not agreement:
-        raise UsageError("--json tells the figures of --agreement", "for slices: screener worklist --json")
-    if out is None and not json:
-        raise UsageError("no page is named", "name a file: screener report worklist.html")
-    if agreement:
-        raise typer.Exit(run_agreement(out, log=log, images=images, model=model, as_json=json, lang=lang))
-    if out is not None:
-        raise typer.Exit(run(out, log=log, inbox=inbox, images=images, model=model, lang=lang))
+    raise typer.Exit(run(out, log=log, inbox=inbox, images=images, model=model, lang=lang))
 
 
 @app.command()

@@ -36,36 +36,6 @@ def run(
     return ExitCode.OK
 
 
-def run_agreement(
-    out: Path | None, *, log: Path | None, images: Path | None, model: str | None, as_json: bool, lang: str | None
-) -> ExitCode:
-    """Write the agreement report and print its path, or its figures as JSON.
-
-    Raises
-    ------
-    ScreenerError
-        Nothing was written; or the log is damaged, and the report, written all the same, says where.
-    """
-    import json
-
-    from screener.audit import default_log
-    from screener.evaluate.agreement import collect, report
-    from screener.report.agreement import agreement_page
-    from screener.report.console import safe
-    from screener.report.document import save
-
-    speech = checked_language(lang)
-    place = log or default_log()
-    found = collect(place)
-    told = report(found)
-    if out is not None:
-        save(out, agreement_page(found, told, place, speech, images=images, model=model_or_none(model)))
-    sys.stdout.write(f"{json.dumps(told) if as_json else safe(str(out))}\n")
-    if found.problem is not None:
-        raise found.problem
-    return ExitCode.OK
-
-
 def model_or_none(wanted: str | None) -> Model | None:
     """Load the model for its heatmaps; a page without them is better than none unless the model was asked for.
 

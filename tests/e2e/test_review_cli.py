@@ -109,25 +109,3 @@ def test_a_sitting_is_served_here_only_and_ends_when_interrupted(screener: Comma
     assert "0 verdicts recorded" in told
     assert "Traceback" not in told
     assert server.returncode == 0
-
-
-def test_agreement_is_a_page_and_figures(screener: Command, inbox: Path, tmp_path: Path) -> None:
-    screener.scan(inbox)
-    subprocess.run(
-        screener.arguments("review", "--terminal", "--doctor", "dr.a", "--sample", "1"),
-        env=screener.env(),
-        input="t\n\n" * 4,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    out = tmp_path / "agreement.html"
-    assert screener("report", out, "--agreement", "--model", screener.model).stdout.strip() == str(out)
-    assert out.read_text().count("<figure") == 2, "two slices that were not flagged and show a tumour"
-    told = json.loads(screener("report", "--agreement", "--json").stdout)
-    assert told["overall"]["sensitivity"]["value"] == 0.5
-    assert told["overall"]["ppv"]["value"] == 1.0
-    assert screener("report", "--json").returncode == 2
-    assert screener("report").returncode == 2
-    (tmp_path / "mine.html").write_text("mine")
-    assert screener("report", tmp_path / "mine.html", "--agreement").returncode == 2
