@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from screener.audit import Event
     from screener.types import Finding
 
-_START_MARK = b'"event":"START"'
-
 
 @dataclass(slots=True)
 class Story:
@@ -196,10 +194,25 @@ def last_inbox(log: Path) -> str:
         There is no such log.
     """
     found = ""
-    for line in lines(log):
-        # Reading every event to find a few would cost as much as the list itself.
-        if _START_MARK in line.raw:
-            with suppress(BadLineError):
-                inbox = parse(line.raw).get("inbox")
-                found = inbox if isinstance(inbox, str) else found
+    for event in marked(log, Kind.START):
+        inbox = event.get("inbox")
+        found = inbox if isinstance(inbox, str) else found
     return found
+
+
+def marked(log: Path, kind: Kind) -> Iterator[Event]:
+    """Yield the sound events of one kind; reading every event to find a few would cost as much as a list of all.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log.
+    """
+    mark = f'"event":"{kind}"'.encode("ascii")
+    for line in lines(log):
+        if mark in line.raw:
+            with suppress(BadLineError):
+                event = parse(line.raw)
+                # Options or details may hold an object that has the mark.
+                if event["event"] == kind:
+                    yield event

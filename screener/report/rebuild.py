@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from screener.audit import finding_of
+from screener.audit import Kind, finding_of
 from screener.audit.events import BadLineError, hash_in, parse
 from screener.audit.segments import lines
 from screener.errors import UsageError
 from screener.report.html import ReportWriter
 from screener.report.page import About
 from screener.words import TEXT
-from screener.worklist import Story, judged, last_inbox, last_run, recorded, verdict_of
+from screener.worklist import Story, judged, last_inbox, last_run, marked, recorded, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from screener.types import Slice
     from screener.words import Language
 
-_REVIEW_MARK, _RESULT_MARK = b'"event":"REVIEW"', b'"event":"RESULT"'
+_RESULT_MARK = b'"event":"RESULT"'
 _BATCH = 16
 """Slices whose heatmaps are computed at once."""
 
@@ -125,7 +125,7 @@ def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
 def recall(report: ReportWriter, log: Path) -> None:
     """Note the verdicts that slices shown again were given before."""
     verdicts = {
-        event["result"]: verdict_of(event) for event in _marked(log, _REVIEW_MARK) if isinstance(event["result"], str)
+        event["result"]: verdict_of(event) for event in marked(log, Kind.REVIEW) if isinstance(event["result"], str)
     }
     if not verdicts:
         return
@@ -133,14 +133,6 @@ def recall(report: ReportWriter, log: Path) -> None:
         if _RESULT_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
             with suppress(BadLineError, KeyError, TypeError, ValueError):
                 report.spool.judge_again(finding_of(parse(line.raw)), verdicts[digest])
-
-
-def _marked(log: Path, mark: bytes) -> Iterator[Event]:
-    """Yield the sound events of one kind; reading every event to find a few would take longer than the page."""
-    for line in lines(log):
-        if mark in line.raw:
-            with suppress(BadLineError):
-                yield parse(line.raw)
 
 
 def illustrate(report: ReportWriter, model: Model | None) -> None:
@@ -158,19 +150,19 @@ def _illustrate(report: ReportWriter, model: Model | None, decoder: SafeDecoder,
 
     found: list[tuple[int, Item, Slice]] = []
     for key, item in batch:
-        slice_ = _slice(report.images, item, decoder)
+        slice_ = slice_of(report.images, item, decoder)
         if isinstance(slice_, str):
             report.spool.illustrate(key, None, slice_)
         else:
             found.append((key, item, slice_))
-    heatmaps = _heatmaps(model, [(item, slice_) for _, item, slice_ in found])
-    for (key, item, slice_), heatmap in zip(found, heatmaps, strict=True):
+    drawn = heatmaps(model, [(item, slice_) for _, item, slice_ in found])
+    for (key, item, slice_), heatmap in zip(found, drawn, strict=True):
         how = None if model is None or heatmap is None else model.card.preprocessing
         picture = report.markup(item.finding, thumbnail(slice_.pixels, how), heatmap)
         report.spool.illustrate(key, picture)
 
 
-def _slice(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
+def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
     """Return the slice that a finding is about, or why there is none: a key of the page's words."""
     from screener.inbox import Entry, Limits, develop, fetch, locate
     from screener.types import Refused
@@ -187,7 +179,7 @@ def _slice(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
     return "unreadable" if isinstance(slice_, Refused) else slice_
 
 
-def _heatmaps(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
+def heatmaps(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
     """Yield a heatmap for each slice that this very model scored, None for the others."""
     import numpy as np
 
