@@ -11,14 +11,15 @@ from screener.audit.events import BadLineError, parse
 from screener.audit.segments import lines
 from screener.errors import AuditLogError, UsageError
 from screener.report.spool import Item, Spool, Verdict
-from screener.types import Decision
+from screener.types import Decision, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from screener.audit import Event
-    from screener.types import Finding
+
+_KINDS: dict[str, Any] = {item.name: item.type for item in fields(Finding)}
 
 
 @dataclass(slots=True)
@@ -176,8 +177,7 @@ def item_of(story: Story, event: Event) -> Item:
 
 def _refuse_nonsense(finding: Finding) -> None:
     """Make sure that what is to be text is text."""
-    kinds: dict[str, Any] = {item.name: item.type for item in fields(finding)}
-    for name, kind in kinds.items():
+    for name, kind in _KINDS.items():
         value = getattr(finding, name)
         if kind == "str" and not isinstance(value, str):
             raise TypeError(f"{name} is no text")

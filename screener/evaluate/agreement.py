@@ -22,7 +22,7 @@ For the intervals see `screener.evaluate.weighted`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -181,9 +181,11 @@ def agreement(study: Study) -> Agreement:
     readings = study.readings
     sample, thin = weigh(study.population, readings)
     misses, false_alarms, contested = _disagreements(readings)
+    models = tuple(_of_model(study, sample, model) for model in dict.fromkeys(s[:2] for s in study.population))
     return Agreement(
-        overall=_overall(study, sample),
-        models=tuple(_of_model(study, sample, model) for model in dict.fromkeys(s[:2] for s in study.population)),
+        # Of a single model all figures would be computed twice.
+        overall=replace(models[0], name="", model_sha256="") if len(models) == 1 else _overall(study, sample),
+        models=models,
         weeks=_weeks(study, sample),
         pairs=pairs(readings),
         thin=thin,
@@ -337,14 +339,14 @@ def figures(readings: Sequence[Reading], sample: Sample, unread: set[Decision]) 
         reading.reference is Diagnosis.UNSURE and any(opinion.other for opinion in reading.opinions.values())
         for reading in readings
     )
-    assessable = sample.part(sample.decisions != DECISIONS.index(Decision.NOT_ASSESSABLE))
+    headline, assessable = estimates(sample, unread)
     return Figures(
         read=len(readings),
         blind=sum(all(opinion.blind for opinion in reading.opinions.values()) for reading in readings),
         verdicts=told,
         table={decision.value: _row(sample, number) for number, decision in enumerate(DECISIONS)},
-        headline=estimates(sample, unread),
-        assessable=estimates(assessable, unread - {Decision.NOT_ASSESSABLE}),
+        headline=headline,
+        assessable=assessable,
     )
 
 
@@ -376,7 +378,7 @@ def _pair(readers: tuple[str, str], shared: Sequence[Reading]) -> Pair:
     sample = _sample(shared, one, one.astype(bool))
     # The first reader takes the place of the tool: saying tumour is a flag.
     compared = Sample(1 - both[:, 0], both[:, 1], one, sample.drawn, sample.units).part(decided)
-    figure = estimates(compared, set())["kappa"]
+    figure = estimates(compared, set())[0]["kappa"]
     return Pair(readers, len(shared), int(decided.sum()), figure)
 
 

@@ -101,7 +101,7 @@ class Sample:
         return np.where(self.truths < 0, -1, 2 * self.decisions + self.truths)
 
 
-def estimates(sample: Sample, unread: AbstractSet[Decision]) -> dict[str, Figure]:
+def estimates(sample: Sample, unread: AbstractSet[Decision]) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """Return sensitivity, specificity, predictive values and kappa of a weighted sample, with intervals.
 
     Parameters
@@ -109,14 +109,18 @@ def estimates(sample: Sample, unread: AbstractSet[Decision]) -> dict[str, Figure
     sample : Sample
     unread : set of Decision
         Decisions of which a whole group went unread: what needs them is not known.
+
+    Returns
+    -------
+    headline, assessable : dict of str to Figure
+        By `NAMES`: with refusals as errors, and among assessable slices only.
     """
     evidence = _Evidence(totals(sample), _resampled(sample), _slack(sample))
-    found = {
-        name: _unknown(sample, hits, errors, unread) or _rate(sample, evidence, hits, errors)
-        for name, (hits, errors) in _RATES.items()
-    }
-    found["kappa"] = _unknown(sample, _RIGHT, _WRONG, unread) or _kappa(sample, evidence)
-    return found
+    assessable = sample.part(sample.decisions != _REFUSED)
+    return (
+        _estimates(sample, evidence, unread),
+        _estimates(assessable, evidence.assessable(), unread - {Decision.NOT_ASSESSABLE}),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,20 @@ class _Evidence:
     table: NDArray[np.float64]
     draws: NDArray[np.float64]
     slack: NDArray[np.float64]
+
+    def assessable(self) -> _Evidence:
+        """Leave out what was refused; patients are drawn once for both."""
+        keep = np.isin(np.arange(6), (_REFUSED_NEGATIVE, _REFUSED_POSITIVE), invert=True)
+        return _Evidence(self.table * keep, self.draws * keep, self.slack * keep)
+
+
+def _estimates(sample: Sample, evidence: _Evidence, unread: AbstractSet[Decision]) -> dict[str, Figure]:
+    found = {
+        name: _unknown(sample, hits, errors, unread) or _rate(sample, evidence, hits, errors)
+        for name, (hits, errors) in _RATES.items()
+    }
+    found["kappa"] = _unknown(sample, _RIGHT, _WRONG, unread) or _kappa(sample, evidence)
+    return found
 
 
 def totals(sample: Sample) -> NDArray[np.float64]:

@@ -45,6 +45,7 @@ _BATCH = 16
 _QUALITY = 85
 _HASH = 12
 """Letters of a hash that a person is shown."""
+_MINUTES = len("2026-11-24T16:41")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,8 @@ def _by_model(models: Sequence[Group], lang: Language) -> Iterator[str]:
     words = REPORT[lang]
     yield document.heading(words["models"])
     yield _compared([(_model_name(model), model) for model in models], words["model"], lang)
-    for model in models:
+    # A single model is what stands above.
+    for model in models if len(models) > 1 else ():
         yield document.heading(_model_name(model), 3)
         if model.figures.read:
             yield _rates(model, lang)
@@ -361,7 +363,8 @@ class _Pictures:
     def _opinion(self, opinion: Opinion) -> str:
         words = REPORT[self.wanted.lang]
         said = opinion.told if opinion.other else DIAGNOSIS[self.wanted.lang][opinion.diagnosis]
-        told = [words["opinion"].format(doctor=opinion.doctor, diagnosis=said, when=opinion.timestamp)]
+        when = opinion.timestamp[:_MINUTES].replace("T", " ")
+        told = [words["opinion"].format(doctor=opinion.doctor, diagnosis=said, when=f"{when} UTC")]
         told += [words["blind"]] if opinion.blind else []
         told += [words["note"].format(note=opinion.note)] if opinion.note else []
         return " · ".join(told)

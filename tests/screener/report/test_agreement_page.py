@@ -184,6 +184,20 @@ def test_more_disagreements_than_are_shown(tmp_path: Path, monkeypatch: pytest.M
     assert ["not flagged" in caption for caption in captions] == [True, True, False]
 
 
+def test_each_of_several_models_has_its_figures(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    hashes = write_results(log, [finding(n, 0.95) for n in range(3)])
+    write_verdicts(log, [said(hashes[0])])
+    name = f"lite 1.0.0 · {'b' * 12}"
+    assert made(log)[0].words.count(name) == 1
+    write_results(log, [finding(n, 0.95, model="next", model_sha256="c" * 64) for n in range(4)])
+    page, report = made(log)
+    assert page.words.count(name) == 2
+    assert [(model["name"], model["slices"]) for model in report.figures["models"]] == [("lite 1.0.0", 3), ("next", 4)]
+    assert REPORT["en"]["left_out"] in page.words
+    assert report.figures["overall"]["slices"] == 3
+
+
 def test_damaged_log_shows_what_stands_before(read: Path, bright: Model) -> None:
     lines = read.read_bytes().splitlines(keepends=True)
     read.write_bytes(b"".join([*lines[:-2], lines[-1]]))
