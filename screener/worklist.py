@@ -11,16 +11,15 @@ from screener.audit.events import BadLineError, parse
 from screener.audit.segments import lines
 from screener.errors import AuditLogError, UsageError
 from screener.report.spool import Item, Spool, Verdict
-from screener.types import Decision
+from screener.types import Decision, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from screener.audit import Event
-    from screener.types import Finding
 
-_START_MARK = b'"event":"START"'
+_KINDS: dict[str, Any] = {item.name: item.type for item in fields(Finding)}
 
 
 @dataclass(slots=True)
@@ -178,8 +177,7 @@ def item_of(story: Story, event: Event) -> Item:
 
 def _refuse_nonsense(finding: Finding) -> None:
     """Make sure that what is to be text is text."""
-    kinds: dict[str, Any] = {item.name: item.type for item in fields(finding)}
-    for name, kind in kinds.items():
+    for name, kind in _KINDS.items():
         value = getattr(finding, name)
         if kind == "str" and not isinstance(value, str):
             raise TypeError(f"{name} is no text")
@@ -196,10 +194,25 @@ def last_inbox(log: Path) -> str:
         There is no such log.
     """
     found = ""
-    for line in lines(log):
-        # Reading every event to find a few would cost as much as the list itself.
-        if _START_MARK in line.raw:
-            with suppress(BadLineError):
-                inbox = parse(line.raw).get("inbox")
-                found = inbox if isinstance(inbox, str) else found
+    for event in marked(log, Kind.START):
+        inbox = event.get("inbox")
+        found = inbox if isinstance(inbox, str) else found
     return found
+
+
+def marked(log: Path, kind: Kind) -> Iterator[Event]:
+    """Yield the sound events of one kind; reading every event to find a few would cost as much as a list of all.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log.
+    """
+    mark = f'"event":"{kind}"'.encode("ascii")
+    for line in lines(log):
+        if mark in line.raw:
+            with suppress(BadLineError):
+                event = parse(line.raw)
+                # Options or details may hold an object that has the mark.
+                if event["event"] == kind:
+                    yield event

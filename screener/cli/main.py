@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from screener import __version__
-from screener.errors import ExitCode, ScreenerError
+from screener.errors import ExitCode, ScreenerError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -167,19 +167,34 @@ def explain(
 @app.command()
 def report(
     out: Annotated[Path, typer.Argument(help="The page to write; an earlier one is replaced.")],
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="How far the tool agrees with the verdicts in the log, with pictures.")
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
-    inbox: Annotated[Path | None, typer.Option(help="Which inbox. Default: that of the last run in the log.")] = None,
+    inbox: Annotated[
+        Path | None,
+        typer.Option(help="Which inbox. Default: that of the last run in the log; with --agreement, all of them."),
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
     model: Model = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --agreement: also print the figures as one JSON object.")
+    ] = False,
     lang: Language = None,
 ) -> None:
-    """Write the worklist as a page to open in a browser, made anew from the log.
+    """Write the worklist as a page to open in a browser, made anew from the log; or the agreement with readers.
 
     Exit codes: 0 written; 2 usage; 6 no log, or a damaged one: the page then shows what stands before the damage.
     """
-    from screener.cli.report import run
+    from screener.cli.report import run, run_agreement
 
-    raise typer.Exit(run(out, log=log, inbox=inbox, images=images, model=model, lang=lang))
+    if agreement:
+        code = run_agreement(out, log=log, inbox=inbox, images=images, model=model, lang=lang, as_json=json)
+    elif json:
+        raise UsageError("--json goes with --agreement", "for the worklist as JSON: screener worklist --json")
+    else:
+        code = run(out, log=log, inbox=inbox, images=images, model=model, lang=lang)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``screener report``: the worklist page, made anew from the log."""
+"""``screener report``: the worklist page, made anew from the log, or the agreement with readers."""
 
 from __future__ import annotations
 
@@ -33,6 +33,38 @@ def run(
     sys.stdout.write(f"{safe(str(out))}\n")
     if problem is not None:
         raise problem
+    return ExitCode.OK
+
+
+def run_agreement(
+    out: Path,
+    *,
+    log: Path | None,
+    inbox: Path | None,
+    images: Path | None,
+    model: str | None,
+    lang: str | None,
+    as_json: bool,
+) -> ExitCode:
+    """Write the agreement report and print its path, or its figures as one JSON object.
+
+    Raises
+    ------
+    ScreenerError
+        Nothing was written; or the log is damaged, and the report, written all the same, says where.
+    """
+    import json
+
+    from screener.audit import default_log
+    from screener.report.agreement import Wanted, write_agreement
+    from screener.report.console import safe
+
+    wanted = Wanted(log or default_log(), inbox, images, checked_language(lang))
+    done = write_agreement(out, wanted, model_or_none(model))
+    shown = json.dumps(done.figures) if as_json else safe(str(out))
+    sys.stdout.write(f"{shown}\n")
+    if done.problem is not None:
+        raise done.problem
     return ExitCode.OK
 
 

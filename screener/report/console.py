@@ -136,14 +136,14 @@ def _table(findings: list[Finding], lang: Language) -> Table:
         table.add_row(
             Text(URGENCY_WORD[lang][finding.urgency], style=_STYLE[finding.urgency]),
             Text(safe(finding.patient_id or "–")),
-            Text(_probability(finding)),
+            Text(against_threshold(finding)),
             Text(safe(finding.path)),
             Text(_advice(finding, lang)),
         )
     return table
 
 
-def _probability(finding: Finding) -> str:
+def against_threshold(finding: Finding) -> str:
     """Show the probability against the threshold; confidence would mislead beside "flagged"."""
     if finding.probability is None:
         return "–"

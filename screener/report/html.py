@@ -196,12 +196,23 @@ def refuse(out: Path, inbox: Path) -> None:
     """
     if not out.parent.is_dir():
         raise UsageError(f"the folder of {out} does not exist", "create it first, or name a file elsewhere")
+    refuse_inside(out, inbox)
+    if out.exists() and not _ours(out):
+        raise UsageError(f"{out} exists and is no worklist", "it is left alone: name another file")
+
+
+def refuse_inside(out: Path, inbox: Path) -> None:
+    """Make sure that a page does not come to lie inside an inbox.
+
+    Raises
+    ------
+    UsageError
+        It would.
+    """
     if inbox.is_dir() and _inside(out, inbox):
         raise UsageError(
             f"{out} lies inside the inbox {inbox}", "the next scan would take it for a slice: name a file elsewhere"
         )
-    if out.exists() and not _ours(out):
-        raise UsageError(f"{out} exists and is no worklist", "it is left alone: name another file")
 
 
 def unwritable(out: Path, error: OSError) -> UsageError:

@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from screener.audit import finding_of
+from screener.audit import Kind, finding_of
 from screener.audit.events import BadLineError, hash_in, parse
 from screener.audit.segments import lines
 from screener.errors import UsageError
 from screener.report.html import ReportWriter
 from screener.report.page import About
 from screener.words import TEXT
-from screener.worklist import Story, judged, last_inbox, last_run, recorded, verdict_of
+from screener.worklist import Story, judged, last_inbox, last_run, marked, recorded, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from screener.types import Slice
     from screener.words import Language
 
-_REVIEW_MARK, _RESULT_MARK = b'"event":"REVIEW"', b'"event":"RESULT"'
+_RESULT_MARK = b'"event":"RESULT"'
 _BATCH = 16
 """Slices whose heatmaps are computed at once."""
 
@@ -125,7 +125,7 @@ def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
 def recall(report: ReportWriter, log: Path) -> None:
     """Note the verdicts that slices shown again were given before."""
     verdicts = {
-        event["result"]: verdict_of(event) for event in _marked(log, _REVIEW_MARK) if isinstance(event["result"], str)
+        event["result"]: verdict_of(event) for event in marked(log, Kind.REVIEW) if isinstance(event["result"], str)
     }
     if not verdicts:
         return
@@ -133,14 +133,6 @@ def recall(report: ReportWriter, log: Path) -> None:
         if _RESULT_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
             with suppress(BadLineError, KeyError, TypeError, ValueError):
                 report.spool.judge_again(finding_of(parse(line.raw)), verdicts[digest])
-
-
-def _marked(log: Path, mark: bytes) -> Iterator[Event]:
-    """Yield the sound events of one kind; reading every event to find a few would take longer than the page."""
-    for line in lines(log):
-        if mark in line.raw:
-            with suppress(BadLineError):
-                yield parse(line.raw)
 
 
 def illustrate(report: ReportWriter, model: Model | None) -> None:

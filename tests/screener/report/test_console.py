@@ -48,16 +48,16 @@ def drawn(*findings: Finding, lang: Language = "en", top: int = 0, **summary: ob
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_the_comparison_holds_as_printed(probability: float, threshold: float) -> None:
-    shown = console._probability(finding(probability, threshold))
+    shown = console.against_threshold(finding(probability, threshold))
     left, sign, right = shown.split()
     assert float(right) == threshold
     assert (float(left) >= float(right)) == (sign == "≥") == (probability >= threshold)
 
 
 def test_a_probability_just_below_the_threshold_does_not_look_above_it() -> None:
-    assert console._probability(finding(0.15466)) == "0.15466 < 0.1547"
-    assert console._probability(finding(0.99)) == "0.990 ≥ 0.1547"
-    assert console._probability(finding(None)) == "–"
+    assert console.against_threshold(finding(0.15466)) == "0.15466 < 0.1547"
+    assert console.against_threshold(finding(0.99)) == "0.990 ≥ 0.1547"
+    assert console.against_threshold(finding(None)) == "–"
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
