@@ -5,14 +5,20 @@ Every function draws from the generator that it is given, so a batch can be repe
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from export.errors import DataError
+from export.strip import strip_skull
+from export.transplant import spots
 from screener.preprocess import stretch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Image = NDArray[np.float32]
@@ -36,8 +42,59 @@ def classic(view: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Ima
     return _floats(warped) / np.float32(255)
 
 
+@dataclass(frozen=True)
+class Levers:
+    """Chances, in [0, 1], of what is done to a slice; what each brings abroad is measured by leaving it out.
+
+    Attributes
+    ----------
+    strip : float
+        Skull taken off.
+    extraction : float
+        Of these, by tissue instead of by a rim.
+    paste : float
+        Of the tumour-free slices, those that get a tumour laid in.
+    spots : float
+        Small bright spots that are no tumour.
+    coarse : float
+        Resolution lost, down to a third.
+    """
+
+    strip: float = 0.2
+    extraction: float = 0.0
+    paste: float = 0.0
+    spots: float = 0.0
+    coarse: float = 0.25
+
+    def with_changes(self, changes: Sequence[str]) -> Levers:
+        """Return levers with changes such as ``paste=0.1``.
+
+        Raises
+        ------
+        DataError
+            A change names no lever, or no chance.
+        """
+        known = {field.name for field in fields(self)}
+        told: dict[str, float] = {}
+        for change in changes:
+            name, _, text = change.partition("=")
+            try:
+                told[name] = float(text)
+            except ValueError:
+                told[name] = -1.0
+            if name not in known or not 0 <= told[name] <= 1:
+                raise DataError(
+                    f"{change!r} sets no lever", f"write NAME=CHANCE, with one of {', '.join(sorted(known))}"
+                )
+        return replace(self, **told)
+
+
+PLAIN = Levers()
+"""What the first released model was trained with."""
+
+
 def hospital(
-    view: NDArray[np.uint8], tumour: NDArray[np.uint8], size: int, rng: np.random.Generator
+    view: NDArray[np.uint8], tumour: NDArray[np.uint8], size: int, rng: np.random.Generator, levers: Levers
 ) -> tuple[Image, Image]:
     """Imitate another hospital: geometry, skull-stripping, contrast, resolution, noise, compression.
 
@@ -50,6 +107,7 @@ def hospital(
     size : int
         Side of the model's input, in pixels; a multiple of 16.
     rng : numpy Generator
+    levers : Levers
 
     Returns
     -------
@@ -57,17 +115,19 @@ def hospital(
     target : ndarray of shape (size // 16, size // 16), float32, in [0, 1]
         Share of each cell that is tumour.
     """
+    if levers.spots and rng.random() < levers.spots:
+        view = spots(view, rng)
     image = _floats(view) / np.float32(255)
     where = _floats(cv2.resize(tumour, view.shape[::-1], interpolation=cv2.INTER_LINEAR)) / np.float32(255)
     box = (0, view.shape[0], 0, view.shape[1])
-    if rng.random() < 0.2:
-        image, box = strip_skull(image, where, rng)
+    if rng.random() < levers.strip:
+        image, box = strip_skull(image, where, rng, levers.extraction)
     matrix = _random_affine(image.shape[0], size, box, rng)
     image = _floats(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
     where = _floats(cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR))
     grid = size // _GRID
     target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
-    return stretch(_degrade(_contrast(image, rng), rng)), target
+    return stretch(_degrade(_contrast(image, rng), rng, levers.coarse)), target
 
 
 def _random_affine(side: int, size: int, box: tuple[int, int, int, int], rng: np.random.Generator) -> Image:
@@ -108,39 +168,6 @@ def _affine(
     return np.hstack([linear, (goal - linear @ (cx, cy))[:, None]]).astype(np.float32)
 
 
-def strip_skull(image: Image, tumour: Image, rng: np.random.Generator) -> tuple[Image, tuple[int, int, int, int]]:
-    """Blacken a rim of the head, roughly as brain extraction does.
-
-    A crude stand-in: the head's outline shrunk by 7 to 15 % of its width. Left undone when it would take more than a
-    third of the tumour with it.
-
-    Parameters
-    ----------
-    image, tumour : ndarray of shape (S, S), float32, in [0, 1]
-    rng : numpy Generator
-
-    Returns
-    -------
-    image : ndarray of shape (S, S), float32, in [0, 1]
-    box : (top, bottom, left, right)
-        What is left of the head.
-    """
-    whole = (0, image.shape[0], 0, image.shape[1])
-    contours, _ = cv2.findContours(
-        (cv2.blur(image, (5, 5)) > 0.1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    if not contours:
-        return image, whole
-    head = np.zeros(image.shape, np.uint8)
-    cv2.drawContours(head, [cv2.convexHull(max(contours, key=cv2.contourArea))], -1, 1, cv2.FILLED)
-    depth = cv2.distanceTransform(head, cv2.DIST_L2, 3)
-    inner = depth > rng.uniform(0.07, 0.15) * 2 * float(depth.max())
-    if tumour[inner].sum() < 0.67 * tumour.sum() or inner.mean() < 0.1:
-        return image, whole
-    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
-    return image * inner, (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
-
-
 def _contrast(image: Image, rng: np.random.Generator) -> Image:
     """Change how tissue maps to grey: gamma, coil shading, another sequence's curve, inversion."""
     image = np.clip(image, 0, 1) ** float(np.exp(rng.normal(0, 0.3)))
@@ -161,11 +188,11 @@ def _shading(size: int, rng: np.random.Generator) -> Image:
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
-def _degrade(image: Image, rng: np.random.Generator) -> Image:
+def _degrade(image: Image, rng: np.random.Generator, coarse: float) -> Image:
     """Lose resolution, blur, add noise and ghosts, compress: each sometimes."""
     size = image.shape[0]
-    if rng.random() < 0.25:
-        low = int(rng.integers(size * 2 // 5, size))
+    if rng.random() < coarse:
+        low = int(rng.integers(size // 3, size))
         image = cv2.resize(cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA), (size, size))  # type: ignore[assignment]
     if rng.random() < 0.15:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3))  # type: ignore[assignment]

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from export.augment import classic, hospital
+from export.transplant import transplant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,6 +115,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self.recipe, self.views, self.labels, self.sampler, self.locate = recipe, views, labels, sampler, locate
         self.seed, self.batch_size = seed, batch_size
+        every = np.array(sorted(index for stratum in sampler.strata for group in stratum for index in group.tolist()))
+        self.donors = every[(labels[every] == 1) & views.located[every]] if recipe.levers.paste else every[:0]
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -133,8 +136,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
         else:
             chosen = self.sampler.draw(self.batch_size, rng)
-        images, maps = zip(*(self._augment(index, rng) for index in chosen), strict=True)
-        targets = {"probability": self.labels[chosen].astype(np.float32)[:, None]}
+        images, maps, labels = zip(*(self._augment(index, rng) for index in chosen), strict=True)
+        targets = {"probability": np.array(labels, np.float32)[:, None]}
         weights = {"probability": np.ones(len(chosen), np.float32)}
         if self.locate:
             targets["heatmap"] = np.stack(maps)
@@ -143,11 +146,20 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             weights["heatmap"] = np.repeat(located[:, None], targets["heatmap"].shape[1], axis=1)
         return np.stack(images)[..., None], targets, weights
 
-    def _augment(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        size = self.recipe.preprocessing.size
+    def _augment(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, int]:
+        """Return one augmented slice, its tumour map, and its label: a tumour laid in makes a positive."""
+        size, levers = self.recipe.preprocessing.size, self.recipe.levers
+        view, tumour, label = self.views.images[index], self.views.tumours[index], int(self.labels[index])
         if self.recipe.augment == "classic":
-            return classic(self.views.images[index], size, rng), None
-        return hospital(self.views.images[index], self.views.tumours[index], size, rng)
+            return classic(view, size, rng), None, label
+        if label == 0 and len(self.donors) and rng.random() < levers.paste:
+            donor = self.donors[rng.integers(len(self.donors))]
+            made = transplant(view, self.views.images[donor], self.views.tumours[donor], rng)
+            if made is not None:
+                view, tumour, label = *made, 1
+        return *hospital(view, tumour, size, rng, levers), label
 
 
 def plain(images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

@@ -66,6 +66,9 @@ def train(
     pretrain_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs on slices without labels before the first label (autoencoder).")
     ] = 0,
+    lever: Annotated[
+        list[str] | None, typer.Option(help="Change an augmentation, such as paste=0.1; repeatable.")
+    ] = None,
     max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
     ignore_flips: Annotated[
         bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
@@ -94,6 +97,7 @@ def train(
         frozen=frozen,
         label_share=label_share,
         pretrain_epochs=pretrain_epochs,
+        levers=tuple(lever or ()),
     )
     pictures = frame_folder(unseen, GROUPING) if unseen else None
     run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)

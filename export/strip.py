@@ -20,6 +20,8 @@ _BRAIN = (0.42, 0.82)
 _SOLID = 0.8
 """Least share of its convex hull that a brain covers."""
 _LEAST = 0.1
+_DARK = 0.1
+"""Brightness of air with its noise, at most."""
 
 
 def strip_skull(image: Image, tumour: Image, rng: np.random.Generator, extraction: float) -> tuple[Image, Box]:
@@ -56,7 +58,7 @@ def _depth(image: Image) -> Image:
     """Return how deep each place lies inside the head's convex outline, in pixels; 0 outside: (S, S)."""
     head = np.zeros(image.shape, np.uint8)
     contours, _ = cv2.findContours(
-        (cv2.blur(image, (5, 5)) > 0.1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        (cv2.blur(image, (5, 5)) > _DARK).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     if contours:
         cv2.drawContours(head, [cv2.convexHull(max(contours, key=cv2.contourArea))], -1, 1, cv2.FILLED)

@@ -59,12 +59,14 @@ class Options:
     frozen: bool = False
     label_share: float = 1.0
     pretrain_epochs: int = 0
+    levers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Path) -> Options:
         """Read the options that a run was started with."""
         stored = json.loads((run / "options.json").read_text())
-        return cls(**stored | {name: tuple(stored[name]) for name in ("test_sources", "left_out")})
+        lists = ("test_sources", "left_out", "levers")
+        return cls(**stored | {name: tuple(stored[name]) for name in lists if name in stored})
 
     def start(self, size: int, *, blank: bool = False) -> Start:
         """Say how the network begins."""
@@ -211,7 +213,12 @@ def configured(options: Options) -> Recipe:
         raise DataError(f"{options.recipe} has no decoder to learn from unlabelled slices with", "choose autoencoder")
     if not 0 < options.label_share <= 1:
         raise DataError(f"a share of {options.label_share:g} of the labels is outside 0 to 1", "1 uses all of them")
-    chosen = replace(chosen, epochs=options.epochs or chosen.epochs, steps=options.steps or chosen.steps)
+    chosen = replace(
+        chosen,
+        epochs=options.epochs or chosen.epochs,
+        steps=options.steps or chosen.steps,
+        levers=chosen.levers.with_changes(options.levers),
+    )
     return chosen if options.size is None else resized(chosen, options.size)
 
 

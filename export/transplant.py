@@ -43,7 +43,7 @@ def transplant(view: View, donor: View, drawn: View, rng: np.random.Generator) -
     mask = np.asarray(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_LINEAR), np.float32) / 255
     if not _LEAST_AREA <= float(mask.mean()) <= _MOST_AREA:
         return None
-    patch, soft = _cut(donor, mask)
+    patch, soft = _cut(donor, mask.astype(np.float32))
     patch, soft = _turned(patch, soft, rng)
     place = _place(view, soft, rng)
     if place is None:
@@ -91,7 +91,7 @@ def _turned(
 def _place(view: View, soft: NDArray[np.float32], rng: np.random.Generator) -> tuple[int, int] | None:
     """Find a place well inside the head: top and left of the patch; None after some tries."""
     head = (cv2.blur(view, (5, 5)) > 25).astype(np.uint8)  # noqa: PLR2004 - a tenth of full brightness
-    head = cv2.morphologyEx(head, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    head = np.asarray(cv2.morphologyEx(head, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)), np.uint8)
     head[[0, -1]] = 0
     head[:, [0, -1]] = 0
     depth = cv2.distanceTransform(head, cv2.DIST_L2, 3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from export.augment import PLAIN, Levers
 from export.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Recipe:
     label_smoothing : float, in [0, 1)
     shares : dict of str to float
         Share of each batch that named sources get when they are present; the rest is shared equally.
+    levers : Levers
+        What ``hospital`` augmentation does how often.
     decoder : callable or None
         Takes the built model, returns a keras.Model on the same input that draws it again, (N, size, size, 1): what the
         shared layers are trained for before any label is looked at.
@@ -97,6 +100,7 @@ class Recipe:
     shares: dict[str, float]
     early: tuple[str, ...] = ()
     decoder: Callable[[Any], Any] | None = None
+    levers: Levers = PLAIN
 
 
 def recipe(name: str) -> Recipe:

@@ -1,0 +1,167 @@
+"""What is done to a slice so that another hospital's will look familiar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.augment import PLAIN, Levers, hospital
+from export.errors import DataError
+from export.phantoms import phantom
+from export.strip import strip_skull
+from export.transplant import spots, transplant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE = 192
+
+
+def head(*, skull: bool = True) -> NDArray[np.uint8]:
+    """Draw a brain in a bright scalp, with a dark gap between them."""
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    if skull:
+        cv2.ellipse(image, (96, 96), (70, 85), 0, 0, 360, 230, cv2.FILLED)
+        cv2.ellipse(image, (96, 96), (64, 79), 0, 0, 360, 20, cv2.FILLED)
+    cv2.ellipse(image, (96, 96), (56, 70), 0, 0, 360, 140, cv2.FILLED)
+    return image
+
+
+def tumour(centre: tuple[int, int] = (96, 80), radius: int = 14) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return a head with a bright mass, and its map."""
+    image, drawn = head(), np.zeros((SIDE, SIDE), np.uint8)
+    cv2.circle(image, centre, radius, 250, cv2.FILLED)
+    cv2.circle(drawn, centre, radius, 255, cv2.FILLED)
+    return image, np.asarray(cv2.resize(drawn, (48, 48), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def test_stripping_by_tissue_keeps_the_brain_and_takes_the_scalp() -> None:
+    image = head().astype(np.float32) / 255
+    stripped, box = strip_skull(image, np.zeros_like(image), np.random.default_rng(0), 1.0)
+    brain, scalp = head(skull=False) > 0, head() == 230
+    assert (stripped[brain] > 0).mean() > 0.95
+    assert (stripped[scalp] > 0).mean() < 0.02
+    top, bottom, left, right = box
+    assert stripped[top:bottom, left:right].sum() == pytest.approx(stripped.sum())
+
+
+def test_a_tumour_at_the_rim_is_not_stripped_off() -> None:
+    image = head().astype(np.float32) / 255
+    mass = np.zeros_like(image)
+    mass[10:24, 86:106] = 1
+    stripped, box = strip_skull(image, mass, np.random.default_rng(0), 0.0)
+    assert np.array_equal(stripped, image)
+    assert box == (0, SIDE, 0, SIDE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["phantom", "blank", "full", "noise"]))
+def test_any_picture_can_be_stripped(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    pictures = {
+        "phantom": lambda: phantom(seed, SIDE).astype(np.float32) / 255,
+        "blank": lambda: np.zeros((SIDE, SIDE), np.float32),
+        "full": lambda: np.ones((SIDE, SIDE), np.float32),
+        "noise": lambda: rng.random((SIDE, SIDE), dtype=np.float32),
+    }
+    image = pictures[kind]()
+    stripped, (top, bottom, left, right) = strip_skull(image, np.zeros_like(image), rng, 0.5)
+    assert stripped.shape == image.shape
+    assert 0 <= top < bottom <= SIDE
+    assert 0 <= left < right <= SIDE
+    assert ((stripped == image) | (stripped == 0)).all()
+
+
+def test_a_transplanted_tumour_is_where_its_map_says() -> None:
+    donor, drawn = tumour()
+    view = head()
+    made = transplant(view, donor, drawn, np.random.default_rng(3))
+    assert made is not None
+    image, where = made
+    changed = np.abs(image.astype(int) - view) > 25
+    large = np.asarray(cv2.resize(where, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
+    assert changed.sum() > 100
+    assert large[changed].mean() > 128
+    assert not changed[large == 0].any()
+    assert (where.shape, where.dtype, image.dtype) == ((48, 48), np.uint8, np.uint8)
+    assert np.array_equal(view, head()), "the slice itself is left as it was"
+
+
+def test_a_box_gives_an_ellipse_and_not_a_square_patch() -> None:
+    donor, _ = tumour()
+    box = np.zeros((48, 48), np.uint8)
+    box[16:24, 20:28] = 255
+    made = transplant(head(), donor, box, np.random.default_rng(0))
+    assert made is not None
+    where = made[1] > 127
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    filled = where[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean()
+    assert filled < 0.93
+
+
+@pytest.mark.parametrize("area", [0, 1, 48])
+def test_a_tumour_too_small_or_too_large_is_not_moved(area: int) -> None:
+    drawn = np.zeros((48, 48), np.uint8)
+    drawn[:area, :area] = 255
+    assert transplant(head(), head(), drawn, np.random.default_rng(0)) is None
+    assert transplant(np.zeros((SIDE, SIDE), np.uint8), *tumour(), np.random.default_rng(0)) is None
+
+
+def test_spots_are_small_bright_and_inside_the_tissue() -> None:
+    view = head(skull=False)
+    made = spots(view, np.random.default_rng(1)).astype(int) - view
+    assert made.min() >= 0
+    assert 0 < (made > 15).mean() < 0.03
+    assert not made[view == 0].any()
+
+
+def test_levers_are_set_by_name_and_nothing_else_is_taken() -> None:
+    changed = PLAIN.with_changes(["paste=0.1", "strip=0"])
+    assert changed == Levers(strip=0.0, paste=0.1)
+    for wrong in ("luck=0.1", "paste", "paste=2", "paste=-1", "paste=nan"):
+        with pytest.raises(DataError, match="sets no lever"):
+            PLAIN.with_changes([wrong])
+
+
+def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
+    pytest.importorskip("tensorflow", reason="needs the extra [train]")
+    from export.architectures import recipe
+    from export.batches import Sampler, TrainingBatches
+    from export.cache import Views
+    from export.dataset import Record
+
+    donor, drawn = tumour()
+    views = Views(
+        np.stack([head(), donor]), np.stack([np.zeros_like(drawn), drawn]), np.ones(2, bool), np.ones(2, bool)
+    )
+    labels = np.array([0, 1])
+    sampler = Sampler.over([Record("a", 0), Record("b", 1)], np.arange(2), np.arange(2), {})
+    shares = {}
+    for chance in (0.0, 0.5):
+        chosen = replace(recipe("lite"), levers=Levers(paste=chance), steps=1)
+        batches = TrainingBatches(chosen, views, labels, sampler, locate=True, seed=0, batch_size=200)
+        _, targets, _ = batches[0]
+        shares[chance] = float(targets["probability"].mean())
+        marked = targets["heatmap"].max(axis=(1, 2)) > 0
+        assert marked[targets["probability"][:, 0] == 1].mean() > 0.95
+        assert not marked[targets["probability"][:, 0] == 0].any()
+    assert shares[0.0] == pytest.approx(0.5, abs=0.1)
+    assert shares[0.5] == pytest.approx(0.75, abs=0.1)
+
+
+@pytest.mark.parametrize("levers", [PLAIN, Levers(strip=1, extraction=1, spots=1, coarse=1)])
+def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Levers) -> None:
+    view, drawn = tumour()
+    for seed in range(8):
+        image, target = hospital(view, drawn, 160, np.random.default_rng(seed), levers)
+        again, _ = hospital(view, drawn, 160, np.random.default_rng(seed), levers)
+        assert np.array_equal(image, again)
+        assert (image.shape, target.shape, image.dtype) == ((160, 160), (10, 10), np.float32)
+        assert 0 <= image.min() <= image.max() <= 1
+        assert 0 <= target.min() <= target.max() <= 1
