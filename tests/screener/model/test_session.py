@@ -10,7 +10,8 @@ import pytest
 from onnx import helper
 
 from screener.errors import ModelError
-from screener.model.session import Model, available_cores
+from screener.cores import available_cores
+from screener.model.session import Model
 from tests.conftest import SIZE, tiny_card, tiny_graph, write_model
 
 if TYPE_CHECKING:
