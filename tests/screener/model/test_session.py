@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from screener.errors import ModelError
 from screener.cores import available_cores
+from screener.errors import ModelError
 from screener.model.session import Model
 from tests.conftest import SIZE, tiny_card, tiny_graph, write_model
 
