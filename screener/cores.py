@@ -32,6 +32,15 @@ def workers(wanted: int | None) -> int:
     return min(wanted or cores, cores)
 
 
+def share_out_slices_only() -> None:
+    """Tell numpy's BLAS to start no threads; to be called before the first ``import numpy``.
+
+    Worker threads share out the slices. What BLAS has to do is tiny, and where memory is short the buffers that it
+    wants for each thread crash the process.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def _quotas(root: Path) -> Iterator[float]:
     """Yield what each cgroup above this process allows, in cores: version 2, and version 1 of older systems."""
     try:
