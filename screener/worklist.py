@@ -94,7 +94,7 @@ def waiting(story: Story, spool: Spool) -> None:
         if event["event"] == Kind.RESULT and event["decision"] != Decision.NOT_FLAGGED:
             _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
-            spool.settle(event["result"])
+            spool.settle(target_of(event))
 
 
 def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
@@ -122,7 +122,7 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
         if event["event"] == Kind.RESULT and story.inbox(event) == wanted:
             _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
-            spool.judge(event["result"], verdict_of(event))
+            spool.judge(target_of(event), verdict_of(event))
     known = dict.fromkeys(str(run.get("inbox")) for run in story.runs.values())
     if wanted not in known:
         raise UsageError(
@@ -139,6 +139,12 @@ def last_run(story: Story, inbox: str) -> Event:
 def recorded(inbox: Path) -> str:
     """Return an inbox as START events record it."""
     return str(inbox.absolute())
+
+
+def target_of(event: Event) -> str | None:
+    """Return the hash of the RESULT that a REVIEW event refers to; None when it is none, as a forger may write it."""
+    result = event["result"]
+    return result if isinstance(result, str) else None
 
 
 def verdict_of(event: Event) -> Verdict:

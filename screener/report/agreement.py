@@ -12,9 +12,8 @@ from screener.evaluate.agreement import agreement
 from screener.evaluate.readings import collect
 from screener.report import document
 from screener.report.agreement_wording import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
-from screener.report.console import against_threshold
-from screener.report.html import refuse_inside
-from screener.report.page import number
+from screener.report.console import against_threshold, number
+from screener.report.output import refuse_inside
 from screener.report.rebuild import heatmaps_of, slice_of
 from screener.report.wording import EVIDENCE, PAGE, REASON
 from screener.review.verdicts import Diagnosis
@@ -103,6 +102,7 @@ def write_agreement(out: Path, wanted: Wanted, model: Model | None = None) -> Re
     UsageError
         The page may not be written, or no run screened that inbox.
     """
+    document.refuse(out)
     story = Story(wanted.log)
     inbox = None if wanted.inbox is None else recorded(wanted.inbox)
     found = agreement(collect(story, inbox))
@@ -358,8 +358,7 @@ class _Pictures:
         lang, finding = self.wanted.lang, reading.item.finding
         if finding.probability is None:
             return REPORT[lang]["no_score"]
-        shown = against_threshold(finding)
-        return REPORT[lang]["score"].format(score=shown.replace(".", ",") if lang == "fr" else shown)
+        return REPORT[lang]["score"].format(score=against_threshold(finding, lang))
 
     def _opinion(self, opinion: Opinion) -> str:
         words = REPORT[self.wanted.lang]

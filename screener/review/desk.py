@@ -13,7 +13,7 @@ from screener.report.spool import Item, Spool
 from screener.report.spool import Verdict as Given
 from screener.review.verdicts import Drawn, chance, drawn, verdict
 from screener.types import Decision
-from screener.worklist import Story, item_of, verdict_of
+from screener.worklist import Story, item_of, target_of, verdict_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,9 +118,9 @@ class Desk:
                 spool.add(item_of(story, event))
             except AuditLogError as error:
                 story.problem = error
-        elif event["event"] == Kind.REVIEW and isinstance(event["result"], str):
-            self._judge(event["result"], verdict_of(event))
-            done.add(event["result"])
+        elif event["event"] == Kind.REVIEW and (target := target_of(event)):
+            self._judge(target, verdict_of(event))
+            done.add(target)
             if isinstance(event.get("request"), str):
                 self._requests[event["request"]] = event["hash"]
 

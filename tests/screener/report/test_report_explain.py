@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import time
 from typing import TYPE_CHECKING
 
 import cv2
@@ -67,20 +66,6 @@ def test_overlay_points_at_the_mass(bright: Model) -> None:
 def test_what_cannot_be_judged_is_not_explained(bright: Model) -> None:
     found = explain(slice_of(np.zeros((100, 100))), bright, judge(bright), Look(), "en")
     assert (found.finding.urgency, found.pictures) == (Urgency.REVIEW, {})
-
-
-def test_explaining_costs_little_beyond_the_prediction(bright: Model) -> None:
-    one = slice_of(phantom(0, 512, tumour=True))
-
-    def seconds(look: Look | None) -> float:
-        started = time.perf_counter()
-        if look is None:
-            bright.predict(prepare(one.pixels, bright.card.preprocessing)[None], heatmaps=True)
-        else:
-            explain(one, bright, judge(bright), look, "en")
-        return time.perf_counter() - started
-
-    assert min(seconds(Look()) for _ in range(5)) - min(seconds(None) for _ in range(5)) < 0.05
 
 
 def test_command_writes_overlay_and_sheet_and_says_what_they_are(

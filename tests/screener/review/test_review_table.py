@@ -45,12 +45,12 @@ def test_a_template_filled_in_comes_back_as_verdicts(night: Night, tmp_path: Pat
         writer.writeheader()
         writer.writerows(lines)
     rows = read_rows(table, "dr.a", ANYONE)
-    assert record(night.log, rows, sample=0.1, source=table) == 2
+    assert record(night.log, rows, sample=0.1, source=table).count == 2
     assert [(event["final_diagnosis"], event["doctor_id"], event["source"]) for event in night.reviews()] == [
         ("tumour", "dr.a", "import"),
         ("bad_image", "dr.b", "import"),
     ]
-    assert record(night.log, rows, sample=0.1, source=table) == 0, "the same file again adds nothing"
+    assert record(night.log, rows, sample=0.1, source=table).count == 0, "the same file again adds nothing"
     assert verify(night.log).ok
 
 
