@@ -94,6 +94,14 @@ def test_nothing_is_overwritten_and_the_others_get_their_turn(slices: list[Path]
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
+def test_a_name_as_long_as_names_may_be_is_explained(slices: list[Path], model: Path, tmp_path: Path) -> None:
+    long = slices[0].rename(slices[0].with_name("é" * 124 + ".png"))
+    assert run("explain", long, "--model", model, "--out", tmp_path / "out")[0] == ExitCode.OK
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert len(names) == 2
+    assert all(name.startswith("é" * 100 + "-") for name in names)
+
+
 def test_pictures_go_to_the_state_folder_unless_told(
     slices: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
