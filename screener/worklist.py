@@ -70,6 +70,20 @@ class Story:
         found = self.runs.get(event["run_id"], {}).get("inbox")
         return found if isinstance(found, str) else ""
 
+    def refuse_unscreened(self, inbox: str) -> None:
+        """Make sure, once the story is told, that some run screened an inbox.
+
+        Raises
+        ------
+        UsageError
+            None did.
+        """
+        known = dict.fromkeys(str(run.get("inbox")) for run in self.runs.values())
+        if inbox not in known:
+            raise UsageError(
+                f"no run in {self.log} screened {inbox or 'an inbox'}", f"the log knows: {', '.join(known) or 'none'}"
+            )
+
     def _note(self, event: Event) -> None:
         if event["event"] == Kind.START:
             self.runs[event["run_id"]] = event
@@ -123,11 +137,7 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
             _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
             spool.judge(target_of(event), verdict_of(event))
-    known = dict.fromkeys(str(run.get("inbox")) for run in story.runs.values())
-    if wanted not in known:
-        raise UsageError(
-            f"no run in {story.log} screened {wanted or 'an inbox'}", f"the log knows: {', '.join(known) or 'none'}"
-        )
+    story.refuse_unscreened(wanted)
     return wanted
 
 

@@ -99,14 +99,22 @@ class Desk:
         Raises
         ------
         AuditLogError
-            There is no such log. One that is damaged is read up to the damage, see `problem`.
+            There is no such log: what was laid out before stays. One that is damaged is read up to the damage, see
+            `problem`.
         """
         with self._lock:
-            self.__exit__()
+            former = self._urgent, self._low
             self._urgent, self._low = Spool(), Spool()
             story, done = Story(self.log), set(self._done)
-            for event in story.events():
-                self._take(story, event, done)
+            try:
+                for event in story.events():
+                    self._take(story, event, done)
+            except AuditLogError:
+                self.__exit__()
+                self._urgent, self._low = former
+                raise
+            for spool in former:
+                spool.__exit__()
             self.problem = story.problem
             self._lay_out(done)
 
