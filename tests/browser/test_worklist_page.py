@@ -107,7 +107,7 @@ def test_folder_and_verdict_filters(opened: Page) -> None:
 def test_keys_move_over_what_is_shown_and_toggle_the_heatmap(opened: Page) -> None:
     opened.press("j")
     assert selected(opened) == "bert/b1.png"
-    opened.press("j", "j", "k")
+    opened.press("j", "J", "k")
     assert selected(opened) == "bert/b2.png"
     assert not heat(opened, "bert/b2.png")
     opened.press(" ")
