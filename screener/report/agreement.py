@@ -42,7 +42,6 @@ SHOWN = 200
 _PAIRS = 50
 _BATCH = 16
 """Slices decoded and explained at once."""
-_QUALITY = 85
 _HASH = 12
 """Letters of a hash that a person is shown."""
 _MINUTES = len("2026-11-24T16:41")
@@ -327,18 +326,10 @@ class _Pictures:
         return document.paragraph(PAGE[lang][found], "remark") if isinstance(found, str) else found
 
     def _picture(self, slice_: Slice, heatmap: NDArray[np.float32] | None, item: Item) -> str:
-        from screener.report.overlay import Look, grey, overlay
-        from screener.report.pictures import shrink
+        from screener.report.pictures import jpeg
 
-        small = shrink(slice_.pixels)
-        parts = [grey(small)]
-        if heatmap is not None and self._model is not None:
-            from screener.preprocess import frame
-
-            evidence = frame(slice_.pixels, self._model.card.preprocessing).restore(heatmap)
-            parts.append(overlay(small, shrink(evidence), Look()))
         label = REPORT[self.wanted.lang]["picture"].format(path=item.finding.path)
-        return document.picture(_jpeg(parts), label, "jpeg")
+        return document.picture(jpeg(slice_.pixels, heatmap, self._model, both=True), label, "jpeg")
 
     def _shown(self, reading: Reading, picture: str) -> str:
         lang, finding = self.wanted.lang, reading.item.finding
@@ -368,12 +359,3 @@ class _Pictures:
         told += [words["blind"]] if opinion.blind else []
         told += [words["note"].format(note=opinion.note)] if opinion.note else []
         return " · ".join(told)
-
-
-def _jpeg(parts: Sequence[NDArray[np.uint8]]) -> bytes:
-    """Return pictures of one size side by side as a JPEG."""
-    import cv2
-    import numpy as np
-
-    _, data = cv2.imencode(".jpg", np.hstack(parts), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
-    return data.tobytes()
