@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from typing import TYPE_CHECKING
 
@@ -204,3 +205,8 @@ def test_damaged_log_is_listed_up_to_the_damage(inbox: Path, model: Path, tmp_pa
     with pytest.raises(AuditLogError, match="chain breaks"):
         run("report", tmp_path / "list.html", "--log", log, "--model", model)
     assert b"<article" in (tmp_path / "list.html").read_bytes()
+    table = tmp_path / "verdicts.csv"
+    table.write_text(f"result,final_diagnosis\n{json.loads(lines[1])['hash']},tumour\n")
+    with pytest.raises(AuditLogError, match="chain breaks"):
+        run("review", "--import", table, "--doctor", "dr.a", "--log", log)
+    assert log.read_bytes().count(b'"event":"REVIEW"') == 1, "what can be recorded is"
