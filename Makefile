@@ -86,6 +86,7 @@ gate: $(VENV)/full
 bench: $(VENV)/full
 	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python bench/log.py
+	$(BIN)/python bench/pages.py
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py
