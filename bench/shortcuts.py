@@ -152,7 +152,7 @@ def report(figures: dict[str, Any]) -> str:
         f"{half['largest_difference']:.4f}, by more than the golden tolerance of {_TOLERANCE} for "
         f"{half['beyond_tolerance']} of them: {same}.\n\n"
         f"**The optimised graph, kept.** A session starts in {1000 * graph['shipped']:.0f} ms from the shipped graph "
-        f"and in {1000 * graph['kept']:.0f} ms from the one that onnxruntime makes of it: {graph['saved_share']:.1%} of "
+        f"and in {1000 * graph['kept']:.0f} ms from what onnxruntime makes of it: {graph['saved_share']:.1%} of "
         f"the {graph['one_slice']:.2f} s that one slice takes from process start to exit, {worth}.\n"
     )
 

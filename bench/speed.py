@@ -26,7 +26,7 @@ import psutil
 from bench import inboxes
 from bench.speed_report import plot, report
 from bench.venvs import UnavailableError, environment, megabytes
-from bench.watch import ROOT, SCREENER, Contestant, FailedError, first_line, run, timed, watched
+from bench.watch import ROOT, SCREENER, Contestant, FailedError, first_line, processor, run, timed, watched
 from screener.cores import available_cores
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _environment_megabytes(bench: Bench) -> float | None:
 def _machine() -> dict[str, Any]:
     """Describe the machine: what it is, and how busy it was with other things."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "python": platform.python_version(),
@@ -254,16 +254,6 @@ def _machine() -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in ("onnxruntime", "opencv-python-headless", "numpy")},
         "load": os.getloadavg()[2],
     }
-
-
-def _processor() -> str:
-    """Return the processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -75,6 +76,16 @@ def first_line(command: Sequence[str]) -> float:
     if not line:
         raise SystemExit(f"{' '.join(command)} said nothing and ended with {process.returncode}")
     return seconds
+
+
+def processor() -> str:
+    """Return the processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 class FailedError(Exception):
