@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.watch import ROOT, processor, timed
+from bench.watch import ROOT, processor, run, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
