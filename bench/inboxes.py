@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOURCE = "kaggle253"
+_LINKS = 10_000
+"""Names given to one file: file systems allow some ten thousand."""
 _PHANTOMS = 250
 _STUDY = 20
 """Slices a patient in a generated tree."""
@@ -57,8 +59,7 @@ def flat(file: Path, count: int, folder: Path) -> Path:
     """Generate one folder of `count` names for the same few files."""
     folder.mkdir()
     for number in range(count):
-        # A file system allows some ten thousand names a file.
-        source = folder / f"{number - number % 10_000:07}{file.suffix}"
+        source = folder / f"{number - number % _LINKS:07}{file.suffix}"
         target = folder / f"{number:07}{file.suffix}"
         if source == target:
             shutil.copy(file, target)

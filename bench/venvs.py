@@ -34,7 +34,8 @@ def environment(folder: Path, *packages: str, constraints: Path | None = _CONSTR
     # pip itself stays outside: what is measured is what a clinic needs.
     _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
-    _run([*install, *(["--constraint", str(constraints)] if constraints else []), *packages])
+    if packages:
+        _run([*install, *(["--constraint", str(constraints)] if constraints else []), *packages])
     stamp.write_text(told)
     return python
 

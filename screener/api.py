@@ -29,7 +29,7 @@ class Screener:
     threshold : str or float
         Name of an operating point, or a number in [0, 1].
     threads : int, optional
-        By default as many as this process may use.
+        By default, and at most, the cores that this process may use.
 
     Raises
     ------
@@ -49,6 +49,7 @@ class Screener:
         self, model: str | Path | None = None, *, threshold: str | float = "auto", threads: int | None = None
     ) -> None:
         self.model = Model.load(model, threads=threads)
+        self._threads = threads
         points = self.model.card.operating_points
         self.judge = Judge(
             point=operating_point(str(threshold), points),
@@ -97,10 +98,10 @@ class Screener:
             There is nothing to screen.
         """
         from screener.inbox import check
-        from screener.scan import Scan
+        from screener.scan import Scan, ScanOptions
 
         check(Path(inbox))
-        yield from Scan(Path(inbox), self.model, self.judge).findings()
+        yield from Scan(Path(inbox), self.model, self.judge, options=ScanOptions(jobs=self._threads)).findings()
 
     def _read(self, path: Path) -> Slice | Refused:
         from screener.inbox import Entry, read
