@@ -30,6 +30,9 @@ Data = Annotated[
 ]
 Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, history, groups.csv.")]
 
+RecallTarget = Annotated[float, typer.Option(min=0.5, max=0.999, help="Sensitivity that `auto` aims at.")]
+Demo = Annotated[Path, typer.Option(help="Pictures for the golden scores.")]
+
 
 @app.callback()
 def bench() -> None:
@@ -110,18 +113,32 @@ def convert(
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     name: Annotated[str, typer.Option(help="Name in the card.")] = "lite",
     version: Annotated[str, typer.Option(help="Version in the card.")] = "0.1.0",
-    recall_target: Annotated[
-        float, typer.Option(help="Sensitivity that `auto` is chosen for, on the tune set.")
-    ] = 0.95,
-    demo: Annotated[Path, typer.Option(help="Pictures for the golden scores.")] = Path("docs/demo/inbox"),
+    recall_target: RecallTarget = 0.95,
+    demo: Demo = Path("docs/demo/inbox"),
 ) -> None:
-    """Convert a run's best epoch to ONNX, choose its thresholds and write its card."""
+    """Convert a run's best epoch to ONNX, calibrate it, choose its thresholds, certify it and write its card."""
     _quiet_tensorflow()
+    from export.model_card import verdict
     from export.release import Release, release
 
-    card = release(data, run, Release(out, name, version, recall_target), demo)
-    auto = card["operating_points"]["auto"]
-    print(f"{out}: auto {auto['threshold']}, sensitivity {auto['sensitivity']}, specificity {auto['specificity']}")
+    print(f"{out}: {verdict(release(data, run, Release(out, name, version, recall_target), demo))}")
+
+
+@app.command()
+def certify(
+    data: Data,
+    run: Run,
+    model: Annotated[Path, typer.Option(help="Folder of the model; written anew.")],
+    version: Annotated[str | None, typer.Option(help="New version; a first calibration changes scores.")] = None,
+    recall_target: RecallTarget = 0.95,
+    demo: Demo = Path("docs/demo/inbox"),
+) -> None:
+    """Calibrate, choose, certify and describe a converted model again, from its graph and its run's groups.csv."""
+    _quiet_tensorflow()
+    from export.model_card import verdict
+    from export.publish import certify_again
+
+    print(f"{model}: {verdict(certify_again(data, run, model, target=recall_target, demo=demo, version=version))}")
 
 
 @app.command()

@@ -79,6 +79,10 @@ class LabelledSet:
         keys = [(one.site, one.patient) if one.patient else (one.path, "") for one in self.slices]
         return np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
 
+    def patient(self, one: Labelled) -> str:
+        """Name a patient so that two sites cannot share one; empty when unknown."""
+        return f"{one.site}\n{one.patient}" if one.patient else ""
+
     def fingerprint(self) -> str:
         """Return ``sha256:…`` over every path, label and file size."""
         digest = hashlib.sha256()

@@ -80,7 +80,13 @@ def test_answers_come_without_the_heavy_libraries(screener: Command, command: li
 
 def test_info_prints_the_card(screener: Command) -> None:
     told = screener("info", "--model", screener.model, "--lang", "en").stdout
-    for wanted in ("tiny 1.0.0", "auto: threshold 0.4, chosen for sensitivity 0.95", "not certified", "knows nothing"):
+    for wanted in (
+        "tiny 1.0.0",
+        "auto: threshold 0.4, chosen for sensitivity 0.95",
+        "not certified",
+        "0 of 60",
+        "knows nothing",
+    ):
         assert wanted in told
     assert json.loads(screener("info", "--model", screener.model, "--json").stdout) == tiny_card()
     assert "non certifié" in screener("info", "--model", screener.model, "--lang", "fr").stdout
