@@ -52,8 +52,8 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
 _REPRODUCTION = (
     "`make model DATA=…` trains, converts, calibrates, certifies and describes this model again. Splits and batches "
     "are seeded; threads add in no fixed order, so weights differ in the last digits from run to run and scores by a "
-    "few hundredths: expect AUCs within 0.01 and a certificate within one rung. From the shipped graph `python -m export "
-    "certify` gives every figure here exactly. The file itself is held to `golden.json`, tolerance 0.001."
+    "few hundredths: expect AUCs within 0.01 and a certificate within one rung. From the shipped graph `python -m "
+    "export certify` gives every figure here exactly. The file itself is held to `golden.json`, tolerance 0.001."
 )
 
 
@@ -71,7 +71,7 @@ def _certified(auto: Mapping[str, Any]) -> str:
     counts = f"{shown['missed']} of {shown['units']} patients or runs missed, lower bound {shown['bound']:.4f}"
     if not auto["certified"]:
         return f"not certified: {counts}"
-    return f"certified for sensitivity ≥ {shown['target']:g} at {shown['level']:.0%} confidence ({counts})"
+    return f"certified for sensitivity ≥ {shown['target']:.2f} at {100 * shown['level']:g} % confidence ({counts})"
 
 
 def _use(card: Mapping[str, Any]) -> Iterator[str]:

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 def training_data(dataset: Dataset, found: Split, test_sources: Sequence[str], seed: int) -> dict[str, Any]:
     """Return the card's ``training_data``."""
-    where = found.sets.tolist()
-    counts = Counter((record.source, name) for record, name in zip(dataset.records, where, strict=True))
-    tumours = Counter(
-        (record.source, name) for record, name in zip(dataset.records, where, strict=True) if record.label
-    )
+    placed = list(zip(dataset.records, found.sets.tolist(), strict=True))
+    counts = Counter((record.source, name) for record, name in placed)
+    tumours = Counter((record.source, name) for record, name in placed if record.label)
     return {
         "fingerprint": dataset.fingerprint(),
         "sources": [
