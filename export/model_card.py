@@ -130,7 +130,7 @@ def _points(points: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"`auto` was chosen on the tune set, plain T1 left out: the mean over sources ({by_source} detected) reaches "
         f"{points['auto']['recall_target']:g}; the lower bound over its {choice['units']} units is "
-        f"{choice['bound']:.3f}, a margin that supports {margin}. Specificity there, sources equal and every sequence: "
+        f"{choice['bound']:.4f}, a margin that supports {margin}. Specificity there, sources equal and every sequence: "
         f"{choice['specificity']:.3f}; the floor of {choice['floor']:g} for buying margin is {floor}."
     )
 
