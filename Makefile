@@ -80,6 +80,7 @@ gate: $(VENV)/full
 
 bench: $(VENV)/full
 	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python bench/outputs.py
 	$(BIN)/python bench/log.py
 
 fuzz: $(VENV)/full

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -26,10 +26,9 @@ def bench() -> ModuleType:
     return module
 
 
-def answer(graph: Any, images: np.ndarray) -> np.ndarray:
-    return np.asarray(
-        onnxruntime.InferenceSession(graph.SerializeToString()).run(["probability"], {"image": images})[0]
-    )
+def answer(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    return np.asarray(session.run(["probability"], {"image": images})[0])
 
 
 def test_the_pruned_graph_says_the_same_with_less(bench: ModuleType, tiny_model: Path) -> None:

@@ -38,11 +38,14 @@ def test_help_names_every_exit_code_of_scan(screener: Command) -> None:
 
 
 def test_the_readme_names_options_that_exist(screener: Command) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs/operations.md").read_text("utf-8")
+    files = ("README.md", "docs/operations.md", "docs/surveillance.md")
+    readme = "".join((ROOT / file).read_text("utf-8") for file in files)
     known = ""
-    for command in ("scan", "explain", "report", "worklist", "info", "verify"):
+    for command in ("scan", "explain", "report", "worklist", "info", "verify", "evaluate", "review"):
         known += screener(command, "--help").stdout
-    for line in re.findall(r"^.*screener (?:scan|explain|report|worklist|info|verify) .*$", readme, re.MULTILINE):
+    for line in re.findall(
+        r"^.*screener (?:scan|explain|report|worklist|info|verify|evaluate|review) .*$", readme, re.MULTILINE
+    ):
         for option in re.findall(r"(--[a-z][a-z-]+)", line.split("#")[0]):
             assert f"{option} " in known, option
 

@@ -237,3 +237,17 @@ def test_one_slice_of_each_patient_is_drawn() -> None:
     sure = detected(Scored(labels[:59], scores[:59], np.arange(59)), patients[:59], 0.5)
     assert sure is not None
     assert (sure["missed"], sure["supports"], sure["usual"]) == (0, 0.95, (0, 0))
+
+
+def test_a_slice_on_two_lines_counts_once_or_with_two_labels_not_at_all(folders: Path) -> None:
+    source = table(
+        folders / "set.csv",
+        ("north/yes/p0/a.png", "yes", "p0", "n"),
+        ("north/yes/p0/a.png", "yes", "p0", "n"),
+        ("north/yes/p2/a.png", "yes", "p2", "n"),
+        ("north/yes/p2/a.png", "no", "p2", "n"),
+    )
+    found = read_labelled(source)
+    assert [one.path for one in found.slices] == ["north/yes/p0/a.png"]
+    assert "set.csv:3: 'north/yes/p0/a.png' stands on line 2 already, and counts once" in found.faults[0]
+    assert "line 4 already, with the other label: neither is used" in found.faults[1]
