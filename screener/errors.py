@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Stable process exit codes; an unknown code means failure."""
+    """Stable process exit codes; an unknown code means failure. Those of ``scan`` end at 8."""
 
     OK = 0
     CRASH = 1
@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     AUDIT_LOG = 6
     MODEL = 7
     INTERRUPTED = 8
+    # Of ``evaluate --require`` alone.
     NOT_SHOWN = 9
 
 

@@ -16,6 +16,9 @@ from tests.conftest import Command, tiny_card, write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 
+OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN}
+"""What a scan may answer; the code left out is that of ``evaluate --require``."""
+
 
 def test_every_exception_owns_a_code() -> None:
     owners = {kind.code for kind in (UsageError, NothingFoundError, AuditLogError, ModelError)}
@@ -25,16 +28,29 @@ def test_every_exception_owns_a_code() -> None:
 
 
 @pytest.mark.parametrize("file", ["README.md", "docs/operations.md"])
-def test_the_documents_list_every_exit_code(file: str) -> None:
+def test_the_documents_list_every_exit_code_of_scan(file: str) -> None:
     told = re.findall(r"^\| ([\d, ]+) \| ", (ROOT / file).read_text("utf-8"), re.MULTILINE)
-    assert {int(code) for row in told for code in row.split(",")} == set(ExitCode)
+    assert {int(code) for row in told for code in row.split(",")} == OF_SCAN
+
+
+def test_the_documents_say_whose_the_other_exit_code_is() -> None:
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"`screener evaluate --require` adds {int(ExitCode.NOT_SHOWN)}:" in readme
+
+
+def codes_in_help(screener: Command, command: str) -> set[int]:
+    told = " ".join(screener(command, "--help").stdout.split())
+    codes = re.search(r"Exit codes: (.*?)\.", told)
+    assert codes, f"the help of {command} names no exit code"
+    return {int(code) for code in re.findall(r"(\d) ", codes[1])}
 
 
 def test_help_names_every_exit_code_of_scan(screener: Command) -> None:
-    told = " ".join(screener("scan", "--help").stdout.split())
-    codes = re.search(r"Exit codes: (.*?)\.", told)
-    assert codes
-    assert {int(code) for code in re.findall(r"(\d) ", codes[1])} == set(ExitCode)
+    assert codes_in_help(screener, "scan") == OF_SCAN
+
+
+def test_help_of_evaluate_names_the_code_that_only_it_has(screener: Command) -> None:
+    assert codes_in_help(screener, "evaluate") - OF_SCAN == {ExitCode.NOT_SHOWN}
 
 
 def test_the_readme_names_options_that_exist(screener: Command) -> None:
