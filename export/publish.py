@@ -14,6 +14,7 @@ from export.certify import SPECIFICITY_FLOOR, certify, choose_auto, refuse_leaks
 from export.convert import PARITY, write_checksums, write_release
 from export.errors import DataError
 from export.golden import golden_scores
+from export.groups import read_groups
 from export.model_card import render
 from export.parts import set_figures
 from export.provenance import training_data
@@ -170,27 +171,6 @@ def _errors(sample: Sample, calibration: Mapping[str, Any], weights: NDArray[np.
     }
 
 
-def known_split(run: Path, dataset: Dataset) -> Split:
-    """Read who is where from the run's own ``groups.csv``, which also knows what had to stay unseen.
-
-    Raises
-    ------
-    DataError
-        There is none, or it does not know a slice of the data.
-    """
-    from export.evaluate import places
-    from export.splits import WITHHELD, Split
-
-    known = places(run)
-    rows = [known.get(record.path) for record in dataset.records]
-    if strangers := sum(row is None for row in rows):
-        raise DataError(
-            f"{run}/groups.csv does not know {strangers} slices", "use the data that the run was trained on"
-        )
-    numbers = {name: np.array([int((row or {})[name]) for row in rows]) for name in ("group", "unit")}
-    return Split(numbers["group"], numbers["unit"], np.array([(row or {}).get("set", WITHHELD) for row in rows]))
-
-
 def certify_again(
     data: Path, run: Path, folder: Path, *, target: float, demo: Path, version: str | None = None
 ) -> dict[str, Any]:
@@ -216,7 +196,7 @@ def certify_again(
     if dataset.fingerprint() != card["training_data"]["fingerprint"]:
         raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
     options = Options.of(run)
-    ground = Ground(dataset, known_split(run, dataset), configured(options).shares, target, demo)
+    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
     card["version"] = version or card["version"]
     card["training_data"] = training_data(dataset, ground.found, options.test_sources, options.seed)
     card["metrics"] = {name: card["metrics"][name] for name in ("parity", "training") if name in card["metrics"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from onnx import helper, numpy_helper
 from export.calibrate import Calibration
 from export.dataset import read_dataset
 from export.errors import DataError
+from export.groups import read_groups
 from export.model_card import verdict
 from export.provenance import training_data
-from export.publish import Ground, known_split, publish
+from export.publish import Ground, certify_again, publish
 from screener.evaluate import metrics
 from screener.evaluate.score import score_files
 from screener.model.session import Model
@@ -52,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 box = "0.3 0.3 0.7 0.7" if yes else ""
                 source = "kaggle253" if place == "test" else "a"
                 rows.append([path, "yes" if yes else "no", source, "FLAIR", f"p{patient}", box])
-                placed.append([path, "", "a", f"p{patient}", len(placed), patient, place])
+                placed.append([path, rows[-1][1], source, f"p{patient}", len(placed), patient, place])
             patient += 1
     write_csv(root / "manifest.csv", ["path", "label", "source", "sequence", "patient", "boxes"], rows)
     (root / "run").mkdir()
@@ -90,7 +92,7 @@ def dense_graph() -> onnx.ModelProto:
 
 def published(data: Path, folder: Path, graph: onnx.ModelProto) -> dict[str, Any]:
     dataset = read_dataset(data)
-    found = known_split(data / "run", dataset)
+    found = read_groups(data / "run/groups.csv", dataset).found
     card = tiny_card(
         metrics={
             "parity": {"largest_difference": 1e-6, "slices": 4},
@@ -150,7 +152,21 @@ def test_what_cannot_be_calibrated_is_told(data: Path, tmp_path: Path) -> None:
     assert "Not calibrated" in (tmp_path / "model/MODEL_CARD.md").read_text()
 
 
-def test_other_data_is_refused(data: Path, tmp_path: Path) -> None:
-    write_csv(tmp_path / "groups.csv", ["path", "group", "unit", "set"], [["p0-0.png", 0, 0, "fit"]])
-    with pytest.raises(DataError, match="does not know 479 slices"):
-        known_split(tmp_path, read_dataset(data))
+def test_a_graph_is_certified_again_from_its_run_and_only_with_its_data(
+    data: Path, released: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    (data / "run/options.json").write_text('{"recipe": "baseline", "test_sources": ["kaggle253"]}')
+    folder = tmp_path / "again"
+    shutil.copytree(released[0], folder)
+    again = certify_again(data, data / "run", folder, target=0.95, demo=data / "demo", version="1.0.1")
+    first = released[1]
+    assert again["calibration"] == first["calibration"], "calibrated once"
+    assert again["operating_points"] == first["operating_points"]
+    assert Model.load(folder).card.title == "tiny 1.0.1"
+    card = json.loads((folder / "card.json").read_text())
+    card["training_data"]["fingerprint"] = "sha256:other"
+    write_model(folder, card, dense_graph())
+    with pytest.raises(DataError, match="not the data"):
+        certify_again(data, data / "run", folder, target=0.95, demo=data / "demo")
+    with pytest.raises(DataError, match=r"no model\.onnx"):
+        certify_again(data, data / "run", tmp_path, target=0.95, demo=data / "demo")
