@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.duplicates import TURNED, find_pairs, join, thumbnails
+from export.duplicates import TURNED, find_pairs, join, remembered_pairs, thumbnails
 from export.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def split(
     unseen: NDArray[np.uint8] | None = None,
     seed: int = 0,
     turned: float = TURNED,
+    cache: Path | None = None,
 ) -> Split:
     """Divide a data set.
 
@@ -80,6 +81,8 @@ def split(
     seed : int
     turned : float
         See `find_pairs`.
+    cache : Path, optional
+        Folder that remembers comparisons.
 
     Raises
     ------
@@ -90,7 +93,8 @@ def split(
     if unknown:
         raise DataError(f"no slice comes from {', '.join(sorted(unknown))}", "name a source of the manifest")
     extra = np.empty((0, *views.shape[1:]), np.uint8) if unseen is None else unseen
-    pairs = find_pairs(thumbnails(np.concatenate([views, extra])), turned=turned)
+    thumbs = thumbnails(np.concatenate([views, extra]))
+    pairs = find_pairs(thumbs, turned=turned) if cache is None else remembered_pairs(thumbs, turned, cache)
     groups, units = number(dataset.records, pairs, len(extra))
     touched = np.isin(units[: len(views)], units[len(views) :])
     groups, units = groups[: len(views)], units[: len(views)]
