@@ -4,6 +4,7 @@
 #   make test          set up, then the tests (under five minutes)
 #   make test-long     the longer tests
 #   make lint          ruff and mypy
+#   make audit         DATA=folder: know the data before training on it; page in build/audit, numbers in docs/results/
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
 #   make model         DATA=folder: train, convert and describe the shipped model again
 #   make lab           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
@@ -27,7 +28,7 @@ TEST_SOURCE := kaggle253
 NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint train model lab abroad levers evaluate gate bench fuzz readme clean
+.PHONY: demo test test-long lint audit train model lab abroad levers evaluate gate bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +56,10 @@ lint: $(VENV)/full
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export audit "$(DATA)" $(LEAK_FREE) --summary docs/results/audit
 
 train: $(VENV)/full
 	$(NEED_DATA)
@@ -93,6 +98,7 @@ gate: $(VENV)/full
 bench: $(VENV)/full
 	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python bench/log.py
+	$(BIN)/python bench/pages.py
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py

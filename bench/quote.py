@@ -29,7 +29,12 @@ def main() -> None:
 
 def quoted(text: str) -> str:
     """Return the README with every quotation renewed."""
-    quotations = {"demo": demo(), "kaggle253": evaluation("kaggle253"), "bench": tables("bench")}
+    quotations = {
+        "demo": demo(),
+        "kaggle253": evaluation("kaggle253"),
+        "bench": tables("bench"),
+        "pages": tables("pages"),
+    }
     for name, quotation in quotations.items():
         pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         text, count = pattern.subn(lambda found, inner=quotation: f"{found[1]}{inner}\n{found[2]}", text)  # type: ignore[misc]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from export.files import atomically
 from screener.inbox import RefusedError, decode
 from screener.preprocess import Frame, Preprocessing, frame, stretch
 
@@ -63,9 +64,9 @@ def load_views(dataset: Dataset, how: Preprocessing, side: int, folder: Path) ->
     path = folder / f"views-{key}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part.npz")
-        np.savez(partial, **vars(_decode_all(dataset, how)))
-        partial.replace(path)
+        views = _decode_all(dataset, how)
+        atomically(path, lambda partial: np.savez(partial, **vars(views)))
+        return views
     with np.load(path) as stored:
         return Views(**{name: stored[name] for name in stored.files})
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from export.errors import DataError
+from export.errors import DataError, StoppedError, StorageError
 from screener.errors import ScreenerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -29,11 +33,49 @@ Data = Annotated[
     ),
 ]
 Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, history, groups.csv.")]
+TestSources = Annotated[
+    list[str] | None, typer.Option(help="A source that only tests; repeatable. Without: an eighth of the groups.")
+]
 
 
 @app.callback()
 def bench() -> None:
     """Train, convert and judge models for screener."""
+
+
+@app.command()
+def audit(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DATA", envvar="SCREENER_DATA", help="As --data of the others.", show_default=False),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The same, as the other commands take it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report; it holds pictures of slices.")] = Path("build/audit"),
+    groups: Annotated[Path | None, typer.Option(help="Hold the data against this groups.csv, such as a run's.")] = None,
+    test_source: TestSources = None,
+    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    model: Annotated[
+        str | None, typer.Option(help="Whose gate looks at the slices; by default the shipped one.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Where framed slices are kept for training.")] = Path("build/runs/cache"),
+    summary: Annotated[
+        Path | None, typer.Option(help="Also write numbers without pictures, without suffix: .json and .md are added.")
+    ] = None,
+) -> None:
+    """Look at labelled slices before training: copies, conflicts, strangers, confounders; HTML, JSON, groups.csv."""
+    from export.audit import Wanted
+    from export.audit import audit as look_at
+    from export.audit_report import findings, write_page, write_summary
+
+    if data is None and folder is None:
+        raise DataError("no data to audit", "name the folder: python -m export audit DATA, or set SCREENER_DATA")
+    wanted = Wanted(groups, tuple(test_source or ()), unseen, seed, model)
+    found = look_at(data or folder or Path(), out, cache, wanted)
+    write_page(found, out)
+    if summary:
+        write_summary(found.told, summary)
+    print("\n".join([*findings(found.told), f"{out / 'index.html'} shows it"]))
 
 
 @app.command()
@@ -48,8 +90,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Batches an epoch, instead of the recipe's.")] = None,
     batch_size: Annotated[int, typer.Option(min=2)] = 32,
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    test_source: Annotated[
-        list[str] | None, typer.Option(help="A source that only tests; repeatable. Without: an eighth of the groups.")
+    test_source: TestSources = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="Take the sets from this groups.csv, such as the audit writes.")
     ] = None,
     leave_out: Annotated[
         list[str] | None, typer.Option(help="A source, or source:site, to train without; repeatable.")
@@ -73,11 +116,16 @@ def train(
     ignore_flips: Annotated[
         bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--restart", help="Go on with what the run's folder holds, or delete that and begin."),
+    ] = True,
 ) -> None:
     """Train a recipe, or go on with an interrupted run."""
     _quiet_tensorflow()
     from export.cache import frame_folder
-    from export.train import GROUPING, LOSSES, Options
+    from export.duplicates import GROUPING
+    from export.train import LOSSES, Options, restart
     from export.train import train as run_training
 
     if loss not in LOSSES:
@@ -98,9 +146,13 @@ def train(
         label_share=label_share,
         pretrain_epochs=pretrain_epochs,
         levers=tuple(lever or ()),
+        groups=str(groups or ""),
     )
+    if not resume:
+        restart(run, keep=options.groups)
     pictures = frame_folder(unseen, GROUPING) if unseen else None
-    run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)
+    with _stoppable():
+        run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)
 
 
 @app.command()
@@ -167,11 +219,13 @@ def lab(
     from export.comparison import Terms, prepare
     from export.comparison import run as measure
     from export.comparison_report import write_report
-    from export.train import GROUPING
+    from export.duplicates import GROUPING
 
     terms = Terms(slices, size, epochs, seed, tuple(test_source or ()))
     course = prepare(data, run.parent / "cache", terms, frame_folder(unseen, GROUPING) if unseen else None)
-    if measure(course, run, terms, max_minutes=max_minutes):
+    with _stoppable():
+        finished = measure(course, run, terms, max_minutes=max_minutes)
+    if finished:
         write_report(out, course, run, terms)
         print(out.with_suffix(".md").read_text())
 
@@ -238,6 +292,15 @@ def gate(
     print(out.with_suffix(".md").read_text())
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let Ctrl-C end a command that keeps what it has finished with a sentence, before Typer says "Aborted"."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("stopped", "the same command goes on after the last finished part") from None
+
+
 def _quiet_tensorflow() -> None:
     """Keep TensorFlow's start-up chatter out of the log; its errors still come through.
 
@@ -255,4 +318,8 @@ def main() -> NoReturn:
     except ScreenerError as error:
         sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
         sys.exit(int(error.code))
+    except OSError as error:
+        told = StorageError.of(error)
+        sys.stderr.write(f"error: {told}\nhint: {told.hint}\n")
+        sys.exit(int(told.code))
     sys.exit(0)

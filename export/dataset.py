@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _LABELS = {"yes": 1, "no": 0}
 _COLUMNS = ("path", "label")
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
+_LEAST_INSIDE = 0.5
+"""Share of a box that must lie inside the image; hand-drawn ones that reach past the edge have at least 0.7 there."""
 
 Box = tuple[float, float, float, float]
 """``x0 y0 x1 y1`` as shares of width and height, in [0, 1]."""
@@ -129,7 +132,7 @@ def _from_manifest(manifest: Path) -> Dataset:
         except ValueError as error:
             faults.append(f"{manifest}:{line}: {error}")
     if faults:
-        raise DataError("\n".join(_shorten(faults)), "mend or delete these lines")
+        raise DataError("\n".join(shorten(faults)), "mend or delete these lines")
     return Dataset(manifest.parent, tuple(records), tuple(warnings))
 
 
@@ -149,22 +152,27 @@ def _record(row: Mapping[str, str | None], root: Path) -> tuple[Record, list[str
 
 
 def _boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
-    """Read ``x0 y0 x1 y1; …``; a box that reaches past the edge is clipped and reported."""
+    """Read ``x0 y0 x1 y1; …``; a box that reaches a little past the edge is clipped and reported."""
     boxes, mended = [], []
     for part in filter(None, (piece.strip() for piece in text.split(";"))):
         numbers = [float(number) for number in part.split()]
         if len(numbers) != 4:  # noqa: PLR2004 - two corners
             raise ValueError(f"box {part!r} is not the four numbers x0 y0 x1 y1")
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"box {part!r} holds what is no number")
         x0, y0, x1, y1 = (min(max(number, 0.0), 1.0) for number in numbers)
         if not (x0 < x1 and y0 < y1):
             raise ValueError(f"box {part!r} is empty inside the image: it must be x0 y0 x1 y1, in 0 to 1")
+        left, top, right, bottom = numbers
+        if (x1 - x0) * (y1 - y0) < _LEAST_INSIDE * (right - left) * (bottom - top):
+            raise ValueError(f"box {part!r} lies mostly outside the image: are these pixels instead of shares, 0 to 1?")
         if [x0, y0, x1, y1] != numbers:
             mended.append(f"box {part!r} reaches past the edge; clipped")
         boxes.append((x0, y0, x1, y1))
     return tuple(boxes), mended
 
 
-def _shorten(faults: Sequence[str], shown: int = 20) -> list[str]:
+def shorten(faults: Sequence[str], shown: int = 20) -> list[str]:
     """Keep the first faults and count the rest: a terminal is no place for ten thousand lines."""
     rest = len(faults) - shown
     return [*faults[:shown], *([f"… and {rest} more"] if rest > 0 else [])]

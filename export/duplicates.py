@@ -14,16 +14,22 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from screener.preprocess import Preprocessing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+GROUPING = Preprocessing(192, crop="head", pad="square", intensity="percentile")
+"""How slices are framed to look for near-duplicates, whatever the recipe."""
 UPRIGHT = 0.96
 """Cosine similarity of thumbnails above which two slices of the same orientation are one picture."""
 TURNED = 0.97
 """The same for a flipped or turned copy: seven more chances to match by accident want a higher bar."""
+_QUARTER, _BACK = 1, 3
+"""Places of the quarter turns among `orientations`; what one of them finds, the other finds from the other side."""
 _THUMBNAIL = 32
 _BLOCK = 1024
 
@@ -77,11 +83,15 @@ def find_pairs(thumbs: NDArray[np.float32], upright: float = UPRIGHT, turned: fl
     flat = thumbs.reshape(len(thumbs), -1)
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], bool]] = []
     for number, oriented in enumerate(orientations(thumbs)):
+        if number == _BACK:
+            continue
         rotated = np.ascontiguousarray(oriented).reshape(flat.shape)
         bar = turned if number else upright
         for start in range(0, len(flat), _BLOCK):
-            rows, columns = np.nonzero(rotated[start : start + _BLOCK] @ flat.T > bar)
-            rows = rows + start
+            # Every other orientation undoes itself: a matches b turned whenever b matches a turned.
+            lowest = 0 if number == _QUARTER else start
+            rows, columns = np.nonzero(rotated[start : start + _BLOCK] @ flat[lowest:].T > bar)
+            rows, columns = rows + start, columns + lowest
             keep = rows != columns
             found.append((np.minimum(rows, columns)[keep], np.maximum(rows, columns)[keep], number > 0))
     first = np.concatenate([a for a, _, _ in found])

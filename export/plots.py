@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_ACROSS = 6
 _CURVES = ("loss", "accuracy", "recall", "precision")
+_LABELS = {"yes": "tab:red", "no": "tab:blue"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A slice to look at, with what is said of it.
+
+    Attributes
+    ----------
+    image : ndarray of shape (h, w, 3), uint8, RGB
+    words : tuple of str
+        Lines above it.
+    right : bool
+        Whether prediction and truth agree: green, or red.
+    """
+
+    image: NDArray[np.uint8]
+    words: tuple[str, ...]
+    right: bool
 
 
 def _figure(columns: int = 1, rows: int = 1, size: tuple[float, float] = (4.6, 3.6)) -> tuple[Any, Any]:
@@ -124,4 +145,95 @@ def feature_maps(slice_: NDArray[np.float32], layers: Mapping[str, NDArray[np.fl
                 axis.imshow(maps[..., channel], cmap="viridis")
         for axis in row:
             axis.set_axis_off()
+    return _png(figure)
+
+
+def classes(table: Mapping[str, Mapping[str, int]]) -> bytes:
+    """Draw how many slices of either label every source has."""
+    figure, axes = _figure(size=(6.4, 0.6 + 0.42 * len(table)))
+    axis, names = axes[0][0], list(table)
+    before = np.zeros(len(names))
+    for label, colour in _LABELS.items():
+        numbers = np.array([table[name][label] for name in names])
+        axis.barh(names, numbers, left=before, color=colour, label=label)
+        before += numbers
+    axis.invert_yaxis()
+    axis.set(xlabel="slices", title="Class distribution")
+    axis.legend()
+    return _png(figure)
+
+
+def intensities(histograms: Mapping[str, Mapping[str, NDArray[np.floating[Any]]]]) -> bytes:
+    """Draw the mean histogram of every label, one field a title; histograms are shares of the pixels by level."""
+    columns = min(4, len(histograms))
+    rows = -(-len(histograms) // columns)
+    figure, axes = _figure(columns, rows, size=(3.2, 2.4))
+    for axis in axes.flat[len(histograms) :]:
+        axis.set_axis_off()
+    for axis, (title, lines) in zip(axes.flat, histograms.items(), strict=False):
+        for label, shares in lines.items():
+            axis.plot(np.linspace(0, 1, len(shares)), shares, color=_LABELS[label], label=label)
+        axis.set_yscale("log")
+        axis.set_title(title, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.legend(fontsize=7)
+    return _png(figure)
+
+
+def matrix(names: Sequence[str], cells: NDArray[np.int64], title: str) -> bytes:
+    """Draw a square table of true against predicted names, coloured by the share of each row."""
+    figure, axes = _figure(size=(1.4 + 0.75 * len(names), 1.2 + 0.6 * len(names)))
+    axis = axes[0][0]
+    shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.5 else "black"  # noqa: PLR2004 - half way up the colour map
+        axis.text(column, row, cells[row, column], ha="center", va="center", fontsize=8, color=colour)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.set(title=title, xlabel="said", ylabel="true")
+    return _png(figure)
+
+
+def predictions(shown: Sequence[Shown]) -> bytes:
+    """Draw slices in a grid, each with truth, prediction and confidence, coloured by whether they agree."""
+    columns = min(_ACROSS, len(shown))
+    figure, axes = _figure(columns, -(-len(shown) // columns), size=(2.6, 2.0))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, one in zip(axes.flat, shown, strict=False):
+        axis.imshow(one.image)
+        axis.set_title("\n".join(one.words), fontsize=7, color="darkgreen" if one.right else "firebrick")
+    return _png(figure)
+
+
+def robustness(rows: Mapping[str, Mapping[str, float]]) -> bytes:
+    """Draw AUC, sensitivity and specificity of intact and spoilt slices."""
+    figure, axes = _figure(size=(7.2, 3.4))
+    axis, places = axes[0][0], np.arange(len(rows))
+    for number, name in enumerate(("auc", "sensitivity", "specificity")):
+        axis.bar(places + (number - 1) * 0.27, [row[name] for row in rows.values()], 0.25, label=name)
+    axis.set_xticks(places, list(rows), rotation=25, ha="right", fontsize=8)
+    axis.set(ylim=(0, 1.02), title="Under damage")
+    axis.legend(fontsize=8, loc="lower right")
+    return _png(figure)
+
+
+def parts(told: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> bytes:
+    """Draw the sensitivity of every part of the set that has positives, with its interval."""
+    rows = [
+        (f"{name}: {value}", found["sensitivity"])
+        for name, values in told.items()
+        for value, found in values.items()
+        if found["sensitivity"]["value"] is not None
+    ]
+    figure, axes = _figure(size=(6.4, 0.8 + 0.26 * len(rows)))
+    axis = axes[0][0]
+    for place, (_, rate) in enumerate(rows):
+        axis.plot([rate["low"], rate["high"]], [place, place], color="grey")
+        axis.plot(rate["value"], place, "o", color="tab:red")
+    axis.set_yticks(range(len(rows)), [f"{name} ({rate['count']})" for name, rate in rows], fontsize=8)
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1.02), xlabel="sensitivity", title="By part of the set")
+    axis.grid(alpha=0.3, axis="x")
     return _png(figure)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from export.augment import jpeg
-from screener.evaluate.metrics import Scored, auc, called
+from screener.evaluate.metrics import Scored, auc, brier, confusion_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 _NOISE, _BLUR, _GAMMA, _JPEG = 0.06, 1.2, 1.6, 30
 _GHOST, _GHOST_SHIFT = 0.2, 5
+MEASURED = {
+    "auc": "AUC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "f1": "F1",
+    "brier": "Brier",
+}
+"""Figures of intact and spoilt slices, by name; None where they cannot be said."""
 
 
 def noise(image: Image, rng: np.random.Generator) -> Image:
@@ -95,7 +105,7 @@ def robustness(
     units: NDArray[np.int64],
     threshold: float,
 ) -> dict[str, dict[str, Any]]:
-    """Measure the same slices intact and spoilt: AUC, sensitivity and specificity at a threshold.
+    """Measure the same slices intact and spoilt: the figures of `MEASURED`, at a threshold where they need one.
 
     Parameters
     ----------
@@ -109,11 +119,11 @@ def robustness(
     for name in ("intact", *DAMAGES):
         shown = images if name == "intact" else damaged(images, name)
         scored = Scored(labels, predict(shown), units)
-        flagged = called(scored, threshold)
+        found = confusion_figures(scored, threshold)
         told[name] = {
             "auc": auc(labels, scored.scores),
-            "sensitivity": float(flagged[labels == 1].mean()),
-            "specificity": float((~flagged[labels == 0]).mean()),
+            "brier": brier(labels, scored.scores),
+            **{key: found[key]["value"] for key in MEASURED if key in found},
             "slices": len(labels),
         }
     return told

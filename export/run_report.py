@@ -13,7 +13,7 @@ from export import plots
 from export.batches import plain
 from export.errors import DataError
 from export.release import as_trained
-from export.robustness import robustness
+from export.robustness import MEASURED, robustness
 from export.train import best_model, prepare_lab
 from export.tune import FIXED_POINTS, adjust_threshold
 from screener.evaluate.measure import figures
@@ -180,23 +180,35 @@ def _draw(
         "learning": plots.learning(history),
         "confusion": plots.confusion(found["confusion"]),
         "calibration": plots.calibration(found["reliability"], found["brier"]),
+        "robustness": plots.robustness(told["robustness"]),
+        "parts": plots.parts(told["parts"]),
     }
+    for name, _, indices in _groups(judged, points["auto"]):
+        if indices:
+            drawn[name] = plots.predictions([_shown(judged, index, points["auto"]) for index in indices[:_GRID]])
     if found["auc"]["value"] is not None:
         drawn["roc"] = plots.roc(judged.labels, judged.scores, points, found["auc"]["value"])
         drawn["precision_recall"] = plots.precision_recall(judged.labels, judged.scores, points)
-    if chosen.early:
-        drawn["layers"] = _early_layers(judged, model, chosen)
+    if early := chosen.early or _first_convolutions(model):
+        drawn["layers"] = _early_layers(judged, model, early)
     return drawn
 
 
-def _early_layers(judged: Judged, model: Any, chosen: Recipe) -> bytes:  # noqa: ANN401 - Keras
+def _first_convolutions(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - Keras
+    """Name the first two convolutions of a recipe that names no early layers."""
+    import keras
+
+    return tuple(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))[:2]
+
+
+def _early_layers(judged: Judged, model: Any, early: Sequence[str]) -> bytes:  # noqa: ANN401 - Keras
     """Draw what the early layers make of the most suspicious slice."""
     import keras
 
     image = judged.images[[int(judged.scores.argmax())]]
-    inner = keras.Model(model.input, {name: model.get_layer(name).output for name in chosen.early})
+    inner = keras.Model(model.input, {name: model.get_layer(name).output for name in early})
     maps = inner.predict(image, verbose=0)
-    return plots.feature_maps(image[0, ..., 0], {name: np.asarray(maps[name])[0] for name in chosen.early})
+    return plots.feature_maps(image[0, ..., 0], {name: np.asarray(maps[name])[0] for name in early})
 
 
 def _parts(judged: Judged, told: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
@@ -211,7 +223,7 @@ def _parts(judged: Judged, told: Mapping[str, Any], drawn: Mapping[str, bytes]) 
     for name in ("confusion", "roc", "precision_recall", "calibration"):
         if name in drawn:
             yield figure(picture(drawn[name], name.replace("_", " and ")), name.replace("_", " and "))
-    yield from _tables(told)
+    yield from _tables(told, drawn)
     yield from _galleries(judged, told["points"]["auto"])
     if "layers" in drawn:
         yield heading("Early layers")
@@ -230,35 +242,47 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _classes(matrix: Mapping[str, int]) -> list[tuple[object, ...]]:
-    """Return precision, recall and F1 of either class."""
+    """Return precision, recall and F1 of either class, their mean, and their mean weighted by slices."""
     caught, alarms, quiet, missed = (matrix[name] for name in ("caught", "alarms", "quiet", "missed"))
-    return [("tumour", *_class(caught, alarms, missed)), ("no tumour", *_class(quiet, missed, alarms))]
+    rates = np.array([_class(caught, alarms, missed), _class(quiet, missed, alarms)])
+    sizes = np.array([caught + missed, quiet + alarms])
+    named = {
+        "tumour": (rates[0], sizes[0]),
+        "no tumour": (rates[1], sizes[1]),
+        "mean of both": (rates.mean(axis=0), sizes.sum()),
+        "weighted by slices": (np.average(rates, axis=0, weights=sizes), sizes.sum()),
+    }
+    return [
+        (name, *(f"{rate:.3f}" if np.isfinite(rate) else "–" for rate in row), int(size))
+        for name, (row, size) in named.items()
+    ]
 
 
-def _class(hits: int, others: int, away: int) -> tuple[object, ...]:
-    """Return precision, recall and F1 of a class, and its slices: right, wrongly put there, and put elsewhere."""
-    told = (_share(hits, hits + others), _share(hits, hits + away), _share(2 * hits, 2 * hits + others + away))
-    return (*told, hits + away)
+def _class(hits: int, others: int, away: int) -> tuple[float, float, float]:
+    """Return precision, recall and F1 of a class from its slices: right, wrongly put there, and put elsewhere."""
+    return _share(hits, hits + others), _share(hits, hits + away), _share(2 * hits, 2 * hits + others + away)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "–"
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
 
 
-def _tables(told: Mapping[str, Any]) -> Iterator[str]:
+def _tables(told: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
     """Yield the figures by part of the set and under damage."""
     yield heading("By source, sequence, plane and tumour size")
+    yield figure(picture(drawn["parts"], "sensitivity by part"), "Sensitivity with its 95 % interval.")
     for name, rows in told["parts"].items():
         yield table((name, "sensitivity", "specificity"), [
             (value, *(_rate(found[rate]) for rate in ("sensitivity", "specificity"))) for value, found in rows.items()
         ])  # fmt: skip
     yield heading("Under damage")
     intact = told["robustness"]["intact"]
-    yield table(("damage", "AUC", "sensitivity", "specificity", "AUC lost"), [
-        (name, *(f"{row[key]:.3f}" for key in ("auc", "sensitivity", "specificity")),
+    yield table(("damage", *MEASURED.values(), "AUC lost"), [
+        (name, *("–" if row[key] is None else f"{row[key]:.3f}" for key in MEASURED),
          f"{intact['auc'] - row['auc']:+.3f}")
         for name, row in told["robustness"].items()
     ])  # fmt: skip
+    yield figure(picture(drawn["robustness"], "figures under damage"), "The same figures, damage by damage.")
     yield paragraph(f"The same {intact['slices']} slices throughout, as many of either label as there are.", "remark")
 
 
@@ -270,31 +294,49 @@ def _rate(found: Mapping[str, Any]) -> str:
 
 def _galleries(judged: Judged, threshold: float) -> Iterator[str]:
     """Yield pictures: misses first, then false alarms, then some of everything."""
-    flagged, positive = judged.scores >= threshold, judged.labels == 1
-    groups = {
-        "Missed": sorted(np.flatnonzero(positive & ~flagged), key=lambda index: judged.scores[index]),
-        "False alarms": sorted(np.flatnonzero(~positive & flagged), key=lambda index: -judged.scores[index]),
-        "At random": list(np.random.default_rng(0).permutation(len(flagged))[:_GRID]),
-    }
     if judged.heatmaps is None:
         yield paragraph("This recipe does not say where: pictures are without heatmaps.", "remark")
-    for name, indices in groups.items():
-        yield heading(f"{name} ({len(indices)})")
+    for _, words, indices in _groups(judged, threshold):
+        yield heading(f"{words} ({len(indices)})")
         if len(indices) > _SHOWN:
             yield paragraph(f"The first {_SHOWN}.", "remark")
-        yield gallery(_card(judged, int(index), flagged=bool(flagged[index])) for index in indices[:_SHOWN])
+        yield gallery(_card(judged, index, threshold) for index in indices[:_SHOWN])
 
 
-def _card(judged: Judged, index: int, *, flagged: bool) -> str:
+def _groups(judged: Judged, threshold: float) -> list[tuple[str, str, list[int]]]:
+    """Return what is shown in pictures: name of the file, heading, and places in the set, the worst first."""
+    flagged, positive = judged.scores >= threshold, judged.labels == 1
+    missed = np.flatnonzero(positive & ~flagged)
+    alarms = np.flatnonzero(~positive & flagged)
+    return [
+        ("missed", "Missed", missed[np.argsort(judged.scores[missed])].tolist()),
+        ("false_alarms", "False alarms", alarms[np.argsort(-judged.scores[alarms])].tolist()),
+        ("predictions", "At random", np.random.default_rng(0).permutation(len(flagged))[:_GRID].tolist()),
+    ]
+
+
+def _card(judged: Judged, index: int, threshold: float) -> str:
     """Return one slice with what is true and what was predicted, coloured by whether they agree."""
-    record = judged.lab.dataset.records[int(judged.chosen[index])]
-    image = judged.images[index, ..., 0]
+    shown = _shown(judged, index, threshold)
+    data = cv2.imencode(".jpg", np.ascontiguousarray(shown.image[..., ::-1]), (cv2.IMWRITE_JPEG_QUALITY, 80))[
+        1
+    ].tobytes()
+    path = judged.lab.dataset.records[int(judged.chosen[index])].path
+    caption = f"{path} · {', '.join(shown.words)}, probability {judged.scores[index]:.3f}"
+    return figure(picture(data, path, "jpeg"), caption, "good" if shown.right else "bad")
+
+
+def _shown(judged: Judged, index: int, threshold: float) -> plots.Shown:
+    """Return one slice beside its heatmap, with truth, prediction and the confidence in it."""
+    image, score = judged.images[index, ..., 0], float(judged.scores[index])
+    positive, flagged = bool(judged.labels[index]), score >= threshold
     drawn = grey(image)
     if judged.heatmaps is not None:
         evidence = cv2.resize(np.asarray(judged.heatmaps[index], np.float32), image.shape[::-1])
         drawn = np.hstack([drawn, overlay(image, np.asarray(evidence, np.float32), Look())])
-    data = cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
-    truth, said = ("tumour" if record.label else "no tumour"), ("flagged" if flagged else "not flagged")
-    caption = f"{record.path} · {truth}, {said}, probability {judged.scores[index]:.3f}"
-    tone = "good" if flagged == bool(record.label) else "bad"
-    return figure(picture(data, record.path, "jpeg"), caption, tone)
+    words = (
+        "true: tumour" if positive else "true: no tumour",
+        "predicted: flagged" if flagged else "predicted: not flagged",
+        f"confidence {score if flagged else 1 - score:.3f}",
+    )
+    return plots.Shown(np.ascontiguousarray(drawn[..., ::-1]), words, right=flagged == positive)

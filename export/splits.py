@@ -16,6 +16,7 @@ import numpy as np
 
 from export.duplicates import TURNED, find_pairs, join, remembered_pairs, thumbnails
 from export.errors import DataError
+from export.files import atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,20 +90,44 @@ def split(
     DataError
         A test source is unknown, or there are too few units for four sets.
     """
-    unknown = set(test_sources) - {record.source for record in dataset.records}
-    if unknown:
-        raise DataError(f"no slice comes from {', '.join(sorted(unknown))}", "name a source of the manifest")
     extra = np.empty((0, *views.shape[1:]), np.uint8) if unseen is None else unseen
     thumbs = thumbnails(np.concatenate([views, extra]))
     pairs = find_pairs(thumbs, turned=turned) if cache is None else remembered_pairs(thumbs, turned, cache)
-    groups, units = number(dataset.records, pairs, len(extra))
-    touched = np.isin(units[: len(views)], units[len(views) :])
-    groups, units = groups[: len(views)], units[: len(views)]
-    wanted = _wanted(dataset.records, units, test_sources, seed)
-    movable = np.array([not record.fold for record in dataset.records])
+    found = divide(dataset.records, pairs, len(extra), test_sources=test_sources, seed=seed)
+    check_labels(found.sets, dataset.records)
+    return found
+
+
+def divide(
+    records: Sequence[Record], pairs: Pairs, extra: int = 0, *, test_sources: Sequence[str] = (), seed: int = 0
+) -> Split:
+    """Divide by pairs that were found before: see `split`, which also makes sure that no set lacks a label.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    pairs : Pairs
+        Of the records and, following them, `extra` pictures that no set may resemble.
+    extra : int
+    test_sources : sequence of str
+    seed : int
+
+    Raises
+    ------
+    DataError
+        A test source is unknown.
+    """
+    unknown = set(test_sources) - {record.source for record in records}
+    if unknown:
+        raise DataError(f"no slice comes from {', '.join(sorted(unknown))}", "name a source of the manifest")
+    count = len(records)
+    groups, units = number(records, pairs, extra)
+    touched = np.isin(units[:count], units[count:])
+    groups, units = groups[:count], units[:count]
+    wanted = _wanted(records, units, test_sources, seed)
+    movable = np.array([not record.fold for record in records])
     sets = _settle(units, wanted, movable, closed=("test",) if test_sources else ())
     sets[touched] = WITHHELD
-    _check(sets, np.array([record.label for record in dataset.records]))
     return Split(groups, units, sets)
 
 
@@ -195,9 +220,16 @@ def _settle(
     return np.where(stays, goal, WITHHELD).astype("<U10")
 
 
-def _check(sets: NDArray[np.str_], labels: NDArray[np.int64]) -> None:
-    """Refuse a split in which a set lacks one of the labels."""
-    for name in SETS:
+def check_labels(sets: NDArray[np.str_], records: Sequence[Record], names: Sequence[str] = SETS) -> None:
+    """Refuse a split in which a set lacks one of the labels.
+
+    Raises
+    ------
+    DataError
+        Names the set and the label.
+    """
+    labels = np.array([record.label for record in records])
+    for name in names:
         for label, word in ((1, "yes"), (0, "no")):
             if not np.any((sets == name) & (labels == label)):
                 raise DataError(f"too few near-duplicate groups: the {name} set has no {word!r} slice", "add images")
@@ -206,6 +238,10 @@ def _check(sets: NDArray[np.str_], labels: NDArray[np.int64]) -> None:
 def write_groups(path: Path, dataset: Dataset, found: Split) -> None:
     """Write ``groups.csv``: path, label, source, patient, near-duplicate group, unit, set."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    atomically(path, lambda partial: _write_rows(partial, dataset, found))
+
+
+def _write_rows(path: Path, dataset: Dataset, found: Split) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "source", "patient", "group", "unit", "set"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,11 +20,12 @@ from export.architectures import Recipe, Start, recipe
 from export.batches import Sampler, TrainingBatches, plain, stratum_weights
 from export.cache import load_views
 from export.dataset import read_dataset
-from export.duplicates import TURNED
+from export.duplicates import GROUPING, TURNED, find_pairs, thumbnails
 from export.errors import DataError
+from export.files import atomically
+from export.groups import read_groups, sets_of
 from export.pretrain import labelled_part, pretrain
 from export.splits import split, write_groups
-from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +40,8 @@ Loss = Literal["cross-entropy", "class-weighted", "focal"]
 LOSSES: tuple[Loss, ...] = ("cross-entropy", "class-weighted", "focal")
 _HEATMAP_WEIGHT = 2.0
 _SETTLING_MOMENTUM = 0.9
+_AFRESH = "begin again with --restart, or choose another folder with --run"
 _PLATEAU_PATIENCE, _PLATEAU_FACTOR, _LEAST_RATE = 5, 0.5, 1e-7
-GROUPING = Preprocessing(192, crop="head", pad="square", intensity="percentile")
-"""How slices are framed to look for near-duplicates, whatever the recipe."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,23 @@ class Options:
     label_share: float = 1.0
     pretrain_epochs: int = 0
     levers: tuple[str, ...] = ()
+    groups: str = ""
 
     @classmethod
     def of(cls, run: Path) -> Options:
-        """Read the options that a run was started with."""
-        stored = json.loads((run / "options.json").read_text())
+        """Read the options that a run was started with.
+
+        Raises
+        ------
+        DataError
+            The file is damaged, or of another version.
+        """
         lists = ("test_sources", "left_out", "levers")
-        return cls(**stored | {name: tuple(stored[name]) for name in lists if name in stored})
+        try:
+            stored = json.loads((run / "options.json").read_text())
+            return cls(**stored | {name: tuple(stored[name]) for name in lists if name in stored})
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{run / 'options.json'} does not tell a run's options: {error}", _AFRESH) from None
 
     def start(self, size: int, *, blank: bool = False) -> Start:
         """Say how the network begins."""
@@ -125,20 +137,33 @@ def prepare_lab(
         if not readable:
             print(f"warning: {record.path} cannot be decoded and is left out")
     framed = load_views(dataset, GROUPING, GROUPING.size, cache).images
-    found = split(
-        dataset,
-        framed,
-        test_sources=options.test_sources,
-        unseen=unseen,
-        seed=options.seed,
-        # For the warning figure only: what a plain comparison misses stays on both sides of the split.
-        turned=2.0 if options.ignore_flips else TURNED,
-        cache=cache,
+    found = (
+        _given(dataset, framed, options)
+        if options.groups
+        else split(
+            dataset,
+            framed,
+            test_sources=options.test_sources,
+            unseen=unseen,
+            seed=options.seed,
+            # For the warning figure only: what a plain comparison misses stays on both sides of the split.
+            turned=2.0 if options.ignore_flips else TURNED,
+            cache=cache,
+        )
     )
     found = leave_out(found, dataset, options.left_out)
     found.sets[~views.readable] = "unreadable"
     exact = load_views(dataset, chosen.preprocessing, chosen.preprocessing.size, cache).images
     return Lab(dataset, views, exact, found, np.array([record.label for record in dataset.records]))
+
+
+def _given(dataset: Dataset, framed: NDArray[np.uint8], options: Options) -> Split:
+    """Take the sets from the file that was named, once nothing leaks between them."""
+    if options.test_sources or options.ignore_flips:
+        raise DataError("--groups says who tests, so --test-source and --ignore-flips cannot", "leave one of them out")
+    given = read_groups(Path(options.groups), dataset)
+    given.refuse_leaks(dataset, find_pairs(thumbnails(framed)))
+    return given.found
 
 
 def leave_out(found: Split, dataset: Dataset, sources: tuple[str, ...]) -> Split:
@@ -179,7 +204,7 @@ def train(
     chosen = configured(options)
     keras.utils.set_random_seed(options.seed)
     lab = prepare_lab(data, chosen, options, run.parent / "cache", unseen)
-    write_groups(run / "groups.csv", lab.dataset, lab.found)
+    _keep_sets(run, lab)
     fit = labelled_part(lab.dataset.records, lab.found.units, lab.found.where("fit"), options.label_share, options.seed)
     sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen.shares)
     model, progress, average = _restore(run, chosen, options, lab)
@@ -245,8 +270,37 @@ def _claim(run: Path, options: Options) -> None:
     """Write the options down, or check that they are the ones that the run was started with."""
     path = run / "options.json"
     if path.exists() and Options.of(run) != options:
-        raise DataError(f"{run} holds a run with other options", "delete the folder or choose another with --run")
-    path.write_text(json.dumps(asdict(options), indent=2) + "\n")
+        raise DataError(f"{run} holds a run with other options", _AFRESH)
+    atomically(path, lambda partial: partial.write_text(json.dumps(asdict(options), indent=2) + "\n"))
+
+
+def _keep_sets(run: Path, lab: Lab) -> None:
+    """Write ``groups.csv``; a run that goes on must go on with the sets that it has learnt from."""
+    path, now = run / "groups.csv", run / "groups-now.csv"
+    going_on = path.exists() and (run / "progress.json").exists()
+    write_groups(now, lab.dataset, lab.found)
+    if going_on and sets_of(now) != sets_of(path):
+        raise DataError(f"the data or sets are not those that the run began with: compare {path} and {now}", _AFRESH)
+    now.replace(path)
+
+
+def restart(run: Path, *, keep: str = "") -> None:
+    """Delete what a run has written into its folder, and nothing else.
+
+    Parameters
+    ----------
+    run : Path
+    keep : str
+        A ``groups.csv`` to train with, should it be the run's own.
+    """
+    if not (run / "options.json").exists():
+        return
+    epochs = [path for path in run.iterdir() if re.fullmatch(r"(partial-)?epoch-\d{3,}\.(keras|npz)", path.name)]
+    names = ("progress.json", "best.weights.h5", "groups.csv", "groups-now.csv", "options.json")
+    # The options go last: they mark the folder as a run's, should this be interrupted.
+    for path in (*epochs, *(run / f"{start}{name}" for name in names for start in ("partial-", ""))):
+        if not keep or path.resolve() != Path(keep).resolve():
+            path.unlink(missing_ok=True)
 
 
 def compile_model(model: keras.Model, chosen: Recipe, loss: Loss, labels: NDArray[np.int64]) -> None:
@@ -305,10 +359,7 @@ def _restore(run: Path, chosen: Recipe, options: Options, lab: Lab) -> tuple[ker
     """Build the model, or load it as the last finished epoch left it."""
     state = run / "progress.json"
     if state.exists():
-        progress = Progress(**json.loads(state.read_text()))
-        model = keras.models.load_model(run / f"epoch-{len(progress.history):03d}.keras")
-        with np.load(run / f"epoch-{len(progress.history):03d}.npz") as stored:
-            average = [stored[f"w{index}"] for index in range(len(stored.files))]
+        progress, model, average = _last_epoch(run)
         print(f"going on after epoch {len(progress.history)}")
         return model, progress, average
     model = chosen.build(options.start(chosen.preprocessing.size))
@@ -336,6 +387,18 @@ def settle(model: keras.Model, batches: TrainingBatches, count: int) -> None:
         model(batches[step % len(batches)][0], training=True)
     for layer, momentum in zip(frozen, momenta, strict=True):
         layer.trainable, layer.momentum = False, momentum
+
+
+def _last_epoch(run: Path) -> tuple[Progress, keras.Model, list[NDArray[Any]]]:
+    """Load progress, model and average as the last finished epoch left them."""
+    try:
+        progress = Progress(**json.loads((run / "progress.json").read_text()))
+        name = f"epoch-{len(progress.history):03d}"
+        with np.load(run / f"{name}.npz") as stored:
+            average = [stored[f"w{index}"] for index in range(len(stored.files))]
+        return progress, keras.models.load_model(run / f"{name}.keras"), average
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"the checkpoint in {run} cannot be read: {error}", _AFRESH) from None
 
 
 def _one_epoch(
@@ -372,7 +435,7 @@ def _one_epoch(
     )
     _follow_plateau(progress, figures["loss"])
     if progress.best(chosen.monitor) == epoch:
-        _atomically(run / "best.weights.h5", model.save_weights)
+        atomically(run / "best.weights.h5", model.save_weights)
     model.set_weights(current)
     _checkpoint(run, model, progress, average)
     print(json.dumps(progress.history[-1]), flush=True)
@@ -463,22 +526,13 @@ def _warn_all_positive(progress: Progress, chosen: Recipe) -> None:
 def _checkpoint(run: Path, model: keras.Model, progress: Progress, average: list[NDArray[Any]]) -> None:
     """Keep model, optimiser and average; ``progress.json`` is written last and so decides what is valid."""
     name = f"epoch-{len(progress.history):03d}"
-    _atomically(run / f"{name}.keras", model.save)
     named: dict[str, Any] = {f"w{index}": weight for index, weight in enumerate(average)}
-    np.savez(run / f"{name}.npz", **named)
-    partial = run / "progress.json.part"
-    partial.write_text(json.dumps(asdict(progress), indent=1))
-    partial.replace(run / "progress.json")
+    atomically(run / f"{name}.npz", lambda partial: np.savez(partial, **named))
+    atomically(run / f"{name}.keras", model.save)
+    atomically(run / "progress.json", lambda partial: partial.write_text(json.dumps(asdict(progress), indent=1)))
     for old in run.glob("epoch-*"):
         if old.stem.split(".")[0] != name:
             old.unlink()
-
-
-def _atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Save beside, then rename: a full disk or a kill leaves the former file."""
-    partial = path.with_name(f"partial-{path.name}")
-    save(partial)
-    partial.replace(path)
 
 
 def best_model(run: Path) -> tuple[keras.Model, Recipe, Options]:
@@ -492,6 +546,9 @@ def best_model(run: Path) -> tuple[keras.Model, Recipe, Options]:
     if not (run / "best.weights.h5").exists():
         raise DataError(f"{run} holds no trained model", "run: python -m export train")
     options = Options.of(run)
+    if options.groups:
+        # The file that it was given may be gone or another by now; the run's own copy says the same.
+        options = replace(options, groups=str(run / "groups.csv"))
     chosen = configured(options)
     model = chosen.build(options.start(chosen.preprocessing.size, blank=True))
     model.load_weights(run / "best.weights.h5")

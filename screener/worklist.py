@@ -70,6 +70,20 @@ class Story:
         found = self.runs.get(event["run_id"], {}).get("inbox")
         return found if isinstance(found, str) else ""
 
+    def refuse_unscreened(self, inbox: str) -> None:
+        """Make sure, once the story is told, that some run screened an inbox.
+
+        Raises
+        ------
+        UsageError
+            None did.
+        """
+        known = dict.fromkeys(str(run.get("inbox")) for run in self.runs.values())
+        if inbox not in known:
+            raise UsageError(
+                f"no run in {self.log} screened {inbox or 'an inbox'}", f"the log knows: {', '.join(known) or 'none'}"
+            )
+
     def _note(self, event: Event) -> None:
         if event["event"] == Kind.START:
             self.runs[event["run_id"]] = event
@@ -94,7 +108,7 @@ def waiting(story: Story, spool: Spool) -> None:
         if event["event"] == Kind.RESULT and event["decision"] != Decision.NOT_FLAGGED:
             _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
-            spool.settle(event["result"])
+            spool.settle(target_of(event))
 
 
 def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
@@ -122,12 +136,8 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
         if event["event"] == Kind.RESULT and story.inbox(event) == wanted:
             _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
-            spool.judge(event["result"], verdict_of(event))
-    known = dict.fromkeys(str(run.get("inbox")) for run in story.runs.values())
-    if wanted not in known:
-        raise UsageError(
-            f"no run in {story.log} screened {wanted or 'an inbox'}", f"the log knows: {', '.join(known) or 'none'}"
-        )
+            spool.judge(target_of(event), verdict_of(event))
+    story.refuse_unscreened(wanted)
     return wanted
 
 
@@ -139,6 +149,12 @@ def last_run(story: Story, inbox: str) -> Event:
 def recorded(inbox: Path) -> str:
     """Return an inbox as START events record it."""
     return str(inbox.absolute())
+
+
+def target_of(event: Event) -> str | None:
+    """Return the hash of the RESULT that a REVIEW event refers to; None when it is none, as a forger may write it."""
+    result = event["result"]
+    return result if isinstance(result, str) else None
 
 
 def verdict_of(event: Event) -> Verdict:

@@ -154,8 +154,7 @@ def _read(image: Path, decoder: SafeDecoder) -> Slice | Refused:
 
 def _told(finding: Finding, lang: Language) -> str:
     """Say in one line what was found."""
-    from screener.report.console import safe
-    from screener.report.page import limit, number
+    from screener.report.console import against_threshold, safe
     from screener.report.wording import REASON
     from screener.words import RECOMMENDATION
 
@@ -164,5 +163,4 @@ def _told(finding: Finding, lang: Language) -> str:
         return f"{told} · {REASON[lang][finding.reason]} ({finding.reason.value})"
     if finding.probability is None:
         return told
-    sign = "≥" if finding.probability >= finding.threshold else "<"
-    return f"{told} · {number(finding.probability, lang)} {sign} {limit(finding.threshold, lang)}"
+    return f"{told} · {against_threshold(finding, lang)}"

@@ -323,6 +323,14 @@ def _silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _tell(error: ScreenerError) -> None:
+    """Tell of what the user can act on; a name or a cell of a file in it must not steer the terminal."""
+    from screener.report.console import safe
+
+    told = "\n".join(map(safe, str(error).split("\n")))
+    sys.stderr.write(f"error: {told}\nhint: {safe(error.hint)}\n")
+
+
 def _tell_failure(error: Exception) -> None:
     """Tell of what nobody expected, without a traceback: it could hold names of patients."""
     # Files of inbox, log, model and page have errors of their own: a nameless full disk is the one behind stdout.
@@ -344,7 +352,7 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except ScreenerError as error:
-        sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
+        _tell(error)
         code = error.code
     except BrokenPipeError:
         # Whoever read our output is gone: nothing more to tell, and the interpreter must not try at exit.

@@ -73,8 +73,10 @@ def _import(log: Path, table: Path, wanted: Wanted, doctors: Doctors) -> ExitCod
     from screener.review.table import read_rows, record
 
     rows = read_rows(table, wanted.doctor, doctors)
-    count = record(log, rows, sample=wanted.sample, source=table, group=wanted.log_group)
-    sys.stdout.write(f"{count} verdicts recorded, {len(rows) - count} were in the log already\n")
+    done = record(log, rows, sample=wanted.sample, source=table, group=wanted.log_group)
+    sys.stdout.write(f"{done.count} verdicts recorded, {len(rows) - done.count} were in the log already\n")
+    if done.problem is not None:
+        raise done.problem
     return ExitCode.OK
 
 

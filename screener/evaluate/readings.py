@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from screener.audit import Kind
-from screener.errors import AuditLogError, UsageError
+from screener.errors import AuditLogError
 from screener.review.verdicts import Diagnosis, Drawn
 from screener.worklist import item_of, marked
 
@@ -170,9 +170,8 @@ def collect(story: Story, inbox: str | None = None) -> Study:
             gathering.result(event)
         elif event["event"] == Kind.REVIEW:
             gathering.review(event)
-    known = dict.fromkeys(str(run.get("inbox")) for run in story.runs.values())
-    if inbox is not None and inbox not in known:
-        raise UsageError(f"no run in {story.log} screened {inbox}", f"the log knows: {', '.join(known) or 'none'}")
+    if inbox is not None:
+        story.refuse_unscreened(inbox)
     return gathering.study()
 
 

@@ -12,9 +12,8 @@ from screener.evaluate.agreement import agreement
 from screener.evaluate.readings import collect
 from screener.report import document
 from screener.report.agreement_wording import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
-from screener.report.console import against_threshold
-from screener.report.html import refuse_inside
-from screener.report.page import number
+from screener.report.console import against_threshold, number
+from screener.report.output import refuse_inside
 from screener.report.rebuild import heatmaps_of, slice_of
 from screener.report.wording import EVIDENCE, PAGE, REASON
 from screener.review.verdicts import Diagnosis
@@ -43,7 +42,6 @@ SHOWN = 200
 _PAIRS = 50
 _BATCH = 16
 """Slices decoded and explained at once."""
-_QUALITY = 85
 _HASH = 12
 """Letters of a hash that a person is shown."""
 _MINUTES = len("2026-11-24T16:41")
@@ -103,6 +101,7 @@ def write_agreement(out: Path, wanted: Wanted, model: Model | None = None) -> Re
     UsageError
         The page may not be written, or no run screened that inbox.
     """
+    document.refuse(out)
     story = Story(wanted.log)
     inbox = None if wanted.inbox is None else recorded(wanted.inbox)
     found = agreement(collect(story, inbox))
@@ -327,18 +326,10 @@ class _Pictures:
         return document.paragraph(PAGE[lang][found], "remark") if isinstance(found, str) else found
 
     def _picture(self, slice_: Slice, heatmap: NDArray[np.float32] | None, item: Item) -> str:
-        from screener.report.overlay import Look, grey, overlay
-        from screener.report.pictures import shrink
+        from screener.report.pictures import jpeg
 
-        small = shrink(slice_.pixels)
-        parts = [grey(small)]
-        if heatmap is not None and self._model is not None:
-            from screener.preprocess import frame
-
-            evidence = frame(slice_.pixels, self._model.card.preprocessing).restore(heatmap)
-            parts.append(overlay(small, shrink(evidence), Look()))
         label = REPORT[self.wanted.lang]["picture"].format(path=item.finding.path)
-        return document.picture(_jpeg(parts), label, "jpeg")
+        return document.picture(jpeg(slice_.pixels, heatmap, self._model, both=True), label, "jpeg")
 
     def _shown(self, reading: Reading, picture: str) -> str:
         lang, finding = self.wanted.lang, reading.item.finding
@@ -358,8 +349,7 @@ class _Pictures:
         lang, finding = self.wanted.lang, reading.item.finding
         if finding.probability is None:
             return REPORT[lang]["no_score"]
-        shown = against_threshold(finding)
-        return REPORT[lang]["score"].format(score=shown.replace(".", ",") if lang == "fr" else shown)
+        return REPORT[lang]["score"].format(score=against_threshold(finding, lang))
 
     def _opinion(self, opinion: Opinion) -> str:
         words = REPORT[self.wanted.lang]
@@ -369,12 +359,3 @@ class _Pictures:
         told += [words["blind"]] if opinion.blind else []
         told += [words["note"].format(note=opinion.note)] if opinion.note else []
         return " · ".join(told)
-
-
-def _jpeg(parts: Sequence[NDArray[np.uint8]]) -> bytes:
-    """Return pictures of one size side by side as a JPEG."""
-    import cv2
-    import numpy as np
-
-    _, data = cv2.imencode(".jpg", np.hstack(parts), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
-    return data.tobytes()

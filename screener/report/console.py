@@ -143,21 +143,36 @@ def _table(findings: list[Finding], lang: Language) -> Table:
     return table
 
 
-def against_threshold(finding: Finding) -> str:
+def against_threshold(finding: Finding, lang: Language = "en") -> str:
     """Show the probability against the threshold; confidence would mislead beside "flagged"."""
-    if finding.probability is None:
-        return "–"
-    above = finding.probability >= finding.threshold
-    # As many digits as it takes for the comparison to hold as printed: no "0.155 < 0.1547".
-    tries = (f"{finding.probability:.{digits}f}" for digits in range(3, _DIGITS))
-    shown = next((text for text in tries if (float(text) >= finding.threshold) == above), repr(finding.probability))
-    return f"{shown} {'≥' if above else '<'} {_number(finding.threshold)}"
+    return "–" if finding.probability is None else " ".join(compared(finding.probability, finding.threshold, lang))
 
 
-def _number(value: float) -> str:
+def compared(probability: float, threshold: float, lang: Language) -> tuple[str, str, str]:
+    """Return a probability, ``≥`` or ``<``, and the threshold, as they are shown wherever they are.
+
+    The probability has as many digits as it takes for the comparison to hold as printed: no "0.155 < 0.1547".
+    """
+    above = probability >= threshold
+    tries = (f"{probability:.{digits}f}" for digits in range(3, _DIGITS))
+    shown = next((text for text in tries if (float(text) >= threshold) == above), repr(probability))
+    return comma(shown, lang), "≥" if above else "<", comma(exact(threshold), lang)
+
+
+def exact(value: float) -> str:
     """Show a threshold as it is, however many digits that takes."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
+
+
+def number(value: float, lang: Language) -> str:
+    """Show a share or another figure in [0, 1] with three decimals."""
+    return comma(f"{value:.3f}", lang)
+
+
+def comma(shown: str, lang: Language) -> str:
+    """Write a number as the language does."""
+    return shown.replace(".", ",") if lang == "fr" else shown
 
 
 def _advice(finding: Finding, lang: Language) -> str:
@@ -183,7 +198,7 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
     if summary.stopped:
         told.append(words["stopped"])
     told.append(
-        words["point"].format(threshold=_number(summary.point.threshold), name=summary.point.name, model=summary.model)
+        words["point"].format(threshold=exact(summary.point.threshold), name=summary.point.name, model=summary.model)
     )
     told += point_lines(summary.point, lang)
     if summary.log:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
-from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING
 
-from screener.errors import UsageError
+from screener.report import output
 from screener.report.page import asset, source, text
 from screener.words import NOTICE
 
@@ -104,27 +102,17 @@ def save(out: Path, markup: str) -> None:
     UsageError
         Something else than one of our documents has that name, or the file cannot be written.
     """
-    if out.exists() and not _ours(out):
-        raise UsageError(f"{out} exists and is no document of screener", "it is left alone: name another file")
-    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(markup)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(out)
-    except OSError as error:
-        why = error.strerror or error
-        raise UsageError(f"{out} cannot be written: {why}", "name a file elsewhere, or free some space") from None
-    finally:
-        with suppress(OSError):
-            draft.unlink()
+    refuse(out)
+    with output.whole(out) as file:
+        file.write(markup)
 
 
-def _ours(out: Path) -> bool:
-    try:
-        with out.open("rb") as file:
-            return out.is_file() and MARK.encode() in file.read(200)
-    except OSError:
-        return False
+def refuse(out: Path) -> None:
+    """Make sure that a document may be written, before any work is done for it.
+
+    Raises
+    ------
+    UsageError
+        Something else than one of our documents has that name, or its folder is missing.
+    """
+    output.refuse(out, MARK, "document of screener")

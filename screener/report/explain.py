@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener.errors import ModelError, UsageError
+from screener.report.console import against_threshold
 from screener.report.overlay import Look, contours, grey, overlay, scale_bar, strongest
-from screener.report.page import limit, number
 from screener.report.wording import EVIDENCE, EXPLAIN
 from screener.words import NOTICE, RECOMMENDATION
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from screener.triage import Judge
     from screener.types import Finding, Slice
     from screener.words import Language
+
+_NAME_BYTES = 200
+"""Of a slice's own name that a picture of it is called by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +110,7 @@ def caption(finding: Finding, lang: Language, *, stands_out: bool) -> list[str]:
     """Return what must be said with the pictures."""
     words = EXPLAIN[lang]
     score = words["score"].format(
-        probability=number(finding.probability or 0.0, lang),
-        threshold=limit(finding.threshold, lang),
-        point=finding.operating_point,
-        model=finding.model,
+        score=against_threshold(finding, lang), point=finding.operating_point, model=finding.model
     )
     where = words["line" if stands_out else "no_place"]
     return [RECOMMENDATION[lang][finding.urgency], score, f"{EVIDENCE[lang]} {words['scale']} {where}", NOTICE[lang]]
@@ -118,8 +118,13 @@ def caption(finding: Finding, lang: Language, *, stands_out: bool) -> list[str]:
 
 def names(finding: Finding, kinds: list[str]) -> dict[str, str]:
     """Return a file name for each picture: that of the slice, and enough of its hash to tell two of one name apart."""
-    stem = finding.path.rpartition("/")[2]
+    stem = _cut(finding.path.rpartition("/")[2])
     return {kind: f"{stem}-{finding.sha256[:8]}.{kind}.png" for kind in kinds}
+
+
+def _cut(name: str) -> str:
+    """Shorten a name to what leaves room for ours: file systems take 255 bytes."""
+    return name.encode()[:_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def save(folder: Path, name: str, picture: NDArray[np.uint8]) -> Path:

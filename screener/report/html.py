@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from screener.errors import UsageError
 from screener.inbox import locate
-from screener.report import page
+from screener.report import output, page
 from screener.report.pictures import Thumbnail, draw, thumbnail
 from screener.report.spool import Item, Spool
 from screener.report.wording import PAGE
@@ -73,7 +71,8 @@ class ReportWriter:
         self._full: sqlite3.Error | None = None
 
     def __enter__(self) -> Self:
-        refuse(self.out, self.images)
+        output.refuse(self.out, page.MARK, "worklist")
+        output.refuse_inside(self.out, self.images)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -81,7 +80,7 @@ class ReportWriter:
             if kind is None:
                 self._write()
         except sqlite3.Error as error:
-            raise unwritable(self.out, OSError(str(error))) from None
+            raise output.unwritable(self.out, OSError(str(error))) from None
         finally:
             self.spool.__exit__()
 
@@ -124,19 +123,8 @@ class ReportWriter:
         self.spool.trim()
         written = self.about.written or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         self.about = replace(self.about, written=written)
-        draft = self.out.with_name(f".{self.out.name}.{os.getpid()}.part")
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                self._stream(file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.out)
-        except OSError as error:
-            raise unwritable(self.out, error) from None
-        finally:
-            with suppress(OSError):
-                draft.unlink()
+        with output.whole(self.out) as file:
+            self._stream(file)
 
     def _stream(self, file: IO[str]) -> None:
         for part in page.opening(self.about, self._totals(), self.lang):
@@ -184,53 +172,3 @@ class ReportWriter:
         way = os.path.relpath(os.fsencode(file), os.fsencode(self.out.parent.resolve()))
         # With a folder in front, no name can be read as a scheme such as "javascript:".
         return "./" + quote(way)
-
-
-def refuse(out: Path, inbox: Path) -> None:
-    """Make sure that a page may be written.
-
-    Raises
-    ------
-    UsageError
-        There is something else in its place, its folder is missing, or it lies inside the inbox.
-    """
-    if not out.parent.is_dir():
-        raise UsageError(f"the folder of {out} does not exist", "create it first, or name a file elsewhere")
-    refuse_inside(out, inbox)
-    if out.exists() and not _ours(out):
-        raise UsageError(f"{out} exists and is no worklist", "it is left alone: name another file")
-
-
-def refuse_inside(out: Path, inbox: Path) -> None:
-    """Make sure that a page does not come to lie inside an inbox.
-
-    Raises
-    ------
-    UsageError
-        It would.
-    """
-    if inbox.is_dir() and _inside(out, inbox):
-        raise UsageError(
-            f"{out} lies inside the inbox {inbox}", "the next scan would take it for a slice: name a file elsewhere"
-        )
-
-
-def unwritable(out: Path, error: OSError) -> UsageError:
-    """Say that a file cannot be written."""
-    why = error.strerror or error
-    return UsageError(f"{out} cannot be written: {why}", "name a file elsewhere, or free some space")
-
-
-def _inside(out: Path, inbox: Path) -> bool:
-    folder = out.parent.resolve()
-    return any(above.samefile(inbox) for above in (folder, *folder.parents))
-
-
-def _ours(out: Path) -> bool:
-    if not out.is_file():
-        return False
-    try:
-        with out.open("rb") as file:
-            return page.MARK.encode() in file.read(200)
-    except OSError:
-        return False

@@ -11,7 +11,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from screener.report.console import safe
+from screener.report.console import comma, compared, exact, safe
 from screener.report.wording import EVIDENCE, PAGE, REASON
 from screener.types import Urgency
 from screener.words import NOTICE, RECOMMENDATION, URGENCY_WORD
@@ -78,20 +78,6 @@ class Totals:
 def text(value: str) -> str:
     """Return text that cannot be anything but text, in content and in attributes; control characters are spelt out."""
     return escape(safe(value), quote=True)
-
-
-def number(value: float, lang: Language) -> str:
-    """Return a probability with three decimals."""
-    return _comma(f"{value:.3f}", lang)
-
-
-def limit(value: float, lang: Language) -> str:
-    """Return a threshold with as many digits as tell it from its neighbours."""
-    return _comma(f"{value:.4g}", lang)
-
-
-def _comma(shown: str, lang: Language) -> str:
-    return shown.replace(".", ",") if lang == "fr" else shown
 
 
 @cache
@@ -228,8 +214,7 @@ def _score(finding: Finding, lang: Language) -> str:
     words = PAGE[lang]
     if finding.probability is None:
         return f'<span class="score">{text(words["not_scored"])}</span>'
-    probability, threshold = number(finding.probability, lang), limit(finding.threshold, lang)
-    sign = "≥" if finding.probability >= finding.threshold else "&lt;"
+    probability, sign, threshold = map(text, compared(finding.probability, finding.threshold, lang))
     return f'<span class="score"><b>{probability}</b> {sign} <span class="limit">{threshold}</span></span>'
 
 
@@ -274,7 +259,7 @@ def _identity(about: About, lang: Language) -> str:
     rows = (
         ("inbox", about.inbox),
         ("model", model),
-        ("threshold", f"{limit(about.threshold, lang)} ({about.operating_point})"),
+        ("threshold", f"{comma(exact(about.threshold), lang)} ({about.operating_point})"),
         ("written", about.written),
         ("log", about.log),
         ("head", about.head),

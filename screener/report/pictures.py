@@ -115,7 +115,9 @@ def draw(picture: Thumbnail, heatmap: NDArray[np.float32] | None, label: str) ->
     return "".join((*parts, "</svg>"))
 
 
-def jpeg(pixels: NDArray[np.float32], heatmap: NDArray[np.float32] | None, model: Model | None) -> bytes:
+def jpeg(
+    pixels: NDArray[np.float32], heatmap: NDArray[np.float32] | None, model: Model | None, *, both: bool = False
+) -> bytes:
     """Return a small picture of a slice as a JPEG, its evidence over it where there is any.
 
     Parameters
@@ -124,17 +126,21 @@ def jpeg(pixels: NDArray[np.float32], heatmap: NDArray[np.float32] | None, model
     heatmap : ndarray of shape (h, w), float32, in [0, 1], or None
     model : Model or None
         That made the heatmap.
+    both : bool
+        Put the slice as it is beside it.
     """
     import cv2
+    import numpy as np
 
     from screener.preprocess import frame
 
-    if heatmap is None or model is None:
-        drawn = grey(shrink(pixels))
-    else:
+    small = shrink(pixels)
+    parts = [grey(small)]
+    if heatmap is not None and model is not None:
         evidence = frame(pixels, model.card.preprocessing).restore(heatmap)
-        drawn = overlay(shrink(pixels), shrink(evidence), Look())
-    return cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].tobytes()
+        parts.append(overlay(small, shrink(evidence), Look()))
+    shown = np.hstack(parts) if both else parts[-1]
+    return cv2.imencode(".jpg", shown, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].tobytes()
 
 
 def _uri(kind: str, pixels: NDArray[np.uint8]) -> str:

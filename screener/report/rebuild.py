@@ -14,7 +14,7 @@ from screener.errors import UsageError
 from screener.report.html import ReportWriter
 from screener.report.page import About
 from screener.words import TEXT
-from screener.worklist import Story, judged, last_inbox, last_run, marked, recorded, verdict_of
+from screener.worklist import Story, judged, last_inbox, last_run, marked, recorded, target_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
 def recall(report: ReportWriter, log: Path) -> None:
     """Note the verdicts that slices shown again were given before."""
     verdicts = {
-        event["result"]: verdict_of(event) for event in marked(log, Kind.REVIEW) if isinstance(event["result"], str)
+        target: verdict_of(event) for event in marked(log, Kind.REVIEW) if (target := target_of(event)) is not None
     }
     if not verdicts:
         return

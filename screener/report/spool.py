@@ -133,8 +133,8 @@ class Spool:
         if picture is not None:
             self._count_picture(low=rank == _LOW)
 
-    def judge(self, result: str, verdict: Verdict) -> None:
-        """Note a verdict on the slice whose RESULT it refers to."""
+    def judge(self, result: str | None, verdict: Verdict) -> None:
+        """Note a verdict on the slice whose RESULT it refers to; None refers to none."""
         self._base.execute("UPDATE slice SET verdict = ? WHERE result = ?", (_verdict_text(verdict), result))
 
     def judge_again(self, finding: Finding, verdict: Verdict) -> None:
@@ -220,7 +220,7 @@ class Spool:
         query = "SELECT EXISTS (SELECT 1 FROM slice WHERE model IS NOT ? OR threshold IS NOT ?)"
         return bool(self._base.execute(query, (_bytes(model_sha256), threshold)).fetchone()[0])
 
-    def settle(self, result: str) -> None:
+    def settle(self, result: str | None) -> None:
         """Take off the list the slice whose result a verdict refers to, unless it was judged again since."""
         self._base.execute("DELETE FROM slice WHERE result = ?", (result,))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from screener.report.console import console, safe
+from screener.report.console import against_threshold, console, safe
 from screener.report.jsonl import line
-from screener.report.page import limit, number
 from screener.report.wording import REASON, WORKLIST
 from screener.types import Urgency
 from screener.words import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
@@ -73,19 +72,12 @@ def _table(spool: Spool, top: int, lang: Language) -> Table:
 def _cells(item: Item, lang: Language) -> tuple[str, ...]:
     finding = item.finding
     judged = item.judged[:_MINUTE].replace("T", " ")
-    return finding.patient_id or _NONE, _probability(finding, lang), _file(item), _advice(finding, lang), judged
+    return finding.patient_id or _NONE, against_threshold(finding, lang), _file(item), _advice(finding, lang), judged
 
 
 def _file(item: Item) -> str:
     """Show the whole path: slices of several inboxes stand in one list."""
     return f"{item.inbox.rstrip('/')}/{item.finding.path}" if item.inbox else item.finding.path
-
-
-def _probability(finding: Finding, lang: Language) -> str:
-    if finding.probability is None:
-        return _NONE
-    sign = "≥" if finding.probability >= finding.threshold else "<"
-    return f"{number(finding.probability, lang)} {sign} {limit(finding.threshold, lang)}"
 
 
 def _advice(finding: Finding, lang: Language) -> str:

@@ -50,14 +50,14 @@ REASON: dict[Language, dict[Reason, str]] = {
 
 EXPLAIN: dict[Language, dict[str, str]] = {
     "en": {
-        "score": "probability {probability} · threshold {threshold} ({point}) · {model}",
+        "score": "probability against threshold: {score} ({point}) · {model}",
         "scale": "Scale: from no evidence to the strongest of this slice.",
         "line": "White line: half of the strongest evidence.",
         "no_place": "No place stands out.",
         "layers": "What an early layer of the network passes on; no map means a tumour.",
     },
     "fr": {
-        "score": "probabilité {probability} · seuil {threshold} ({point}) · {model}",
+        "score": "probabilité par rapport au seuil : {score} ({point}) · {model}",
         "scale": "Échelle : d'aucun indice au plus fort de cette coupe.",
         "line": "Ligne blanche : moitié de l'indice le plus fort.",
         "no_place": "Aucun endroit ne ressort.",

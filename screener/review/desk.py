@@ -13,7 +13,7 @@ from screener.report.spool import Item, Spool
 from screener.report.spool import Verdict as Given
 from screener.review.verdicts import Drawn, chance, drawn, verdict
 from screener.types import Decision
-from screener.worklist import Story, item_of, verdict_of
+from screener.worklist import Story, item_of, target_of, verdict_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,14 +99,22 @@ class Desk:
         Raises
         ------
         AuditLogError
-            There is no such log. One that is damaged is read up to the damage, see `problem`.
+            There is no such log: what was laid out before stays. One that is damaged is read up to the damage, see
+            `problem`.
         """
         with self._lock:
-            self.__exit__()
+            former = self._urgent, self._low
             self._urgent, self._low = Spool(), Spool()
             story, done = Story(self.log), set(self._done)
-            for event in story.events():
-                self._take(story, event, done)
+            try:
+                for event in story.events():
+                    self._take(story, event, done)
+            except AuditLogError:
+                self.__exit__()
+                self._urgent, self._low = former
+                raise
+            for spool in former:
+                spool.__exit__()
             self.problem = story.problem
             self._lay_out(done)
 
@@ -118,9 +126,9 @@ class Desk:
                 spool.add(item_of(story, event))
             except AuditLogError as error:
                 story.problem = error
-        elif event["event"] == Kind.REVIEW and isinstance(event["result"], str):
-            self._judge(event["result"], verdict_of(event))
-            done.add(event["result"])
+        elif event["event"] == Kind.REVIEW and (target := target_of(event)):
+            self._judge(target, verdict_of(event))
+            done.add(target)
             if isinstance(event.get("request"), str):
                 self._requests[event["request"]] = event["hash"]
 

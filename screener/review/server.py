@@ -22,13 +22,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from screener.errors import AuditLogError, ScreenerError, UsageError
-from screener.report.console import safe
-from screener.report.page import limit, number
-from screener.report.wording import EVIDENCE, REASON
+from screener.report.console import against_threshold, safe
+from screener.report.wording import REASON
 from screener.review.desk import hidden
 from screener.review.page import markup, words
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion
-from screener.words import NOTICE, RECOMMENDATION, URGENCY_WORD
+from screener.words import RECOMMENDATION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -202,22 +201,13 @@ class Server:
 
     def _opinion_of_tool(self, case: Case) -> dict[str, Any]:
         finding = case.item.finding
-        probability = None
-        if finding.probability is not None:
-            sign = "≥" if finding.probability >= finding.threshold else "<"
-            probability = f"{number(finding.probability, self.lang)} {sign} {limit(finding.threshold, self.lang)}"
         return {
             "urgency": finding.urgency.value,
-            "word": URGENCY_WORD[self.lang][finding.urgency],
             "recommendation": RECOMMENDATION[self.lang][finding.urgency],
-            "probability": probability,
-            "share": finding.probability,
-            "threshold": finding.threshold,
+            "probability": None if finding.probability is None else against_threshold(finding, self.lang),
             "reason": None if finding.reason is None else REASON[self.lang][finding.reason],
             "model": safe(finding.model),
             "sampled": case.drawn.value == "sample",
-            "evidence": EVIDENCE[self.lang],
-            "notice": NOTICE[self.lang],
         }
 
 

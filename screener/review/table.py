@@ -7,18 +7,18 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screener.audit import AuditLog, Kind, finding_of
-from screener.audit.events import BadLineError, hash_in, parse
-from screener.audit.segments import lines
+from screener.audit import AuditLog, Kind
 from screener.errors import UsageError
 from screener.report.console import safe
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion, verdict
+from screener.worklist import Story, item_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from screener.audit import Verdict
+    from screener.errors import AuditLogError
     from screener.report.spool import Item
     from screener.review.desk import Desk
     from screener.review.verdicts import Doctors
@@ -29,7 +29,6 @@ _NEEDED = ("result", "final_diagnosis")
 _SHOWN_FAULTS = 20
 _MOST_BYTES = 64 << 20
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_RESULT_MARK = b'"event":"RESULT"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ def read_rows(path: Path, doctor: str | None, doctors: Doctors) -> list[Row]:
     Parameters
     ----------
     path : Path
-        CSV with the columns ``result`` and ``final_diagnosis``; ``doctor_id``, ``note`` and ``seconds`` where known.
+        CSV, parted by commas or semicolons, with the columns ``result`` and ``final_diagnosis``; ``doctor_id``,
+        ``note`` and ``seconds`` where known.
     doctor : str or None
         For lines that name none.
     doctors : Doctors
@@ -81,13 +81,15 @@ def read_rows(path: Path, doctor: str | None, doctors: Doctors) -> list[Row]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "name a CSV in UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     missing = [column for column in _NEEDED if column not in (reader.fieldnames or ())]
     if missing:
         raise UsageError(f"{path}:1: no column {', '.join(missing)}", "the first line names result,final_diagnosis,…")
     rows, faults = [], []
     try:
-        for number, row in enumerate(reader, start=2):
+        for row in reader:
+            # The line on which a record ends: blank lines and notes of several lines count as they do in an editor.
+            number = reader.line_num
             try:
                 if found := _row(number, row, doctor, doctors):
                     rows.append(found)
@@ -97,6 +99,12 @@ def read_rows(path: Path, doctor: str | None, doctors: Doctors) -> list[Row]:
         faults.append(f"{path}:{reader.line_num}: {error}")
     _refuse(faults)
     return rows
+
+
+def _delimiter(text: str) -> str:
+    """Tell by the first line what parts the cells: spreadsheets set to French write semicolons."""
+    first = text.partition("\n")[0]
+    return ";" if first.count(";") > first.count(",") else ","
 
 
 def _row(number: int, row: dict[str, str | None], doctor: str | None, doctors: Doctors) -> Row | None:
@@ -128,25 +136,38 @@ def _seconds(text: str) -> float | None:
     return seconds
 
 
-def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: str | None = None) -> int:
-    """Append verdicts, all or none; one that says what the same doctor's last one says is passed over.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of an import.
 
-    Returns
-    -------
-    int
-        How many were appended.
+    Attributes
+    ----------
+    count : int
+        Verdicts appended.
+    problem : AuditLogError or None
+        What makes the log untrustworthy from some event on; all verdicts are about results before it.
+    """
+
+    count: int
+    problem: AuditLogError | None
+
+
+def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: str | None = None) -> Recorded:
+    """Append verdicts, all or none; one that says what the same doctor's last one says is passed over.
 
     Raises
     ------
     UsageError
-        A line refers to no result of this log; all such lines are named.
+        A line refers to no result of this log, or to one that stands behind damage; all such lines are named.
     AuditLogError
-        The log cannot be written.
+        There is no such log, or it cannot be written.
     """
-    findings, given = _known(log, {row.result for row in rows})
+    story = Story(log)
+    findings, given = _known(story, {row.result for row in rows})
+    where = log if story.problem is None else f"the sound part of the log ({story.problem})"
     _refuse(
         [
-            f"{source}:{row.line}: {row.result[:64] or 'an empty cell'} is no result of {log}"
+            f"{source}:{row.line}: {safe(row.result[:64]) or 'an empty cell'} is no result of {where}"
             for row in rows
             if row.result not in findings
         ]
@@ -159,23 +180,19 @@ def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: st
             given[key] = row.opinion.diagnosis.value, row.opinion.note
     with AuditLog(log, exclusive=False, group=group) as writer:
         writer.reviews(told)
-    return len(told)
+    return Recorded(len(told), story.problem)
 
 
-def _known(log: Path, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
+def _known(story: Story, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
     """Find the results that lines refer to, and what each doctor said about them last."""
     findings: dict[str, Finding] = {}
     given: dict[tuple[str, str], tuple[str, str]] = {}
-    for line in lines(log):
-        try:
-            if _RESULT_MARK in line.raw and hash_in(line.raw) in wanted:
-                event = parse(line.raw)
-                findings[event["hash"]] = finding_of(event)
-            elif b'"event":"REVIEW"' in line.raw and (event := parse(line.raw))["event"] == Kind.REVIEW:
-                given[event["result"], event["doctor_id"]] = str(event["final_diagnosis"]), str(event.get("note", ""))
-        except (BadLineError, KeyError, TypeError, ValueError):
-            # Telling of damage is the business of `verify`; a result in a bad line is no result.
-            continue
+    for event in story.events():
+        if event["event"] == Kind.RESULT and event["hash"] in wanted:
+            findings[event["hash"]] = item_of(story, event).finding
+        elif event["event"] == Kind.REVIEW and (target := target_of(event)) in wanted:
+            told = str(event["final_diagnosis"]), str(event.get("note", ""))
+            given[target, str(event["doctor_id"])] = told
     return findings, given
 
 

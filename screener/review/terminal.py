@@ -6,8 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from screener.report.console import safe
-from screener.report.page import limit, number
+from screener.report.console import against_threshold, safe
 from screener.report.wording import REASON
 from screener.review.desk import hidden
 from screener.review.page import DIAGNOSIS, KEYS
@@ -149,5 +148,4 @@ def _said(case: Case, lang: Language) -> Iterator[str]:
     if finding.probability is None:
         yield _TALK[lang]["not_scored"]
     else:
-        sign = "≥" if finding.probability >= finding.threshold else "<"
-        yield f"{number(finding.probability, lang)} {sign} {limit(finding.threshold, lang)}"
+        yield against_threshold(finding, lang)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from screener.types import Finding
 
-DEFAULT_SAMPLE = 0.1
-"""Share of the slices that were not flagged and are read all the same: without it no miss is ever found."""
 NOTE_LIMIT = 2000
 """Letters of a note."""
 _DOCTOR_LIMIT = 200

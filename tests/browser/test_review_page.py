@@ -129,7 +129,7 @@ def test_ten_slices_end_with_ten_events_in_a_log_that_verifies(sitting: Sitting,
     assert page.ask("location.hash") == "", "the secret leaves the address bar"
     seen = [case(page)]
     time.sleep(0.3)
-    for number, key in enumerate("tnubttnnu", start=1):
+    for number, key in enumerate("tnubTtNnu", start=1):
         give(page, key, number)
         seen.append(case(page))
     page.press("t")

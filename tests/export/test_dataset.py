@@ -66,6 +66,24 @@ def test_a_box_past_the_edge_is_clipped_and_said(tmp_path: Path) -> None:
     assert "manifest.csv:2" in dataset.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("box", "told"),
+    [
+        ("1.2 0.1 1.5 0.4", "empty inside the image"),
+        ("120 160 400 460", "empty inside the image"),
+        ("-3 -3 4 4", "mostly outside"),
+        ("0.9 0.1 1.3 0.4", "mostly outside"),
+        ("0 0 nan 1", "no number"),
+        ("0 0 inf 1", "no number"),
+        ("0 0 x 1", "could not convert"),
+    ],
+)
+def test_a_box_outside_the_image_is_an_error(tmp_path: Path, box: str, told: str) -> None:
+    root = manifest(folders(tmp_path), "no/1.png,no,,", f"yes/1.png,yes,{box},")
+    with pytest.raises(DataError, match=rf"manifest.csv:3: .*{told}"):
+        read_dataset(root)
+
+
 def test_a_manifest_without_its_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="label"):
         read_dataset(manifest(tmp_path, "a.png", header="path"))

@@ -12,11 +12,10 @@ import pytest
 
 from export.cache import load_views
 from export.dataset import Dataset, Record, read_dataset
-from export.duplicates import find_pairs, thumbnails
+from export.duplicates import GROUPING, find_pairs, thumbnails
 from export.errors import DataError
 from export.phantoms import phantom
 from export.splits import WITHHELD, number, split
-from export.train import GROUPING
 
 TURNS = [lambda image, k=k, m=m: np.rot90(image[:, ::-1] if m else image, k) for m in (False, True) for k in range(4)]
 

@@ -9,13 +9,14 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import classification_report
 
 from export import train as lab
 from export.architectures import Recipe, Start
 from export.errors import DataError
 from export.phantoms import phantom
-from export.robustness import DAMAGES, damaged, robustness
-from export.run_report import run_report
+from export.robustness import DAMAGES, MEASURED, damaged, robustness
+from export.run_report import _classes, run_report
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -91,16 +92,20 @@ def test_a_run_is_shown_with_everything_it_got_wrong(
     told = run_report(data, run, tmp_path / "report")
     assert json.loads((tmp_path / "report/report.json").read_text()) == json.loads(json.dumps(told))
     drawn = {path.stem for path in (tmp_path / "report").glob("*.png")}
-    assert {"learning", "confusion", "roc", "precision_recall", "calibration"} <= drawn
-    assert ("layers" in drawn) == heat
+    wanted = {"learning", "confusion", "roc", "precision_recall", "calibration", "layers", "parts", "robustness"}
+    assert {*wanted, "predictions"} <= drawn
+    assert ("missed" in drawn) == (told["figures"]["confusion"]["missed"] > 0)
+    assert ("false_alarms" in drawn) == (told["figures"]["confusion"]["alarms"] > 0)
     page = (tmp_path / "report/index.html").read_text()
     assert "<script" not in page
     assert page.index("Missed (") < page.index("False alarms (")
+    assert all(words in page for words in ("true: tumour", "predicted: ", "confidence ", "weighted by slices"))
     assert ("does not say where" in page) == (not heat)
     matrix = told["figures"]["confusion"]
     assert f"Missed ({matrix['missed']})" in page
     assert f"False alarms ({matrix['alarms']})" in page
     assert set(told["robustness"]) == {"intact", *DAMAGES}
+    assert all(set(MEASURED) <= set(row) for row in told["robustness"].values())
     assert set(told["parts"]["source"]) <= {"a", "b"}
     sizes = told["parts"]["tumour size"]
     assert "not annotated" in sizes
@@ -117,6 +122,18 @@ def test_the_test_set_is_judged_with_the_threshold_of_the_tune_set(
     assert tune["points"] == test["points"]
     assert "flatter" in (tmp_path / "tune/index.html").read_text()
     assert "flatter" not in (tmp_path / "test/index.html").read_text()
+
+
+def test_the_classification_report_is_scikit_learns() -> None:
+    labels = np.array([1] * 10 + [0] * 30)
+    said = np.array([1] * 7 + [0] * 3 + [1] * 5 + [0] * 25)
+    wanted = classification_report(labels, said, output_dict=True)
+    rows = {row[0]: row[1:] for row in _classes({"caught": 7, "missed": 3, "alarms": 5, "quiet": 25})}
+    names = {"tumour": "1", "no tumour": "0", "mean of both": "macro avg", "weighted by slices": "weighted avg"}
+    for name, key in names.items():
+        told = wanted[key]
+        assert rows[name] == (*(f"{told[rate]:.3f}" for rate in ("precision", "recall", "f1-score")), told["support"])
+    assert _classes({"caught": 0, "missed": 3, "alarms": 0, "quiet": 5})[0][1] == "–"
 
 
 def test_a_run_without_an_epoch_is_told(data: Path, tmp_path: Path) -> None:

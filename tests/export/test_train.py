@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import keras
@@ -19,13 +20,11 @@ from export.batches import Sampler, stratum_weights
 from export.convert import parity, to_onnx, write_release
 from export.dataset import Record
 from export.errors import DataError
+from export.groups import sets_of
 from export.phantoms import phantom
 from screener.model.card import Card
 from screener.preprocess import Preprocessing
 from tests.conftest import tiny_card
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SIDE = 32
 
@@ -110,6 +109,76 @@ def test_a_failing_save_leaves_the_former_checkpoint(
             lab.train(data, run, options)
     assert len(json.loads((run / "progress.json").read_text())["history"]) == 1
     assert len(lab.train(data, run, options).history) == 4
+
+
+@pytest.mark.parametrize("where", ["progress", "keras", "weights"])
+def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    options, run = lab.Options("small", epochs=2, batch_size=8), tmp_path / "run"
+    lab.train(data, run, options, max_minutes=0)
+    before = {path.name: path.read_bytes() for path in run.glob("epoch-*")}
+
+    def full(_: object, path: Path, *__: object, **___: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if where == "keras":
+            patch.setattr(keras.Model, "save", full)
+        elif where == "weights":
+            patch.setattr(keras.Model, "save_weights", full)
+            patch.setattr(lab.Progress, "best", lambda progress, _: len(progress.history) - 1)
+        else:
+            write = Path.write_text
+            patch.setattr(
+                Path,
+                "write_text",
+                lambda path, text: full(None, path) if "progress" in path.name else write(path, text),
+            )
+        with pytest.raises(OSError, match="space"):
+            lab.train(data, run, options)
+    assert {path.name: path.read_bytes() for path in run.glob("epoch-001*")} == before
+    assert not list(run.glob("partial-*"))
+    assert len(lab.train(data, run, options).history) == 2
+
+
+@pytest.mark.parametrize("name", ["options.json", "progress.json", "epoch-001.npz", "epoch-001.keras"])
+def test_a_damaged_checkpoint_is_told_and_left_alone(data: Path, tmp_path: Path, name: str) -> None:
+    options, run = lab.Options("small", epochs=2, batch_size=8), tmp_path / "run"
+    lab.train(data, run, options, max_minutes=0)
+    (run / name).write_bytes(b"")
+    with pytest.raises(DataError, match=re.escape(str(run))) as caught:
+        lab.train(data, run, options)
+    assert "--restart" in caught.value.hint
+    lab.restart(run)
+    assert len(lab.train(data, run, options).history) == 2
+
+
+def test_the_sets_may_come_from_a_file(data: Path, tmp_path: Path) -> None:
+    lab.train(data, tmp_path / "a", lab.Options("small", epochs=1, batch_size=8))
+    given = tmp_path / "mine.csv"
+    swapped = {"certify": "test", "test": "certify"}
+    rows = [line.rsplit(",", 1) for line in (tmp_path / "a/groups.csv").read_text().splitlines()]
+    given.write_text("".join(f"{start},{swapped.get(name, name)}\n" for start, name in rows))
+    options, run = lab.Options("small", epochs=2, batch_size=8, groups=str(given)), tmp_path / "b"
+    lab.train(data, run, options, max_minutes=0)
+    assert sets_of(run / "groups.csv") == sets_of(given) != sets_of(tmp_path / "a/groups.csv")
+    text = given.read_text()
+    given.write_text(text.replace(",certify\n", ",withheld\n", 1))
+    with pytest.raises(DataError, match="not those that the run began with"):
+        lab.train(data, run, options)
+    given.unlink()
+    assert lab.best_model(run)[2].groups == str(run / "groups.csv")
+    given.write_text(text)
+    assert len(lab.train(data, run, options).history) == 2
+
+
+@pytest.mark.parametrize("more", [{"ignore_flips": True}, {"test_sources": ("heads",)}])
+def test_sets_from_a_file_and_by_option_exclude_each_other(data: Path, tmp_path: Path, more: dict[str, object]) -> None:
+    options = replace(lab.Options("small", groups="mine.csv"), **more)
+    with pytest.raises(DataError, match="--groups says who tests"):
+        lab.train(data, tmp_path / "run", options)
 
 
 def test_a_run_belongs_to_its_options(data: Path, tmp_path: Path) -> None:

@@ -176,9 +176,11 @@
     // A focused button or link keeps what the keyboard means to it.
     if (event.target.closest("button") && event.key === " ") return;
     if (event.target.closest("button, a") && event.key === "Enter") return;
-    if (keys[event.key]) {
+    // Caps lock shall not silence the keys.
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (keys[key]) {
       event.preventDefault();
-      keys[event.key]();
+      keys[key]();
     }
   });
 

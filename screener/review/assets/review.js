@@ -325,8 +325,10 @@
       if (event.key === "Escape") note.blur();
       return;
     }
-    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat && letters[event.key]) return;
-    const pressed = keys[event.key];
+    // Caps lock shall not silence the keys.
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat && letters[key]) return;
+    const pressed = keys[key];
     const button = event.target.closest("button") && (event.key === " " || event.key === "Enter");
     if (!pressed || button) return;
     event.preventDefault();

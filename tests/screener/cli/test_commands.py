@@ -138,6 +138,13 @@ def test_verify_says_how_a_log_stands(screener: Command, inbox: Path, tmp_path: 
     assert "\x1b" not in done.stdout
 
 
+def test_an_error_cannot_steer_the_terminal(screener: Command, tmp_path: Path) -> None:
+    done = screener("explain", tmp_path / "\x1b]0;owned\x07.png", "--lang", "en")
+    assert done.returncode == 3
+    assert "\\x1b]0;owned\\x07.png" in done.stderr
+    assert not re.search("[\x00-\x09\x0b-\x1f]", done.stderr)
+
+
 def test_python_m_screener_is_the_same_command(screener: Command) -> None:
     python = Path(screener.arguments()[0]).with_name("python")
     done = subprocess.run([python, "-m", "screener", "--version"], capture_output=True, text=True, check=True)

@@ -279,7 +279,8 @@ def test_one_inbox_of_several(tmp_path: Path) -> None:
 def test_the_page_replaces_its_like_only_and_stays_out_of_inboxes(read: Path, inbox: Path, tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.html"
     thesis.write_text("years of work")
-    for out, why in ((thesis, "no document"), (inbox / "page.html", "inside the inbox")):
+    missing = tmp_path / "missing" / "page.html"
+    for out, why in ((thesis, "no document"), (inbox / "page.html", "inside the inbox"), (missing, "does not exist")):
         with pytest.raises(UsageError, match=why):
             write_agreement(out, Wanted(read))
     save(thesis.with_name("own.html"), "<!doctype html>\n<!-- screener document -->\n")

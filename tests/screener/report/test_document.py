@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -86,5 +87,16 @@ def test_another_file_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="does not exist"):
         save(tmp_path / "missing" / "report.html", everything("words"))
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name too long"):
+        save(tmp_path / ("a" * 256), everything("words"))
+
+
+def test_a_pipe_in_the_place_of_a_document_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="no document of screener"):
+        save(tmp_path / "pipe", everything("words"))

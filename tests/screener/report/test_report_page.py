@@ -64,6 +64,12 @@ def test_patients_come_in_the_order_of_their_first_slice(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("lang", ["en", "fr"])
+def test_a_probability_just_below_the_threshold_does_not_look_above_it(tmp_path: Path, lang: Language) -> None:
+    text = "".join(write(tmp_path, ("p/1", 0.39999, "p"), lang=lang).words)
+    assert ("0,39999 < 0,4" if lang == "fr" else "0.39999 < 0.4") in text
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
 def test_words_of_the_contract_stand_on_the_page(tmp_path: Path, lang: Language) -> None:
     found = tuple((f"p/{probability}", probability, "p") for probability in (0.95, 0.5, None, 0.1))
     text = "".join(write(tmp_path, *found, lang=lang).words)

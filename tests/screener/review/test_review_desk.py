@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from review_night import HIGH, LOW, finding
 
 from screener.audit import verify
+from screener.audit.events import seal
 from screener.errors import AuditLogError, UsageError
+from screener.report.spool import Spool
 from screener.review.desk import Desk, hidden
 from screener.review.verdicts import Diagnosis, Doctors, Drawn, Opinion, agreement, chance, drawn, verdict
 from screener.types import Decision
+from screener.worklist import Story, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +167,20 @@ def test_a_damaged_log_is_read_up_to_the_damage(night: Night) -> None:
     with Desk(night.log, sample=1.0) as desk:
         assert len(desk.results()) == 3
         assert desk.problem is not None
+
+
+def test_a_verdict_about_nothing_takes_nothing_off_any_list(night: Night) -> None:
+    with Desk(night.log, sample=0.0) as desk:
+        desk.give(night.results["p1/b.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
+        before = desk.results()
+    last = night.reviews()[-1]
+    forged = {name: value for name, value in last.items() if name not in ("hash", "prev")} | {"result": ["x"]}
+    with night.log.open("ab") as file:
+        file.write(seal(forged, last["hash"])[0])
+    with Desk(night.log, sample=0.0) as desk, Spool() as spool:
+        assert set(desk.results()) == set(before) - {night.results["p1/b.png"]}
+        waiting(Story(night.log), spool)
+        assert {item.result for item in spool.first(None)} == set(desk.results())
 
 
 def test_no_log_no_result_no_share(tmp_path: Path, night: Night) -> None:

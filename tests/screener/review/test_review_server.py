@@ -221,6 +221,16 @@ def test_looking_again_finds_new_slices(reader: Reader) -> None:
     assert reader.get("/api/look")["total"] == before + 1
 
 
+def test_a_log_that_is_away_for_a_while_takes_no_slice_off_the_page(reader: Reader, night: Night) -> None:
+    result = reader.get("/api/next")["case"]["result"]
+    away = night.log.rename(night.log.with_name("away"))
+    assert "no audit log" in reader.get("/api/look", 500)["error"]
+    assert reader.get(f"/api/case/{result}")["case"]["result"] == result
+    assert "nothing was recorded" in reader.give(500)["error"]
+    away.rename(night.log)
+    assert reader.give()["recorded"]
+
+
 def test_a_taken_port_is_told_and_the_secret_is_long() -> None:
     with listen(0) as first:
         with pytest.raises(UsageError, match="cannot be used"):

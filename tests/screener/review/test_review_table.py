@@ -45,12 +45,12 @@ def test_a_template_filled_in_comes_back_as_verdicts(night: Night, tmp_path: Pat
         writer.writeheader()
         writer.writerows(lines)
     rows = read_rows(table, "dr.a", ANYONE)
-    assert record(night.log, rows, sample=0.1, source=table) == 2
+    assert record(night.log, rows, sample=0.1, source=table).count == 2
     assert [(event["final_diagnosis"], event["doctor_id"], event["source"]) for event in night.reviews()] == [
         ("tumour", "dr.a", "import"),
         ("bad_image", "dr.b", "import"),
     ]
-    assert record(night.log, rows, sample=0.1, source=table) == 0, "the same file again adds nothing"
+    assert record(night.log, rows, sample=0.1, source=table).count == 0, "the same file again adds nothing"
     assert verify(night.log).ok
 
 
@@ -93,6 +93,44 @@ def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
         read_rows(tmp_path / "b.csv", "dr.a", ANYONE)
     with pytest.raises(UsageError, match="cannot be read"):
         read_rows(tmp_path / "missing.csv", "dr.a", ANYONE)
+
+
+def test_a_french_spreadsheet_writes_semicolons(night: Night, tmp_path: Path) -> None:
+    table = tmp_path / "v.csv"
+    table.write_text(f"result;final_diagnosis;note\r\n{night.results['p1/b.png']};tumour;a, b\r\n", "utf-8-sig")
+    (row,) = read_rows(table, "dr.a", ANYONE)
+    assert (row.result, row.opinion.diagnosis.value, row.opinion.note) == (night.results["p1/b.png"], "tumour", "a, b")
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    table = tmp_path / "v.csv"
+    table.write_text('result,final_diagnosis,note\n\na,tumour,"one\ntwo"\nb,glioma,\n')
+    with pytest.raises(UsageError, match=r"v\.csv:5: final_diagnosis"):
+        read_rows(table, "dr.a", ANYONE)
+
+
+def test_a_cell_cannot_steer_the_terminal(night: Night, tmp_path: Path) -> None:
+    table = filled(tmp_path / "v.csv", ("\x1b[31m", "tumour", ""))
+    with pytest.raises(UsageError, match=r"\\x1b\[31m is no result") as caught:
+        record(night.log, read_rows(table, "dr.a", ANYONE), sample=0.1, source=table)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_an_import_into_a_damaged_log_says_so_and_trusts_nothing_behind_the_damage(
+    night: Night, tmp_path: Path
+) -> None:
+    before, behind = (night.results[path] for path in ("p1/b.png", "p2/b.png"))
+    lines = night.log.read_bytes().splitlines(keepends=True)
+    places = {result: next(i for i, line in enumerate(lines) if result.encode() in line) for result in (before, behind)}
+    assert places[before] < places[behind] - 1
+    night.log.write_bytes(b"".join(lines[: places[behind] - 1] + lines[places[behind] :]))
+    table = filled(tmp_path / "v.csv", (before, "tumour", ""))
+    done = record(night.log, read_rows(table, "dr.a", ANYONE), sample=0.1, source=table)
+    assert done.count == 1
+    assert "the chain breaks" in str(done.problem)
+    table = filled(tmp_path / "w.csv", (behind, "tumour", ""))
+    with pytest.raises(UsageError, match="no result of the sound part of the log"):
+        record(night.log, read_rows(table, "dr.a", ANYONE), sample=0.1, source=table)
 
 
 def test_a_spreadsheet_runs_nothing_from_a_template(night: Night) -> None:
