@@ -12,6 +12,7 @@ import numpy as np
 
 from export.batches import plain
 from export.errors import DataError
+from export.files import save_json
 from export.strip import strip_skull
 from export.train import Options, best_model, prepare_lab
 from export.train import train as run_training
@@ -122,8 +123,7 @@ def run(
         if len(progress.history) < terms.epochs:
             return False
         told = judge(data, place, journey, terms)
-        (place / "abroad.part").write_text(json.dumps(told, indent=1) + "\n")
-        (place / "abroad.part").replace(place / "abroad.json")
+        save_json(place / "abroad.json", told)
         print(f"{journey.name}: {told['parts']}", flush=True)
     return True
 

@@ -251,7 +251,7 @@ def abroad(
     from export.abroad import run as travel
     from export.abroad_report import gather, write_abroad, write_levers
     from export.cache import frame_folder
-    from export.train import GROUPING
+    from export.duplicates import GROUPING
 
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
     journeys = TRIALS if levers else JOURNEYS

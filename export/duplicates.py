@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from export.files import atomically
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -111,9 +112,7 @@ def remembered_pairs(thumbs: NDArray[np.float32], turned: float, folder: Path) -
     path = folder / f"pairs-{key}.npz"
     if not path.exists():
         found = find_pairs(thumbs, turned=turned)
-        partial = path.with_suffix(".part.npz")
-        np.savez(partial, **vars(found))
-        partial.replace(path)
+        atomically(path, lambda partial: np.savez(partial, **vars(found)))
     with np.load(path) as stored:
         return Pairs(**{name: stored[name] for name in stored.files})
 
