@@ -8,6 +8,8 @@
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
 #   make model         DATA=folder: train, convert and describe the shipped model again
 #   make lab           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
+#   make abroad        DATA=folder: the shipped recipe on sources and sites it never saw; writes docs/results/
+#   make levers        DATA=folder: what each augmentation brings there; writes docs/results/
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
@@ -26,7 +28,7 @@ TEST_SOURCE := kaggle253
 NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model lab evaluate gate bench fuzz readme clean
+.PHONY: demo test test-long lint audit train model lab abroad levers evaluate gate bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -72,6 +74,16 @@ lab: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 800 --out docs/results/recipes
 
+abroad: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/abroad $(LEAK_FREE) --epochs 4 --steps 100 \
+		--out docs/results/abroad
+
+levers: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/levers $(LEAK_FREE) --levers --epochs 3 --steps 80 \
+		--size 128 --out docs/results/levers
+
 evaluate: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/leaking --epochs 3 $(LEAK_FREE) --ignore-flips
@@ -87,6 +99,7 @@ bench: $(VENV)/full
 	$(BIN)/python -m bench.speed $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
 	$(BIN)/python -m bench.int8 $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python -m bench.shortcuts $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m bench.outputs
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.pages
 

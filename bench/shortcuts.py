@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import inboxes
-from bench.watch import ROOT, SCREENER, run, timed
+from bench.watch import ROOT, SCAN, run, timed
 from screener.inbox import Entry, read
 from screener.model.session import Model
 from screener.model.store import locate
@@ -121,7 +121,7 @@ def optimised_graph(files: Sequence[Path], scratch: Path, rounds: int) -> dict[s
         seconds["shipped"].append(timed(partial(_session, shipped, everything)))
         seconds["kept"].append(timed(partial(_session, kept, nothing)))
         log = str(scratch / f"log-{number}.jsonl")
-        command = [str(SCREENER), "scan", str(alone), "--quiet", "--nice", "0", "--log", log]
+        command = [*SCAN, str(alone), "--quiet", "--log", log]
         seconds["one_slice"].append(timed(partial(run, command)))
     found = {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
     return found | {"saved_share": (found["shipped"] - found["kept"]) / found["one_slice"]}

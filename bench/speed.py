@@ -26,7 +26,7 @@ import psutil
 from bench import inboxes
 from bench.speed_report import plot, report
 from bench.venvs import UnavailableError, environment, megabytes
-from bench.watch import ROOT, SCREENER, Contestant, FailedError, first_line, processor, run, timed, watched
+from bench.watch import ROOT, SCAN, SCREENER, Contestant, FailedError, first_line, processor, run, timed, watched
 from screener.cores import available_cores
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Bench:
         """Return the command of a scan with a log of its own, as polite as everybody else."""
         self._logs += 1
         log = self.scratch / f"log-{self._logs}.jsonl"
-        return [str(SCREENER), "scan", str(inbox), "--nice", "0", "--log", str(log), *options]
+        return [*SCAN, str(inbox), "--log", str(log), *options]
 
     def note(self, name: str, seconds: float) -> None:
         """Write a time down."""
@@ -105,6 +105,7 @@ def main() -> None:
 
 def measure(bench: Bench, *, full: bool) -> dict[str, Any]:
     """Return every figure."""
+    load = os.getloadavg()[1]
     with ExitStack() as stack:
         rounds = [*_contestants(bench, stack), _processes(bench)]
         for number in range(bench.rounds + 1):
@@ -112,7 +113,7 @@ def measure(bench: Bench, *, full: bool) -> dict[str, Any]:
             for ask in rounds:
                 ask()
     return {
-        "machine": _machine(),
+        "machine": _machine(load),
         "rounds": bench.rounds,
         "slices": len(bench.files),
         "start_up": {name: bench.median(name) for name in ("help", "version", "one_slice")},
@@ -243,7 +244,7 @@ def _environment_megabytes(bench: Bench) -> float | None:
     return megabytes(folder)
 
 
-def _machine() -> dict[str, Any]:
+def _machine(load: float) -> dict[str, Any]:
     """Describe the machine: what it is, and how busy it was with other things."""
     return {
         "processor": processor(),
@@ -252,7 +253,7 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "versions": {name: metadata.version(name) for name in ("onnxruntime", "opencv-python-headless", "numpy")},
-        "load": os.getloadavg()[2],
+        "load_before": load,
     }
 
 

@@ -58,15 +58,15 @@ def report(figures: Figures) -> str:
     return _TEXT.format(
         told=f"Written by `make bench`: {figures['slices']} slices ({figures['slices_of']}), medians of "
         f"{figures['rounds']} rounds in which everybody takes a turn, on {machine['cores']} cores of "
-        f"{machine['processor']}, Python {machine['python']}.",
+        f"{machine['processor']} that others kept busy with a load of {machine['load_before']:.1f}, "
+        f"Python {machine['python']}.",
         headline=_table(("what", "measured", "aim"), _headline(figures)),
         comparison=_table(("who", "slices/s", "screener is faster by"), _comparison(figures)),
         missing="".join(f"\nNot measured: {name} ({why}).\n" for name, why in figures["missing"].items()),
         raw=_table(("batch", "calls", "threads", "memory", "slices/s"), _raw(figures)),
         inboxes=_table(("files", "seconds", "files/s", "peak memory"), _inboxes(figures)),
         first=_table(("inbox", "process start to first finding"), _first(figures)),
-        machine=f"{versions}; {machine['memory_gb']} GB; {machine['system']}; load of the last 15 minutes "
-        f"{machine['load']:.1f}, this bench included. It took {figures['minutes']} minutes.",
+        machine=f"{versions}; {machine['memory_gb']} GB; {machine['system']}. It took {figures['minutes']} minutes.",
     )
 
 

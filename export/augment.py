@@ -54,6 +54,8 @@ class Levers:
         Of these, by tissue instead of by a rim.
     paste : float
         Of the tumour-free slices, those that get a tumour laid in.
+    decoy : float
+        Of the tumour-free slices, those that get tissue of another tumour-free slice laid in, in a tumour's shape.
     spots : float
         Small bright spots that are no tumour.
     coarse : float
@@ -63,6 +65,7 @@ class Levers:
     strip: float = 0.2
     extraction: float = 0.0
     paste: float = 0.0
+    decoy: float = 0.0
     spots: float = 0.0
     coarse: float = 0.25
 

@@ -116,7 +116,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         self.recipe, self.views, self.labels, self.sampler, self.locate = recipe, views, labels, sampler, locate
         self.seed, self.batch_size = seed, batch_size
         every = np.array(sorted(index for stratum in sampler.strata for group in stratum for index in group.tolist()))
-        self.donors = every[(labels[every] == 1) & views.located[every]] if recipe.levers.paste else every[:0]
+        drawn = (labels[every] == 1) & views.located[every] & views.tumours[every].any(axis=(1, 2))
+        self.donors, self.tumour_free = every[drawn], every[labels[every] == 0]
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -154,12 +155,29 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         view, tumour, label = self.views.images[index], self.views.tumours[index], int(self.labels[index])
         if self.recipe.augment == "classic":
             return classic(view, size, rng), None, label
-        if label == 0 and len(self.donors) and rng.random() < levers.paste:
-            donor = self.donors[rng.integers(len(self.donors))]
-            made = transplant(view, self.views.images[donor], self.views.tumours[donor], rng)
-            if made is not None:
-                view, tumour, label = *made, 1
+        if label == 0 and len(self.donors):
+            view, tumour, label = self._laid_in(view, tumour, rng)
         return *hospital(view, tumour, size, rng, levers), label
+
+    def _laid_in(
+        self, view: NDArray[np.uint8], tumour: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+        """Sometimes lay a tumour, or tissue that is none, into a tumour-free slice: view, tumour map, label.
+
+        The tissue is cut in a tumour's shape, so that the seam of a transplant tells nothing.
+        """
+        levers, donor = self.recipe.levers, self.donors[rng.integers(len(self.donors))]
+        chance, images, drawn = rng.random(), self.views.images, self.views.tumours[donor]
+        if chance < levers.paste:
+            made = transplant(view, images[donor], drawn, rng)
+            if made is not None:
+                return *made, 1
+        elif chance < levers.paste + levers.decoy:
+            other = self.tumour_free[rng.integers(len(self.tumour_free))]
+            made = transplant(view, images[other], drawn, rng)
+            if made is not None:
+                return made[0], tumour, 0
+        return view, tumour, 0
 
 
 def plain(images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

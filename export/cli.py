@@ -37,6 +37,9 @@ TestSources = Annotated[
     list[str] | None, typer.Option(help="A source that only tests; repeatable. Without: an eighth of the groups.")
 ]
 
+RecallTarget = Annotated[float, typer.Option(min=0.5, max=0.999, help="Sensitivity that `auto` aims at.")]
+Demo = Annotated[Path, typer.Option(help="Pictures for the golden scores.")]
+
 
 @app.callback()
 def bench() -> None:
@@ -162,18 +165,32 @@ def convert(
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     name: Annotated[str, typer.Option(help="Name in the card.")] = "lite",
     version: Annotated[str, typer.Option(help="Version in the card.")] = "0.1.0",
-    recall_target: Annotated[
-        float, typer.Option(help="Sensitivity that `auto` is chosen for, on the tune set.")
-    ] = 0.95,
-    demo: Annotated[Path, typer.Option(help="Pictures for the golden scores.")] = Path("docs/demo/inbox"),
+    recall_target: RecallTarget = 0.95,
+    demo: Demo = Path("docs/demo/inbox"),
 ) -> None:
-    """Convert a run's best epoch to ONNX, choose its thresholds and write its card."""
+    """Convert a run's best epoch to ONNX, calibrate it, choose its thresholds, certify it and write its card."""
     _quiet_tensorflow()
+    from export.model_card import verdict
     from export.release import Release, release
 
-    card = release(data, run, Release(out, name, version, recall_target), demo)
-    auto = card["operating_points"]["auto"]
-    print(f"{out}: auto {auto['threshold']}, sensitivity {auto['sensitivity']}, specificity {auto['specificity']}")
+    print(f"{out}: {verdict(release(data, run, Release(out, name, version, recall_target), demo))}")
+
+
+@app.command()
+def certify(
+    data: Data,
+    run: Run,
+    model: Annotated[Path, typer.Option(help="Folder of the model; written anew.")],
+    version: Annotated[str | None, typer.Option(help="New version; a first calibration changes scores.")] = None,
+    recall_target: RecallTarget = 0.95,
+    demo: Demo = Path("docs/demo/inbox"),
+) -> None:
+    """Calibrate, choose, certify and describe a converted model again, from its graph and its run's groups.csv."""
+    _quiet_tensorflow()
+    from export.model_card import verdict
+    from export.publish import certify_again
+
+    print(f"{model}: {verdict(certify_again(data, run, model, target=recall_target, demo=demo, version=version))}")
 
 
 @app.command()
@@ -231,6 +248,37 @@ def lab(
 
 
 @app.command()
+def abroad(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+    levers: Annotated[
+        bool, typer.Option("--levers", help="Compare the levers of augmentation instead of the sources.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(min=1)] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 90,
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels, instead of the recipe's.")] = None,
+    test_source: Annotated[list[str] | None, typer.Option(help="A source that no training sees; repeatable.")] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+) -> None:
+    """Train the shipped recipe without each source and site in turn, and judge it there."""
+    _quiet_tensorflow()
+    from export.abroad import JOURNEYS, TRIALS, Terms
+    from export.abroad import run as travel
+    from export.abroad_report import gather, write_abroad, write_levers
+    from export.cache import frame_folder
+    from export.duplicates import GROUPING
+
+    terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
+    journeys = TRIALS if levers else JOURNEYS
+    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    if travel(data, run, journeys, terms, unseen=pictures, max_minutes=max_minutes):
+        (write_levers if levers else write_abroad)(out, gather(run, journeys), terms)
+        print(out.with_suffix(".md").read_text())
+
+
+@app.command()
 def report(
     data: Data,
     run: Run,
@@ -271,8 +319,13 @@ def _stoppable() -> Iterator[None]:
 
 
 def _quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up chatter out of the log; its errors still come through."""
+    """Keep TensorFlow's start-up chatter out of the log; its errors still come through.
+
+    And ask for oneDNN's kernels: by default TensorFlow takes them on the newest processors only, and without them a
+    training step costs half as much again on others.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def main() -> NoReturn:

@@ -5,6 +5,7 @@ Public sets copy from each other, often mirrored; a split that ignores it measur
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from export.files import atomically
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -101,6 +104,17 @@ def find_pairs(thumbs: NDArray[np.float32], upright: float = UPRIGHT, turned: fl
     _, kept = np.unique(pairs[order], axis=0, return_index=True)
     kept = order[kept]
     return Pairs(first[kept], second[kept], flags[kept])
+
+
+def remembered_pairs(thumbs: NDArray[np.float32], turned: float, folder: Path) -> Pairs:
+    """Return `find_pairs`, from `folder` when the same thumbnails have been compared before."""
+    key = hashlib.sha256(f"{UPRIGHT} {turned} {thumbs.shape}".encode() + thumbs.tobytes()).hexdigest()[:16]
+    path = folder / f"pairs-{key}.npz"
+    if not path.exists():
+        found = find_pairs(thumbs, turned=turned)
+        atomically(path, lambda partial: np.savez(partial, **vars(found)))
+    with np.load(path) as stored:
+        return Pairs(**{name: stored[name] for name in stored.files})
 
 
 def join(count: int, *links: Sequence[tuple[int, int]] | NDArray[np.int64]) -> NDArray[np.int64]:

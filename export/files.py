@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,3 +33,14 @@ def atomically(path: Path, save: Callable[[Path], object]) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # most libraries leave out which
         raise
+
+
+def save_json(path: Path, told: Any) -> None:  # noqa: ANN401 - JSON
+    """Write JSON, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    atomically(path, lambda partial: partial.write_text(json.dumps(told, indent=1) + "\n"))

@@ -1,35 +1,28 @@
-"""From a finished run to ``models/<name>/``: convert, prove parity, tune, describe, seal."""
+"""From a finished run to ``models/<name>/``: convert, prove parity, and hand over to `export.publish`."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.batches import plain
-from export.convert import parity, to_onnx, write_checksums, write_release
-from export.golden import golden_scores
+from export.convert import parity, to_onnx, write_checksums
+from export.evaluate import places
 from export.layers import layers_graph, write_layers
-from export.model_card import render
+from export.provenance import training_data
+from export.publish import Ground, publish
 from export.reference import attach
-from export.sources import source
-from export.splits import SETS
+from export.splits import WITHHELD
 from export.train import best_model, prepare_lab
-from export.tune import FIXED_POINTS, operating_points
+from export.tune import FIXED_POINTS
 from screener import __version__
-from screener.evaluate.metrics import Scored, summary
-from screener.evaluate.score import Answers, score_files
-from screener.model.session import Model
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from export.architectures import Recipe
     from export.train import Lab, Options
@@ -84,7 +77,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     Raises
     ------
     DataError
-        The run is not finished, the data changed, parity fails, or the recall target is out of reach.
+        The run is not finished, the data changed, parity fails, or no threshold can be chosen.
     """
     model, chosen, options = best_model(run)
     lab = prepare_lab(data, chosen, options, run.parent / "cache")
@@ -95,35 +88,22 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
     difference = parity(exported, graph, plain(lab.exact[sample], chosen.preprocessing.size))
     card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
-    draft = run / "draft"
-    write_release(draft, graph, card, "")
-    answers = score_files(lab.dataset.paths(tune), Model.load(draft))
-    scored = Scored(lab.labels[tune], answers.scores, lab.found.units[tune])
-    card["operating_points"] = operating_points(scored, wanted.recall_target)
     card["metrics"] = {
-        "tune": summary(scored),
-        "tune_refusals": _refusals(answers),
         "parity": {"largest_difference": difference, "slices": len(sample)},
         "training": _history(run),
     }
-    write_release(wanted.folder, graph, card, render(card))
+    ground = Ground(lab.dataset, lab.found, chosen.shares, wanted.recall_target, demo)
+    card = publish(wanted.folder, graph, card, ground, run / "draft")
     if chosen.early:
         write_layers(wanted.folder, layers_graph(model, chosen.early))
-    shutil.rmtree(draft)
-    golden = golden_scores(Model.load(wanted.folder), demo)
-    (wanted.folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
-    write_checksums(wanted.folder)
+        write_checksums(wanted.folder)
     return card
 
 
 def as_trained(lab: Lab, run: Path) -> Lab:
     """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
-    import csv
-    from dataclasses import replace
-
-    with (run / "groups.csv").open(newline="", encoding="utf-8") as file:
-        place = {row["path"]: row["set"] for row in csv.DictReader(file)}
-    sets = np.array([place.get(record.path, "withheld") for record in lab.dataset.records])
+    known = places(run)
+    sets = np.array([known.get(record.path, {}).get("set", WITHHELD) for record in lab.dataset.records])
     return replace(lab, found=replace(lab.found, sets=sets))
 
 
@@ -163,50 +143,13 @@ def _draft(
         "preprocessing": chosen.preprocessing.to_card(),
         "outputs": {name: name if name in outputs else None for name in ("probability", "heatmap", "embedding")},
         "operating_points": points,
-        "training_data": _training_data(lab, options),
+        "training_data": training_data(lab.dataset, lab.found, options.test_sources, options.seed),
         "metrics": {},
         "gate": gate,
         "intended_use": INTENDED_USE,
         "limitations": list(LIMITATIONS),
         "licence": "CC BY-NC-SA 4.0",
     }
-
-
-def _training_data(lab: Lab, options: Options) -> dict[str, Any]:
-    """Say what went into which set, from where, under which licence."""
-    records, found = lab.dataset.records, lab.found
-    counts = Counter((record.source, name) for record, name in zip(records, found.sets.tolist(), strict=True))
-    names = sorted({record.source for record in records})
-    return {
-        "fingerprint": lab.dataset.fingerprint(),
-        "sources": [
-            {
-                "name": name,
-                "licence": source(name).licence,
-                "citation": source(name).citation,
-                "slices": {place: counts[name, place] for place in (*SETS, "withheld") if counts[name, place]},
-            }
-            for name in names
-        ],
-        "sets": {name: _set_counts(lab, found.where(name)) for name in SETS},
-        "test_sources": list(options.test_sources),
-        "seed": options.seed,
-    }
-
-
-def _set_counts(lab: Lab, chosen: NDArray[np.int64]) -> dict[str, int]:
-    """Count one set."""
-    return {
-        "slices": len(chosen),
-        "positives": int(lab.labels[chosen].sum()),
-        "groups": len(np.unique(lab.found.groups[chosen])),
-        "units": len(np.unique(lab.found.units[chosen])),
-    }
-
-
-def _refusals(answers: Answers) -> dict[str, int]:
-    """Count refusals by reason."""
-    return dict(sorted(Counter(filter(None, answers.reasons)).items()))
 
 
 def _history(run: Path) -> dict[str, Any]:

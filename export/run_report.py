@@ -11,11 +11,14 @@ import numpy as np
 
 from export import plots
 from export.batches import plain
+from export.certify import choose_auto
 from export.errors import DataError
+from export.pointing import nowhere
 from export.release import as_trained
 from export.robustness import MEASURED, robustness
+from export.sample import Sample
 from export.train import best_model, prepare_lab
-from export.tune import FIXED_POINTS, adjust_threshold
+from export.tune import FIXED_POINTS
 from screener.evaluate.measure import figures
 from screener.evaluate.metrics import Scored, operating_figures
 from screener.report.document import document, figure, gallery, heading, paragraph, picture, save, table
@@ -63,6 +66,11 @@ class Judged:
         """Return labels, scores and leak-free units."""
         return Scored(self.labels, self.scores, self.lab.found.units[self.chosen])
 
+    def sample(self) -> Sample:
+        """Return what a threshold is chosen on; where the heatmaps point is not looked at."""
+        records = tuple(self.lab.dataset.records[index] for index in self.chosen.tolist())
+        return Sample(records, self.scored(), ("",) * len(records), nowhere(len(records)))
+
 
 def run_report(data: Path, run: Path, out: Path, part: Literal["tune", "test"] = "tune") -> dict[str, Any]:
     """Write ``index.html``, its figures as PNG, and ``report.json`` into a folder.
@@ -94,7 +102,7 @@ def run_report(data: Path, run: Path, out: Path, part: Literal["tune", "test"] =
     judged = tune if part == "tune" else _judge(exported, lab, lab.found.where(part), chosen)
     if not len(judged.chosen):
         raise DataError(f"the {part} set of {run} is empty", "judge the tune set, or train with --test-source")
-    points = FIXED_POINTS | {"auto": adjust_threshold(tune.scored(), _RECALL_TARGET)}
+    points = FIXED_POINTS | {"auto": choose_auto(tune.sample(), _RECALL_TARGET).threshold}
     history = json.loads((run / "progress.json").read_text())["history"]
     told: dict[str, Any] = {
         "recipe": options.recipe,

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """Where slices come from and what may be done with them."""
+    """Where slices come from and what may be done with them.
+
+    Attributes
+    ----------
+    licence, citation : str
+    commercial : bool or None
+        Whether the licence as stated allows commercial use; None where it is not stated, or not known.
+    """
 
     licence: str
     citation: str
+    commercial: bool | None = None
 
 
 KNOWN = {
@@ -20,15 +28,18 @@ KNOWN = {
         "CC BY 4.0",
         "J. Cheng et al., Enhanced Performance of Brain Tumor Classification via Tumor Region Augmentation and "
         "Partition, PLoS ONE 10(10), 2015; figshare 1512427",
+        commercial=True,
     ),
     "nickparvar": Source(
         "CC0 as stated there (a compilation of figshare, SARTAJ, Br35H and others)",
         "M. Nickparvar, Brain Tumor MRI Dataset, Kaggle 2021",
+        commercial=True,
     ),
     "tcga_lgg": Source(
         "CC BY-NC-SA 4.0 (Kaggle version)",
         "M. Buda et al., Association of genomic subtypes of lower-grade gliomas with shape features automatically "
         "extracted by a deep learning algorithm, Comput Biol Med 109, 2019; M. Mazurowski et al., J Neurooncol 2017",
+        commercial=False,
     ),
     "oasis": Source(
         "OASIS data-use terms",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.duplicates import TURNED, find_pairs, join, thumbnails
+from export.duplicates import TURNED, find_pairs, join, remembered_pairs, thumbnails
 from export.errors import DataError
 from export.files import atomically
 
@@ -65,6 +65,7 @@ def split(
     unseen: NDArray[np.uint8] | None = None,
     seed: int = 0,
     turned: float = TURNED,
+    cache: Path | None = None,
 ) -> Split:
     """Divide a data set.
 
@@ -81,6 +82,8 @@ def split(
     seed : int
     turned : float
         See `find_pairs`.
+    cache : Path, optional
+        Folder that remembers comparisons.
 
     Raises
     ------
@@ -88,7 +91,8 @@ def split(
         A test source is unknown, or there are too few units for four sets.
     """
     extra = np.empty((0, *views.shape[1:]), np.uint8) if unseen is None else unseen
-    pairs = find_pairs(thumbnails(np.concatenate([views, extra])), turned=turned)
+    thumbs = thumbnails(np.concatenate([views, extra]))
+    pairs = find_pairs(thumbs, turned=turned) if cache is None else remembered_pairs(thumbs, turned, cache)
     found = divide(dataset.records, pairs, len(extra), test_sources=test_sources, seed=seed)
     check_labels(found.sets, dataset.records)
     return found

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Loss = Literal["cross-entropy", "class-weighted", "focal"]
 LOSSES: tuple[Loss, ...] = ("cross-entropy", "class-weighted", "focal")
 _HEATMAP_WEIGHT = 2.0
+_SETTLING_MOMENTUM = 0.9
 _AFRESH = "begin again with --restart, or choose another folder with --run"
 _PLATEAU_PATIENCE, _PLATEAU_FACTOR, _LEAST_RATE = 5, 0.5, 1e-7
 
@@ -147,6 +148,7 @@ def prepare_lab(
             seed=options.seed,
             # For the warning figure only: what a plain comparison misses stays on both sides of the split.
             turned=2.0 if options.ignore_flips else TURNED,
+            cache=cache,
         )
     )
     found = leave_out(found, dataset, options.left_out)
@@ -215,6 +217,9 @@ def train(
         seed=options.seed,
         batch_size=options.batch_size,
     )
+    if chosen.settling and not progress.history:
+        settle(model, batches, chosen.settling)
+        average = model.get_weights()
     start = time.monotonic()
     while len(progress.history) < chosen.epochs and not _stopped(progress, chosen):
         _one_epoch(model, batches, progress, average, lab=lab, chosen=chosen, run=run)
@@ -364,6 +369,24 @@ def _restore(run: Path, chosen: Recipe, options: Options, lab: Lab) -> tuple[ker
         pretrain(model, chosen, lab.views, fit, epochs=options.pretrain_epochs, seed=options.seed)
     compile_model(model, chosen, options.loss, lab.labels[lab.found.where("fit")])
     return model, Progress([], chosen.learning_rate), model.get_weights()
+
+
+def settle(model: keras.Model, batches: TrainingBatches, count: int) -> None:
+    """Take the statistics of frozen normalisation layers over `count` batches (Li et al., AdaBN, 2018).
+
+    They came from photographs. Settled on slices and then left alone, they cost nothing while training, and are in
+    training what they will be in use.
+    """
+    frozen = [
+        layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and not layer.trainable
+    ]
+    momenta = [layer.momentum for layer in frozen]
+    for layer in frozen:
+        layer.trainable, layer.momentum = True, _SETTLING_MOMENTUM
+    for step in range(count):
+        model(batches[step % len(batches)][0], training=True)
+    for layer, momentum in zip(frozen, momenta, strict=True):
+        layer.trainable, layer.momentum = False, momentum
 
 
 def _last_epoch(run: Path) -> tuple[Progress, keras.Model, list[NDArray[Any]]]:

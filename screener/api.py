@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from screener.errors import UsageError
 from screener.model.session import Model
-from screener.triage import Judge, operating_point
+from screener.triage import Judge, screening_point
 from screener.types import Identity, Refused, Slice
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ class Screener:
         Name of an operating point, or a number in [0, 1].
     threads : int, optional
         By default, and at most, the cores that this process may use.
+    accept_uncertified : bool
+        Screen at ``auto`` although the model is not certified for it.
 
     Raises
     ------
     ModelError
-        The model cannot be used.
+        The model cannot be used, or `threshold` is ``auto`` and that is not certified.
     UsageError
         The threshold is unknown or outside [0, 1].
 
@@ -46,13 +48,18 @@ class Screener:
     """
 
     def __init__(
-        self, model: str | Path | None = None, *, threshold: str | float = "auto", threads: int | None = None
+        self,
+        model: str | Path | None = None,
+        *,
+        threshold: str | float = "auto",
+        threads: int | None = None,
+        accept_uncertified: bool = False,
     ) -> None:
         self.model = Model.load(model, threads=threads)
         self._threads = threads
         points = self.model.card.operating_points
         self.judge = Judge(
-            point=operating_point(str(threshold), points),
+            point=screening_point(str(threshold), points, accept_uncertified=accept_uncertified),
             confirmation=points["confirmation"].threshold,
             model=self.model.card.title,
             model_sha256=self.model.sha256,

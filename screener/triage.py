@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener import __version__
-from screener.errors import UsageError
+from screener.errors import ModelError, UsageError
 from screener.model.card import OperatingPoint
 from screener.types import Decision, Finding, Prediction, Reason, Refused, Urgency
 from screener.words import NOTICE, RECOMMENDATION
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from screener.types import Identity
 
+AUTO = "auto"
+"""Name of the operating point that promises a sensitivity."""
 CUSTOM = "custom"
 """Name of the operating point when the user gives a number."""
 _ORDER = {urgency: rank for rank, urgency in enumerate(Urgency)}
@@ -121,6 +123,36 @@ def operating_point(wanted: str, known: Mapping[str, OperatingPoint]) -> Operati
     if not 0.0 <= threshold <= 1.0:
         raise UsageError(f"a threshold of {wanted} is outside 0 to 1", hint)
     return OperatingPoint(CUSTOM, abs(threshold))  # "-0" is 0
+
+
+def screening_point(
+    wanted: str, known: Mapping[str, OperatingPoint], *, accept_uncertified: bool = False
+) -> OperatingPoint:
+    """Look up the operating point to screen with; ``auto`` is a promise, and one that was not shown is refused.
+
+    Parameters
+    ----------
+    wanted : str
+        See `operating_point`.
+    known : mapping of str to OperatingPoint
+    accept_uncertified : bool
+        Screen with an ``auto`` that is not certified all the same.
+
+    Raises
+    ------
+    UsageError
+        See `operating_point`.
+    ModelError
+        ``auto`` is not certified.
+    """
+    point = operating_point(wanted, known)
+    if point.name == AUTO and not (point.certified or accept_uncertified):
+        raise ModelError(
+            f"the threshold auto of this model is not certified: {point.flaw}",
+            "use a certified model; or measure this one on slices of your own (`screener evaluate`), then name a "
+            "threshold (--threshold screening, or a number) or add --accept-uncertified",
+        )
+    return point
 
 
 def reading_order(finding: Finding) -> tuple[int, float, str]:

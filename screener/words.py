@@ -52,7 +52,8 @@ TEXT: dict[Language, dict[str, str]] = {
         "measured": "sensitivity {sensitivity}, specificity {specificity} on the {where}",
         "unmeasured": "{name}: no figures were measured for this threshold",
         "uncertified": "{name}: not certified",
-        "certified": "{name}: certified",
+        "certified": "{name}: certified for sensitivity ≥ {target} at {level} confidence: {missed} of {units} patients "
+        "or runs of slices missed; holds for patients like these",
         "rate": "{value} ({low}–{high}; {hits}/{count} slices, {units} patients or groups)",
         "log": "Log: {path}",
         "scanning": "Screening",
@@ -75,7 +76,8 @@ TEXT: dict[Language, dict[str, str]] = {
         "measured": "sensibilité {sensitivity}, spécificité {specificity} sur « {where} »",
         "unmeasured": "{name} : aucun chiffre mesuré pour ce seuil",
         "uncertified": "{name} : non certifié",
-        "certified": "{name} : certifié",
+        "certified": "{name} : certifié pour une sensibilité ≥ {target} au niveau de confiance {level} : {missed} "
+        "patients ou séries de coupes manqués sur {units} ; vaut pour des patients semblables",
         "rate": "{value} ({low}–{high} ; {hits}/{count} coupes, {units} patients ou groupes)",
         "log": "Journal : {path}",
         "scanning": "Analyse",

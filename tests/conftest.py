@@ -22,6 +22,16 @@ from export.phantoms import phantom
 SIZE = 32
 STEEPNESS, MIDDLE = 60.0, 0.25
 """The tiny model flags bright slices: probability = sigmoid(STEEPNESS · (mean − MIDDLE))."""
+CERTIFICATE = {
+    "target": 0.95,
+    "level": 0.95,
+    "bound": 0.9512,
+    "units": 60,
+    "missed": 0,
+    "threshold": 0.4,
+    "unit": "a drawn head",
+}
+"""What the tiny model may promise: 60 heads, none missed."""
 
 
 def tiny_card(**changes: object) -> dict[str, Any]:
@@ -34,8 +44,8 @@ def tiny_card(**changes: object) -> dict[str, Any]:
             "specificity": rate,
             "measured_on": "drawn heads",
             "recall_target": 0.95 if name == "auto" else None,
-            "certified": False,
-            "certificate": None,
+            "certified": name == "auto",
+            "certificate": dict(CERTIFICATE) if name == "auto" else None,
         }
         for name, threshold in {"default": 0.5, "screening": 0.3, "confirmation": 0.7, "auto": 0.4}.items()
     }

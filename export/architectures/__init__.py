@@ -77,6 +77,8 @@ class Recipe:
         Share of each batch that named sources get when they are present; the rest is shared equally.
     levers : Levers
         What ``hospital`` augmentation does how often.
+    settling : int
+        Batches over which the statistics of frozen normalisation layers are taken before training; 0: as they came.
     decoder : callable or None
         Takes the built model, returns a keras.Model on the same input that draws it again, (N, size, size, 1): what the
         shared layers are trained for before any label is looked at.
@@ -101,6 +103,7 @@ class Recipe:
     early: tuple[str, ...] = ()
     decoder: Callable[[Any], Any] | None = None
     levers: Levers = PLAIN
+    settling: int = 0
 
 
 def recipe(name: str) -> Recipe:

@@ -92,6 +92,14 @@ def _block(x: Any, name: str, stage: _Stage, stride: int, norm: Mapping[str, flo
     return keras.layers.Activation("linear", name=f"{name}_out")(x)
 
 
+def freeze_early(model: keras.Model, blocks: int) -> None:
+    """Leave the stem and the first `blocks` blocks as they are, and every normalisation at its statistics."""
+    early = ("stem_", *(f"block{index}_" for index in range(blocks)))
+    for layer in model.layers:
+        if layer.name.startswith(early) or isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
 def classifier() -> keras.Model:
     """Build the ImageNet classifier itself: (N, 224, 224, 3) → (N, 1000) logits. It proves the weights' layout."""
     image = keras.Input((224, 224, 3), name="image")

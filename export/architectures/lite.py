@@ -7,12 +7,15 @@ from typing import Any
 import keras
 
 from export.architectures import Recipe, Start
-from export.architectures.efficientnet_lite import STRIDE_16, backbone, load_imagenet
+from export.architectures.efficientnet_lite import STRIDE_16, backbone, freeze_early, load_imagenet
+from export.augment import Levers
 from export.weights import imagenet_file, read_checkpoint
 from screener.preprocess import Preprocessing
 
 _SIZE = 160
 _LATERAL = 64
+_FROZEN_BLOCKS = 3
+"""Blocks, from the stem on, that stay as ImageNet taught them: edges are edges, and half of a step's cost is theirs."""
 
 
 def build(start: Start) -> keras.Model:
@@ -40,6 +43,7 @@ def build(start: Start) -> keras.Model:
     model = keras.Model(image, {"probability": probability, "heatmap": heatmap}, name="lite")
     if not start.blank:
         load_imagenet(model, read_checkpoint(start.weights or imagenet_file()))
+    freeze_early(model, _FROZEN_BLOCKS)
     return model
 
 
@@ -62,7 +66,7 @@ RECIPE = Recipe(
     preprocessing=Preprocessing(_SIZE, crop="head", pad="square", intensity="percentile"),
     view_side=192,
     augment="hospital",
-    epochs=20,
+    epochs=16,
     steps=120,
     learning_rate=6e-4,
     schedule="cosine",
@@ -72,4 +76,6 @@ RECIPE = Recipe(
     label_smoothing=0.05,
     # Tumour and tumour-free slices of the same patients and scanners: nothing to learn but the tumour.
     shares={"tcga_lgg": 0.4},
+    settling=60,
+    levers=Levers(strip=0.3, extraction=0.6, paste=0.15, decoy=0.1, spots=0.15, coarse=0.35),
 )

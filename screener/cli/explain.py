@@ -35,6 +35,7 @@ class Wanted:
     out: Path | None
     model: str | None
     threshold: str
+    accept_uncertified: bool
     colormap: str
     blend: float
     layers: bool
@@ -68,18 +69,19 @@ def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
             raise NothingFoundError(f"no such image: {image}", "give JPEG or PNG files, not folders")
     model = Model.load(wanted.model)
     refuse_without_heatmap(model)
-    job = _Job(model, _judge(model, wanted.threshold), look, lang, _folder(wanted.out), layers=wanted.layers)
+    job = _Job(model, _judge(model, wanted), look, lang, _folder(wanted.out), layers=wanted.layers)
     with SafeDecoder() as decoder:
         codes = {job.explain(image, decoder) for image in images}
     sys.stdout.write(f"{EVIDENCE[lang]}\n{NOTICE[lang]}\n")
     return next((code for code in (ExitCode.USAGE, ExitCode.NOT_ASSESSABLE) if code in codes), ExitCode.OK)
 
 
-def _judge(model: Model, threshold: str) -> Judge:
-    from screener.triage import Judge, operating_point
+def _judge(model: Model, wanted: Wanted) -> Judge:
+    from screener.triage import Judge, screening_point
 
     points = model.card.operating_points
-    return Judge(operating_point(threshold, points), points["confirmation"].threshold, model.card.title, model.sha256)
+    point = screening_point(wanted.threshold, points, accept_uncertified=wanted.accept_uncertified)
+    return Judge(point, points["confirmation"].threshold, model.card.title, model.sha256)
 
 
 def _folder(out: Path | None) -> Path:

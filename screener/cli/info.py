@@ -11,7 +11,7 @@ from screener.cli.scan import checked_language
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from screener.model.card import Card
+    from screener.model.card import Card, OperatingPoint
     from screener.words import Language
 
 
@@ -58,6 +58,18 @@ def _points(card: Card, lang: Language) -> Iterator[str]:
         target = f", chosen for sensitivity {point.recall_target:g}" if point.recall_target is not None else ""
         yield f"  {point.name}: threshold {point.threshold:g}{target}"
         yield from (f"    {text}" for text in point_lines(point, lang))
+        yield from (f"    {text}" for text in _certificate(card, point))
+
+
+def _certificate(card: Card, point: OperatingPoint) -> Iterator[str]:
+    """Yield what a certificate rests on; as prose of the card it is English."""
+    if point.certificate is None:
+        return
+    shown = point.certificate
+    yield f"lower bound {shown.bound:g} at confidence {shown.level:g}; a unit is {shown.unit}"
+    told = card.data["operating_points"][point.name]["certificate"].get("holds_for")
+    if isinstance(told, str):
+        yield told
 
 
 def _training(data: dict[str, Any]) -> Iterator[str]:

@@ -31,6 +31,9 @@ app = typer.Typer(
 Model = Annotated[
     str | None, typer.Option("--model", help="Model folder, ONNX file, or name. Default: the model that came along.")
 ]
+AcceptUncertified = Annotated[
+    bool, typer.Option("--accept-uncertified", help="Use auto although no bound was shown for it.")
+]
 Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]
 
 
@@ -60,6 +63,7 @@ def screener(
 def scan(
     inbox: Annotated[Path, typer.Argument(help="Folder of JPEG and PNG slices, one folder a patient.")],
     threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
+    accept_uncertified: AcceptUncertified = False,
     model: Model = None,
     log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
     json: Annotated[
@@ -105,7 +109,7 @@ def scan(
     """Screen an inbox and show what to read first.
 
     Exit codes: 0 everything screened; 1 crash; 2 usage; 3 nothing found; 4 some slices not assessable; 5 some files
-    still being written; 6 audit log; 7 model; 8 interrupted.
+    still being written; 6 audit log; 7 model, or auto is not certified; 8 interrupted.
     """
     from screener.cli.scan import Output, Request, run
 
@@ -114,6 +118,7 @@ def scan(
             Request(
                 inbox=inbox,
                 threshold=threshold,
+                accept_uncertified=accept_uncertified,
                 model=model,
                 log=log,
                 limit=limit,
@@ -156,6 +161,7 @@ def explain(
     blend: Annotated[float, typer.Option(help="Weight of the heatmap, 0 to 1; the slice keeps the rest.")] = 0.4,
     layers: Annotated[bool, typer.Option("--layers", help="Also show what the first layers pass on.")] = False,
     threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
+    accept_uncertified: AcceptUncertified = False,
     model: Model = None,
     lang: Language = None,
 ) -> None:
@@ -166,7 +172,7 @@ def explain(
     """
     from screener.cli.explain import Wanted, run
 
-    raise typer.Exit(run(images, Wanted(out, model, threshold, colormap, blend, layers, lang)))
+    raise typer.Exit(run(images, Wanted(out, model, threshold, accept_uncertified, colormap, blend, layers, lang)))
 
 
 @app.command()

@@ -41,6 +41,7 @@ class Request:
 
     inbox: Path
     threshold: str
+    accept_uncertified: bool
     model: str | None
     log: Path | None
     limit: int | None
@@ -105,7 +106,7 @@ def run(request: Request, output: Output) -> ExitCode:
         path = _checked_log(request, options)
         _refuse_precision(request.precision)
         model = Model.load(request.model, threads=request.jobs)
-        judge = _judge(model, request.threshold)
+        judge = _judge(model, request)
         with (
             _reporting(request, options, model, judge, output) as report,
             _audit_log(path, request) as log,
@@ -189,12 +190,12 @@ def _pseudonyms(request: Request) -> Pseudonyms | None:
     return Pseudonyms.read(request.pseudonymise, files=request.redact_paths)
 
 
-def _judge(model: Model, threshold: str) -> Judge:
-    from screener.triage import Judge, operating_point
+def _judge(model: Model, request: Request) -> Judge:
+    from screener.triage import Judge, screening_point
 
     points = model.card.operating_points
     return Judge(
-        point=operating_point(threshold, points),
+        point=screening_point(request.threshold, points, accept_uncertified=request.accept_uncertified),
         confirmation=points["confirmation"].threshold,
         model=model.card.title,
         model_sha256=model.sha256,
@@ -250,6 +251,7 @@ def _details(request: Request, options: ScanOptions, model: Model, judge: Judge)
         "options": {
             "limit": request.limit,
             "rescan": request.rescan,
+            "accept_uncertified": request.accept_uncertified,
             "doctor": request.doctor,
             "patient_regex": request.patient_regex,
             "settle": repr(request.settle),

@@ -79,6 +79,10 @@ class LabelledSet:
         keys = [(one.site, one.patient) if one.patient else (one.path, "") for one in self.slices]
         return np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
 
+    def patient(self, one: Labelled) -> str:
+        """Name a patient so that two sites cannot share one; empty when unknown."""
+        return f"{one.site}\n{one.patient}" if one.patient else ""
+
     def fingerprint(self) -> str:
         """Return ``sha256:…`` over every path, label and file size."""
         digest = hashlib.sha256()
@@ -143,6 +147,8 @@ def _from_table(table: Path) -> tuple[list[Labelled], list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{table} cannot be read: {error}", "name a CSV in UTF-8") from None
     slices, faults = [], []
+    known: dict[str, tuple[int, int]] = {}
+    contradicted: set[str] = set()
     for number, row in rows:
         text = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
         label = _LABELS.get(text["label"].lower())
@@ -150,9 +156,18 @@ def _from_table(table: Path) -> tuple[list[Labelled], list[str]]:
             faults.append(f"{table}:{number}: label {text['label'][:40]!r} is neither yes nor no")
         elif not text["path"] or not (table.parent / text["path"]).is_file():
             faults.append(f"{table}:{number}: path {text['path']!r} is not a file")
+        elif text["path"] in known:
+            line, former = known[text["path"]]
+            faults.append(f"{table}:{number}: {text['path']!r} stands on line {line} already, {_twice(label, former)}")
+            contradicted |= {text["path"]} if label != former else set()
         else:
+            known[text["path"]] = (number, label)
             slices.append(Labelled(text["path"], label, text.get("patient", ""), text.get("site", "")))
-    return slices, faults
+    return [one for one in slices if one.path not in contradicted], faults
+
+
+def _twice(label: int, former: int) -> str:
+    return "and counts once" if label == former else "with the other label: neither is used"
 
 
 def _remarks(slices: list[Labelled]) -> Iterator[str]:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from screener import __version__
+from screener.evaluate.detection import detection, supported
 from screener.evaluate.metrics import (
     Scored,
     brier,
     calibration_error,
+    called,
     confusion_figures,
     reliability,
     summary,
@@ -22,6 +24,8 @@ from screener.evaluate.metrics import (
 from screener.evaluate.score import score_files
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from screener.evaluate.labelled import LabelledSet
     from screener.evaluate.score import Answers
     from screener.model.card import OperatingPoint
@@ -43,8 +47,9 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
     Returns
     -------
     dict
-        ``slices, patients`` and ``sites``: see `figures`; ``missed`` and ``false_alarms``: the slices, worst first;
-        ``refusals`` by reason; what was measured with what; remarks and faults of the set.
+        ``slices, patients`` and ``sites``: see `figures`; ``detection``: see `detected`; ``missed`` and
+        ``false_alarms``: the slices, worst first; ``refusals`` by reason; what was measured with what; remarks and
+        faults of the set.
     """
     answers = score_files(found.paths, model)
     scored = Scored(found.labels(), answers.scores, found.units())
@@ -60,6 +65,7 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         "slices": figures(scored, point.threshold),
         "patients": figures(by_patient(scored), point.threshold),
         "sites": {str(site): figures(scored.part(places == site), point.threshold) for site in np.unique(places)},
+        "detection": detected(scored, np.array([found.patient(one) for one in found.slices]), point.threshold),
         "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
         **_mistakes(found, answers, point.threshold),
         "remarks": list(found.remarks),
@@ -80,7 +86,7 @@ def figures(scored: Scored, threshold: float) -> dict[str, Any]:
         "brier": _plain(brier(seen.labels, seen.scores)),
         "calibration_error": _plain(calibration_error(seen.labels, seen.scores)),
         "reliability": reliability(seen.labels, seen.scores),
-        "at_prevalence": _at_prevalence(told["sensitivity"]["value"], told["specificity"]["value"]),
+        "at_prevalence": at_prevalence(told["sensitivity"]["value"], told["specificity"]["value"]),
     }
     return told
 
@@ -92,7 +98,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, or a dictionary of so
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[str, dict[str, float | None]]:
+def at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[str, dict[str, float | None]]:
     """Return PPV and NPV by Bayes' rule."""
     told: dict[str, dict[str, float | None]] = {}
     for share in PREVALENCES if sensitivity is not None and specificity is not None else ():
@@ -116,6 +122,31 @@ def by_patient(scored: Scored) -> Scored:
     scores = np.full(len(units), -1.0)
     np.maximum.at(scores, place, np.nan_to_num(scored.scores, nan=-1.0))
     return Scored(labels, np.where(scores < 0, np.nan, scores), units)
+
+
+def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> dict[str, Any] | None:
+    """Return how many patients are found as a certificate counts them: by one drawn slice each that shows a tumour.
+
+    Parameters
+    ----------
+    scored : Scored
+        N slices.
+    patients : ndarray of shape (N,), str
+        Empty where unknown.
+    threshold : float, in [0, 1]
+
+    Returns
+    -------
+    dict or None
+        The fields of `screener.evaluate.detection.Detection`, the exact lower ``bound`` at 95 % confidence, and the
+        highest sensitivity that it ``supports`` (None below all rungs). None when no patient with a tumour is known.
+    """
+    positive = scored.labels == 1
+    found = detection(called(scored, threshold)[positive], patients[positive])
+    if found is None:
+        return None
+    bound, rung = supported(found)
+    return {**asdict(found), "bound": bound, "supports": rung}
 
 
 def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, list[dict[str, Any]]]:

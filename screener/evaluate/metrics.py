@@ -153,8 +153,11 @@ def exact_interval(hits: int, count: int) -> tuple[float, float]:
     return float(beta.ppf(tail, hits, count - hits + 1)), float(beta.ppf(1 - tail, hits + 1, count - hits))
 
 
-def lower_bound(hits: int, count: int, level: float = LEVEL) -> float:
-    """Return the exact one-sided lower bound of a binomial share; 59 of 59 just supports 0.95."""
+def lower_bound(hits: float, count: int, level: float = LEVEL) -> float:
+    """Return the exact one-sided lower bound of a binomial share; 59 of 59 just supports 0.95.
+
+    Hits may be an expected number, and so broken.
+    """
     from scipy.stats import beta
 
     return 0.0 if hits == 0 else float(beta.ppf(1 - level, hits, count - hits + 1))
@@ -309,9 +312,24 @@ def reliability(labels: NDArray[np.int64], scores: NDArray[np.float64], bins: in
     ]
 
 
-def calibration_error(labels: NDArray[np.int64], scores: NDArray[np.float64], bins: int = 10) -> float:
-    """Return the expected calibration error, in [0, 1]: mean distance of probability and share (Guo, ICML 2017)."""
+def calibration_error(
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    bins: int = 10,
+    weights: NDArray[np.float64] | None = None,
+) -> float:
+    """Return the expected calibration error, in [0, 1]: mean distance of probability and share (Guo, ICML 2017).
+
+    Parameters
+    ----------
+    labels, scores : ndarray of shape (N,)
+    bins : int
+        Equally wide ranges of probability.
+    weights : ndarray of shape (N,), optional
+        How much each slice counts; without them all count the same.
+    """
     if not len(labels):
         return float("nan")
-    rows = reliability(labels, scores, bins)
-    return sum(row["count"] * abs(row["mean"] - row["share"]) for row in rows) / len(labels)
+    counted = np.ones(len(labels)) if weights is None else weights
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(place, counted * (scores - labels))).sum() / counted.sum())

@@ -12,11 +12,15 @@ from screener.preprocess import prepare
 from screener.types import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from screener.model.session import Model
+    from screener.types import Prediction
+
+    Watch = Callable[[int, NDArray[np.float32], Prediction], None]
 
 _BATCH = 32
 
@@ -36,38 +40,57 @@ class Answers:
     reasons: list[str]
 
 
-def score_files(paths: list[Path], model: Model) -> Answers:
+def score_files(paths: list[Path], model: Model, watch: Watch | None = None) -> Answers:
     """Screen files.
 
     Parameters
     ----------
     paths : list of Path
     model : Model
+    watch : callable, optional
+        Is shown every slice that the model scored, refused afterwards or not: its place in `paths`, its pixels, and
+        the model's answer with the heatmap.
     """
     from screener.gate import refuse
 
-    scores = np.full(len(paths), np.nan)
-    reasons = [""] * len(paths)
-    waiting: list[tuple[int, NDArray[np.float32]]] = []
-
-    def flush() -> None:
-        if not waiting:
-            return
-        answers = model.predict(np.stack([tensor for _, tensor in waiting]))
-        for (index, _), prediction in zip(waiting, answers, strict=True):
-            scores[index] = prediction.probability
-            if refused := model.refuse(prediction):
-                scores[index], reasons[index] = np.nan, str(refused)
-        waiting.clear()
-
+    queue = _Queue(model, len(paths), watch)
     for index, path in enumerate(paths):
         found = read(Entry(path, path.name, None))
         refused = found if isinstance(found, Refused) else refuse(found)
         if refused is not None:
-            reasons[index] = str(refused.reason)
+            queue.reasons[index] = str(refused.reason)
         elif not isinstance(found, Refused):
-            waiting.append((index, prepare(found.pixels, model.card.preprocessing)))
-        if len(waiting) == _BATCH:
-            flush()
-    flush()
-    return Answers(scores, reasons)
+            queue.add(index, found.pixels)
+    queue.flush()
+    return Answers(queue.scores, queue.reasons)
+
+
+class _Queue:
+    """Slices that wait until a batch of them is scored."""
+
+    def __init__(self, model: Model, count: int, watch: Watch | None) -> None:
+        self.model, self.watch = model, watch
+        self.scores = np.full(count, np.nan)
+        self.reasons = [""] * count
+        self._waiting: list[tuple[int, NDArray[np.float32], NDArray[np.float32] | None]] = []
+
+    def add(self, index: int, pixels: NDArray[np.float32]) -> None:
+        """Take a slice; a whole one may be large, and is kept for an onlooker only."""
+        tensor = prepare(pixels, self.model.card.preprocessing)
+        self._waiting.append((index, tensor, None if self.watch is None else pixels))
+        if len(self._waiting) == _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Score what waits."""
+        if not self._waiting:
+            return
+        tensors = np.stack([tensor for _, tensor, _ in self._waiting])
+        answers = self.model.predict(tensors, heatmaps=self.watch is not None)
+        for (index, _, pixels), prediction in zip(self._waiting, answers, strict=True):
+            self.scores[index] = prediction.probability
+            if refused := self.model.refuse(prediction):
+                self.scores[index], self.reasons[index] = np.nan, str(refused)
+            if self.watch is not None and pixels is not None:
+                self.watch(index, pixels, prediction)
+        self._waiting.clear()

@@ -7,7 +7,9 @@ it. Schema 1:
 ``limitations``: list of text; ``preprocessing``: see `screener.preprocess.Preprocessing`;
 ``outputs``: names of the graph's outputs for ``probability``, ``heatmap``, ``embedding`` (the last two may be null);
 ``operating_points``: by name ``threshold``, ``sensitivity`` and ``specificity`` (each ``value, low, high, hits, count,
-units``), ``measured_on``, ``recall_target`` (null but for ``auto``), ``certified``, ``certificate``;
+units``), ``measured_on``, ``recall_target`` (null but for ``auto``), ``certified``, ``certificate`` (null, or an object
+with the fields of `screener.model.certificate.Certificate` and the ``threshold`` that it was shown for; one that does
+not hold is not believed, whatever ``certified`` says);
 ``training_data``: ``fingerprint``, ``sources``, ``sets``; ``metrics``: free;
 ``gate``: null, or ``cutoff`` and ``centres`` in the embedding's space, and how they were found.
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from screener.errors import ModelError
+from screener.model.certificate import Certificate, read_certificate
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -57,7 +60,11 @@ class OperatingPoint:
     recall_target : float or None
         The sensitivity that ``auto`` was chosen for.
     certified : bool
-        Whether a bound was shown on patients that chose nothing.
+        Whether a bound was shown on patients that chose nothing, and the certificate holds.
+    certificate : Certificate or None
+        What was shown; None unless `certified`.
+    flaw : str
+        Why it is not certified; empty when it is.
     """
 
     name: str
@@ -67,6 +74,8 @@ class OperatingPoint:
     measured_on: str = ""
     recall_target: float | None = None
     certified: bool = False
+    certificate: Certificate | None = None
+    flaw: str = "nothing was measured for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +215,9 @@ def _point(name: str, data: Mapping[str, Any]) -> OperatingPoint:
     if not 0 <= threshold <= 1:
         raise ModelError(f"the model card's {where}.threshold is outside [0, 1]", _HINT)
     target = data.get("recall_target")
+    certificate, flaw = read_certificate(data.get("certificate"), threshold)
+    if data.get("certified") is not True:
+        certificate, flaw = None, flaw or "its card does not call it certified"
     return OperatingPoint(
         name=name,
         threshold=threshold,
@@ -213,7 +225,9 @@ def _point(name: str, data: Mapping[str, Any]) -> OperatingPoint:
         specificity=_rate(data.get("specificity"), f"{where}.specificity"),
         measured_on=str(data.get("measured_on") or ""),
         recall_target=None if target is None else _number(data, "recall_target", where),
-        certified=data.get("certified") is True,
+        certified=certificate is not None,
+        certificate=certificate,
+        flaw=flaw,
     )
 
 

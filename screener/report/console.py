@@ -219,7 +219,17 @@ def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
                 where=point.measured_on,
             )
         ]
-    return [*told, words["certified" if point.certified else "uncertified"].format(name=point.name)]
+    shown = point.certificate
+    if shown is None:
+        return [*told, words["uncertified"].format(name=point.name)]
+    certified = words["certified"].format(
+        name=point.name,
+        target=f"{shown.target:g}",
+        level=f"{100 * shown.level:g} %",
+        missed=shown.missed,
+        units=shown.units,
+    )
+    return [*told, certified]
 
 
 def rate(share: CardRate, lang: Language) -> str:

@@ -69,6 +69,20 @@ def _prevalences(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [(f"{float(share):.0%}", _plain(row["ppv"]), _plain(row["npv"])) for share, row in rows]
 
 
+def _detection(told: Mapping[str, Any]) -> str:
+    """Say how many patients were found as a certificate counts them."""
+    found = told["detection"]
+    if found is None:
+        return "Patients found: not known, since no patient with a tumour is named (column patient)."
+    supports = f"supports sensitivity ≥ {found['supports']:g}" if found["supports"] else "supports no certificate"
+    low, high = found["usual"]
+    return (
+        f"Patients found by one drawn slice each: {found['missed']} of {found['units']} missed, lower bound "
+        f"{found['bound']:.3f} at 95 % confidence, which {supports}. Over all draws {found['average']:.3f} are found; "
+        f"in 95 % of draws {low} to {high} are missed."
+    )
+
+
 def _identity(told: Mapping[str, Any]) -> str:
     return (
         f"Model {told['model']} ({told['model_sha256'][:12]}), threshold {told['threshold']:g} "
@@ -84,6 +98,7 @@ def tables(told: Mapping[str, Any]) -> Iterator[Table | str]:
     yield _rich("Slices", ("truth", "flagged", "not flagged"), _confusion(told))
     if told["slices"]["at_prevalence"]:
         yield _rich("If so many slices show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(told))
+    yield _detection(told)
     yield _rich("Release checklist", ("line", "status", "why"), _checklist(told))
     yield from (safe(remark) for remark in told["remarks"])
     if told["refusals"]:
@@ -128,6 +143,7 @@ def evaluation_page(found: LabelledSet, told: Mapping[str, Any], model: Model) -
         table(_HEAD, _rows(told)),
         paragraph(_HOW, "remark"),
         table(("truth", "flagged", "not flagged"), _confusion(told), "Slices"),
+        paragraph(_detection(told)),
         heading("Release checklist"),
         table(("line", "status", "why"), _checklist(told)),
         *_chances(told),

@@ -35,7 +35,19 @@ def scan(
 ) -> tuple[int, dict[str, dict[str, Any]], str]:
     """Scan with the shipped model; return exit code, findings by path, and stderr."""
     done = subprocess.run(
-        [str(python), "-m", "screener", "scan", str(inbox), "--json", "--log", str(log), *options],
+        [
+            str(python),
+            "-m",
+            "screener",
+            "scan",
+            str(inbox),
+            "--json",
+            "--threshold",
+            "default",
+            "--log",
+            str(log),
+            *options,
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -46,7 +46,7 @@ def test_table_is_in_reading_order_and_says_what_the_threshold_is_worth(screener
     done = screener.scan(inbox, "--lang", "en")
     rows = [line for line in done.stdout.splitlines() if ".png" in line]
     assert [row.split()[0] for row in rows] == ["HIGH", "HIGH", "LOW", "LOW"]
-    assert "auto: not certified" in done.stdout
+    assert "auto: certified for sensitivity ≥ 0.95 at 95 % confidence: 0 of 60 patients" in done.stdout
     assert "9/10 slices, 5 patients or groups" in done.stdout
     assert "Decision aid. Not a diagnosis" in done.stdout
     assert done.stderr == ""

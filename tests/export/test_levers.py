@@ -155,6 +155,25 @@ def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
     assert shares[0.5] == pytest.approx(0.75, abs=0.1)
 
 
+def test_tissue_laid_in_as_a_tumour_would_be_stays_tumour_free() -> None:
+    pytest.importorskip("tensorflow", reason="needs the extra [train]")
+    from export.architectures import recipe
+    from export.batches import Sampler, TrainingBatches
+    from export.cache import Views
+    from export.dataset import Record
+
+    donor, drawn = tumour()
+    other = head()
+    other[60:140, 60:140] = 70
+    views = Views(np.stack([head(), other, donor]), np.stack([drawn * 0, drawn * 0, drawn]), *np.ones((2, 3), bool))
+    sampler = Sampler.over([Record("a", 0), Record("b", 0), Record("c", 1)], np.arange(3), np.arange(3), {})
+    chosen = replace(recipe("lite"), levers=Levers(decoy=1.0), steps=1)
+    batches = TrainingBatches(chosen, views, np.array([0, 0, 1]), sampler, locate=True, seed=0, batch_size=2)
+    made = [batches._laid_in(head(), drawn * 0, np.random.default_rng(seed)) for seed in range(20)]
+    assert any(not np.array_equal(view, head()) for view, _, _ in made)
+    assert all(label == 0 and not where.any() for _, where, label in made)
+
+
 @pytest.mark.parametrize("levers", [PLAIN, Levers(strip=1, extraction=1, spots=1, coarse=1)])
 def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Levers) -> None:
     view, drawn = tumour()

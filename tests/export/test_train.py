@@ -326,3 +326,19 @@ def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None
 def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: lab.Options, told: str) -> None:
     with pytest.raises(DataError, match=told):
         lab.train(data, tmp_path / "run", options)
+
+
+def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_shown(data: Path, tmp_path: Path) -> None:
+    from export.release import Release, release
+    from screener.model.session import Model
+
+    lab.train(data, tmp_path / "run", lab.Options("small", epochs=1, batch_size=8))
+    (tmp_path / "demo").mkdir()
+    card = release(data, tmp_path / "run", Release(tmp_path / "model", "small", "1.0.0"), tmp_path / "demo")
+    point = Model.load(tmp_path / "model").card.operating_points["auto"]
+    assert (point.certified, card["operating_points"]["auto"]["certificate"]) == (False, None), "no patient is known"
+    assert card["calibration"]["kind"] in {"temperature", "Platt"}, "what Keras makes of a dense layer can be folded"
+    assert card["metrics"]["parity"]["largest_difference"] <= 1e-5
+    told = (tmp_path / "model/MODEL_CARD.md").read_text()
+    assert "no patient with a tumour is known" in told
+    assert not (tmp_path / "run/draft").exists()

@@ -54,11 +54,14 @@ def test_help_of_evaluate_names_the_code_that_only_it_has(screener: Command) -> 
 
 
 def test_the_readme_names_options_that_exist(screener: Command) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs/operations.md").read_text("utf-8")
+    files = ("README.md", "docs/operations.md", "docs/surveillance.md")
+    readme = "".join((ROOT / file).read_text("utf-8") for file in files)
     known = ""
-    for command in ("scan", "explain", "report", "worklist", "info", "verify"):
+    for command in ("scan", "explain", "report", "worklist", "info", "verify", "evaluate", "review"):
         known += screener(command, "--help").stdout
-    for line in re.findall(r"^.*screener (?:scan|explain|report|worklist|info|verify) .*$", readme, re.MULTILINE):
+    for line in re.findall(
+        r"^.*screener (?:scan|explain|report|worklist|info|verify|evaluate|review) .*$", readme, re.MULTILINE
+    ):
         for option in re.findall(r"(--[a-z][a-z-]+)", line.split("#")[0]):
             assert f"{option} " in known, option
 
@@ -96,7 +99,13 @@ def test_answers_come_without_the_heavy_libraries(screener: Command, command: li
 
 def test_info_prints_the_card(screener: Command) -> None:
     told = screener("info", "--model", screener.model, "--lang", "en").stdout
-    for wanted in ("tiny 1.0.0", "auto: threshold 0.4, chosen for sensitivity 0.95", "not certified", "knows nothing"):
+    for wanted in (
+        "tiny 1.0.0",
+        "auto: threshold 0.4, chosen for sensitivity 0.95",
+        "not certified",
+        "0 of 60",
+        "knows nothing",
+    ):
         assert wanted in told
     assert json.loads(screener("info", "--model", screener.model, "--json").stdout) == tiny_card()
     assert "non certifié" in screener("info", "--model", screener.model, "--lang", "fr").stdout

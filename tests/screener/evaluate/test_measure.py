@@ -12,7 +12,7 @@ import pytest
 from screener.errors import NothingFoundError, UsageError
 from screener.evaluate.checklist import LINES, Status, checklist, lacking, read_evidence
 from screener.evaluate.labelled import read_labelled
-from screener.evaluate.measure import by_patient, figures, measure
+from screener.evaluate.measure import by_patient, detected, figures, measure
 from screener.evaluate.metrics import Scored
 from screener.model.session import Model
 from screener.report.evaluation import evaluation_page, tables
@@ -214,3 +214,40 @@ def test_the_page_shows_every_mistake_and_runs_nothing(folders: Path, model: Mod
     assert page.count("<figure") == len(measurement["missed"]) + len(measurement["false_alarms"])
     assert page.count("<img") == page.count("<figure") - 1, "what cannot be decoded has no picture"
     assert any("missed" in part for part in tables(measurement) if isinstance(part, str))
+
+
+def test_patients_are_found_as_a_certificate_counts_them(folders: Path, model: Model) -> None:
+    found = told(folders, model)["detection"]
+    assert (found["units"], found["missed"], found["average"]) == (6, 1, pytest.approx(5 / 6))
+    assert found["supports"] is None
+    assert found["bound"] < 5 / 6
+    strangers = table(folders / "set.csv", ("north/yes/p0/a.png", "yes"), head=("path", "label"))
+    unknown = measure(read_labelled(strangers), model, model.card.operating_points["auto"])
+    assert unknown["detection"] is None
+
+
+def test_one_slice_of_each_patient_is_drawn() -> None:
+    labels, patients = np.array([1] * 59 + [1, 0, 1]), np.array([f"p{n}" for n in range(59)] + ["p0", "p1", ""])
+    scores = np.array([0.9] * 59 + [0.1, 0.1, 0.1])
+    found = detected(Scored(labels, scores, np.arange(62)), patients, 0.5)
+    assert found is not None
+    assert found["units"] == 59, "who is unknown, or has no tumour, is no unit"
+    assert found["average"] == pytest.approx(58.5 / 59)
+    assert found["missed"] in {0, 1}
+    sure = detected(Scored(labels[:59], scores[:59], np.arange(59)), patients[:59], 0.5)
+    assert sure is not None
+    assert (sure["missed"], sure["supports"], sure["usual"]) == (0, 0.95, (0, 0))
+
+
+def test_a_slice_on_two_lines_counts_once_or_with_two_labels_not_at_all(folders: Path) -> None:
+    source = table(
+        folders / "set.csv",
+        ("north/yes/p0/a.png", "yes", "p0", "n"),
+        ("north/yes/p0/a.png", "yes", "p0", "n"),
+        ("north/yes/p2/a.png", "yes", "p2", "n"),
+        ("north/yes/p2/a.png", "no", "p2", "n"),
+    )
+    found = read_labelled(source)
+    assert [one.path for one in found.slices] == ["north/yes/p0/a.png"]
+    assert "set.csv:3: 'north/yes/p0/a.png' stands on line 2 already, and counts once" in found.faults[0]
+    assert "line 4 already, with the other label: neither is used" in found.faults[1]

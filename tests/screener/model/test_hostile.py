@@ -74,10 +74,13 @@ def test_a_card_nested_without_end() -> None:
             Card.parse(text)
 
 
-values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.just([]) | st.just({})
+values = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.builds(list) | st.builds(dict)
+)
 prose = ["limitations", "intended_use", "licence", "architecture", "created", "name", "metrics"]
 inner = ["training_data.sets", "training_data.sources", "training_data.fingerprint", "operating_points.auto"]
 outer = ["training_data", "gate", "outputs", "operating_points.auto.sensitivity", "operating_points.auto.recall_target"]
+outer += ["operating_points.auto.certificate", "operating_points.auto.certificate.holds_for"]
 places = st.sampled_from(prose + inner + outer)
 
 

@@ -16,6 +16,7 @@ from screener.audit import AuditLog
 from screener.preprocess import Preprocessing
 from screener.scan import Scan
 from screener.triage import Judge
+from tests.conftest import CERTIFICATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,10 @@ def card(*, heatmap: bool = True) -> dict[str, Any]:
         "version": "1.0.0",
         "preprocessing": HOW.to_card(),
         "outputs": {"probability": "probability", "heatmap": "heatmap" if heatmap else None, "embedding": None},
-        "operating_points": {name: {"threshold": threshold} for name, threshold in points.items()},
+        "operating_points": {
+            name: {"threshold": threshold, "certified": True, "certificate": dict(CERTIFICATE)}
+            for name, threshold in points.items()
+        },
         "gate": None,
     }
 
