@@ -59,8 +59,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"# {told['source']}: what a leak is worth", "")
     yield (
         f"Written by `make leak`: the recipe `{told['recipe']}` of version {told['tool_version']}, "
-        f"{told['control']['epochs']} epochs, once with the flipped copies of the test slices left in the training set (a "
-        "comparison that looks at upright pictures only does not find them) and once without. Intervals: 95 %, over "
+        f"{told['control']['epochs']} epochs, once with the flipped copies of the test slices left in the training set "
+        "(a comparison that looks at upright pictures only does not find them) and once without. Intervals: 95 %, over "
         "leak-free units."
     )
     yield from ("", "| training set | AUC | sensitivity at 0.5 | specificity at 0.5 |", "|---|---|---|---|")
