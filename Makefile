@@ -11,6 +11,7 @@
 #   make abroad        DATA=folder: the shipped recipe on sources and sites it never saw; writes docs/results/
 #   make levers        DATA=folder: what each augmentation brings there; writes docs/results/
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
+#   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
 #   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
@@ -28,7 +29,7 @@ TEST_SOURCE := kaggle253
 NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model lab abroad levers evaluate gate bench fuzz readme clean
+.PHONY: demo test test-long lint audit train model lab abroad levers evaluate leak gate bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -86,10 +87,15 @@ levers: $(VENV)/full
 
 evaluate: $(VENV)/full
 	$(NEED_DATA)
+	$(BIN)/python -m export evaluate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --source $(TEST_SOURCE) \
+		--out docs/results/$(TEST_SOURCE)
+
+leak: $(VENV)/full
+	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/leaking --epochs 3 $(LEAK_FREE) --ignore-flips
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/control --epochs 3 $(LEAK_FREE)
-	$(BIN)/python -m export evaluate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --source $(TEST_SOURCE) \
-		--leaking $(RUNS)/leaking --control $(RUNS)/control --out docs/results/$(TEST_SOURCE)
+	$(BIN)/python -m export leak --data "$(DATA)" --leaking $(RUNS)/leaking --control $(RUNS)/control \
+		--source $(TEST_SOURCE) --out docs/results/leak
 
 gate: $(VENV)/full
 	$(NEED_DATA)

@@ -32,6 +32,7 @@ def quoted(text: str) -> str:
     quotations = {
         "demo": demo(),
         "kaggle253": evaluation("kaggle253"),
+        "leak": tables("leak"),
         "bench": tables("bench"),
         "pages": tables("pages"),
     }
@@ -54,13 +55,10 @@ def demo() -> str:
 
 
 def evaluation(name: str) -> str:
-    """Return the headline, the operating points and the warning of an evaluation."""
+    """Return the headline and the operating points of an evaluation."""
     text = (RESULTS / f"{name}.md").read_text()
     headline = next(line for line in text.splitlines() if line.startswith("AUC"))
-    parts = [headline, "", table(text, 0)]
-    if "## A warning" in text:
-        parts += ["", 'What the same recipe "scores" when they are left in, after three epochs:', "", table(text, 1)]
-    return "\n".join(parts)
+    return "\n".join([headline, "", table(text, 0)])
 
 
 def tables(name: str) -> str:

@@ -200,18 +200,31 @@ def evaluate(
     model: Annotated[Path, typer.Option(help="Folder of the model.")],
     source: Annotated[str, typer.Option(help="The test source to judge.")],
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
-    leaking: Annotated[Path | None, typer.Option(help="A run with --ignore-flips, to show beside it.")] = None,
-    control: Annotated[Path | None, typer.Option(help="The same run without --ignore-flips.")] = None,
 ) -> None:
     """Judge a released model on a source that chose nothing."""
     _quiet_tensorflow()
     from export.evaluate import evaluate as judge
-    from export.evaluate import quick_figures, write_report
+    from export.evaluate import write_report
 
     figures = judge(data, run, model, source)
-    if leaking and control:
-        figures |= {"leaking": quick_figures(data, leaking, source), "control": quick_figures(data, control, source)}
     write_report(out, figures)
+    print(out.with_suffix(".md").read_text())
+
+
+@app.command()
+def leak(
+    data: Data,
+    leaking: Annotated[Path, typer.Option(help="A run with --ignore-flips.")],
+    control: Annotated[Path, typer.Option(help="The same run without.")],
+    source: Annotated[str, typer.Option(help="The test source to judge.")],
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+) -> None:
+    """Show how wrong figures get when flipped copies of the test slices are trained on."""
+    _quiet_tensorflow()
+    from export.leak import leak as measure
+    from export.leak import write_leak
+
+    write_leak(out, measure(data, leaking, control, source))
     print(out.with_suffix(".md").read_text())
 
 

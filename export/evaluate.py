@@ -99,22 +99,6 @@ def _mistakes(dataset: Dataset, chosen: np.ndarray[Any, Any], answers: Answers, 
     return {"missed": missed, "false_alarms": alarmed}
 
 
-def quick_figures(data: Path, run: Path, source: str) -> dict[str, Any]:
-    """Judge a run's best epoch on a test source straight in Keras, without gate or tuned threshold.
-
-    For runs that are a warning or a control, and never become a model.
-    """
-    from export.batches import plain
-    from export.train import best_model, prepare_lab
-
-    model, chosen, options = best_model(run)
-    lab = prepare_lab(data, chosen, options, run.parent / "cache")
-    mine = np.array([index for index, record in enumerate(lab.dataset.records) if record.source == source])
-    answer = model.predict(plain(lab.exact[mine], chosen.preprocessing.size), batch_size=64, verbose=0)
-    scored = Scored(lab.labels[mine], np.asarray(answer["probability"], np.float64)[:, 0], lab.found.units[mine])
-    return {"ignore_flips": options.ignore_flips, **summary(scored), "at_default": operating_figures(scored, 0.5)}
-
-
 def write_report(out: Path, figures: dict[str, Any]) -> None:
     """Write ``<out>.json`` and ``<out>.md``."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -144,29 +128,9 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
         alone = " / ".join(f"{point[f'assessable_{what}']['value']:.3f}" for what in ("sensitivity", "specificity"))
         told = " | ".join(rate(point[what]) for what in ("sensitivity", "specificity"))
         yield f"| `{name}` | {point['threshold']:g} | {told} | {alone} |"
-    yield from _warning(figures)
     mistakes = figures["mistakes_at_auto"]
     yield from ("", f"At `auto`: {len(mistakes['missed'])} missed, {len(mistakes['false_alarms'])} false alarms.", "")
     for name, found in (("Missed", mistakes["missed"]), ("False alarms", mistakes["false_alarms"])):
         told = ", ".join(f"`{item['path']}` ({item['reason'] or item['probability']})" for item in found)
         yield f"{name}: {told or 'none'}."
         yield ""
-
-
-def _warning(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Set the leaking run beside its leak-free control."""
-    if "leaking" not in figures:
-        return
-    yield from ("", "## A warning", "")
-    yield (
-        "The same recipe, three epochs, once with the flipped copies of the test slices left in the training set (a "
-        "comparison that looks at upright pictures only does not find them) and once without:"
-    )
-    yield from ("", "| three epochs | AUC | sensitivity at 0.5 | specificity at 0.5 |", "|---|---|---|---|")
-    for name, key in (("flipped copies left in", "leaking"), ("leak-free", "control")):
-        found = figures[key]
-        area, point = found["auc"], found["at_default"]
-        yield (
-            f"| {name} | {area['value']:.3f} ({area['low']:.3f}–{area['high']:.3f}) | "
-            f"{point['sensitivity']['value']:.3f} | {point['specificity']['value']:.3f} |"
-        )

@@ -1,0 +1,48 @@
+"""The warning about flipped copies compares like with like."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from export import leak
+from export.errors import DataError
+from screener.evaluate.metrics import Scored, operating_figures, summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def judged(_: Path, run: Path, __: str) -> dict[str, Any]:
+    scores = np.array([0.1, 0.9, 0.8, 0.2] if run.name == "control" else [0.1, 0.2, 0.8, 0.9])
+    scored = Scored(np.array([0, 0, 1, 1]), scores, np.arange(4))
+    return {"epochs": 3, **summary(scored), "at_default": operating_figures(scored, 0.5)}
+
+
+def runs(folder: Path, **control: object) -> tuple[Path, Path]:
+    for name, options in (("leaking", {"ignore_flips": True}), ("control", {"ignore_flips": False} | control)):
+        (folder / name).mkdir()
+        (folder / name / "options.json").write_text(json.dumps({"recipe": "lite", "seed": 1} | options))
+    return folder / "leaking", folder / "control"
+
+
+def test_both_runs_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leak, "_judged", judged)
+    told = leak.leak(tmp_path, *runs(tmp_path), "kept")
+    leak.write_leak(tmp_path / "told", told)
+    table = (tmp_path / "told.md").read_text()
+    assert "| flipped copies left in | 1.000 " in table
+    assert "| leak-free | 0.500 " in table
+    assert json.loads((tmp_path / "told.json").read_text())["recipe"] == "lite"
+
+
+@pytest.mark.parametrize("control", [{"seed": 2}, {"ignore_flips": True}])
+def test_runs_that_differ_otherwise_are_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(leak, "_judged", judged)
+    with pytest.raises(DataError, match="not in --ignore-flips alone"):
+        leak.leak(tmp_path, *runs(tmp_path, **control), "kept")
