@@ -73,7 +73,8 @@ model: $(VENV)/full
 
 lab: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 800 --out docs/results/recipes
+	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 500 --size 64 --epochs 6 \
+		--out docs/results/recipes
 
 abroad: $(VENV)/full
 	$(NEED_DATA)
