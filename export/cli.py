@@ -13,6 +13,7 @@ import typer
 
 from export.errors import DataError, StoppedError, StorageError
 from screener.errors import ScreenerError
+from screener.model.certificate import LEAST_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ TestSources = Annotated[
     list[str] | None, typer.Option(help="A source that only tests; repeatable. Without: an eighth of the groups.")
 ]
 
-RecallTarget = Annotated[float, typer.Option(min=0.5, max=0.999, help="Sensitivity that `auto` aims at.")]
+RecallTarget = Annotated[float, typer.Option(min=LEAST_TARGET, max=0.999, help="Sensitivity that `auto` aims at.")]
 Demo = Annotated[Path, typer.Option(help="Pictures for the golden scores.")]
 
 
