@@ -11,7 +11,7 @@ import numpy as np
 
 from export.batches import plain
 from export.convert import parity, to_onnx, write_checksums
-from export.evaluate import places
+from export.groups import places
 from export.layers import layers_graph, write_layers
 from export.provenance import training_data
 from export.publish import Ground, publish

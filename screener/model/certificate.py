@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 """Confidence below which nothing counts as certified."""
 LEAST_TARGET = 0.5
-"""Sensitivity below which nothing counts as certified: one patient found in one would else be a certificate for 0.05."""
+"""Sensitivity below which nothing counts as certified: else one patient, found, would certify 0.05."""
 _MOST_UNITS = 100_000
 _ROUNDING = 1e-6
 
@@ -106,10 +106,11 @@ def _flaw(found: Certificate, shown_for: float | None, threshold: float) -> str:
         return "its certificate does not say what a unit is"
     if not LEVEL <= found.level < 1:
         return f"its certificate has a confidence of {found.level:g}, and {LEVEL:g} is asked"
-    if found.target < LEAST_TARGET:
-        return f"its certificate's target {found.target:g} is below {LEAST_TARGET:g}, which promises nothing"
-    if not found.target <= found.bound < 1:
-        return f"its certificate's bound {found.bound:g} does not reach its target {found.target:g}"
+    if not LEAST_TARGET <= found.target <= found.bound < 1:
+        return (
+            f"its certificate's bound {found.bound:g} does not reach its target {found.target:g}, or that is below "
+            f"{LEAST_TARGET:g}"
+        )
     if not supports(found.bound - _ROUNDING, found.level, found.units, found.missed):
         return f"{found.missed} missed of {found.units} do not support a bound of {found.bound:g}"
     return ""
