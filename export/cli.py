@@ -287,7 +287,9 @@ def abroad(
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
     journeys = TRIALS if levers else JOURNEYS
     pictures = frame_folder(unseen, GROUPING) if unseen else None
-    if travel(data, run, journeys, terms, unseen=pictures, max_minutes=max_minutes):
+    with _stoppable():
+        finished = travel(data, run, journeys, terms, unseen=pictures, max_minutes=max_minutes)
+    if finished:
         (write_levers if levers else write_abroad)(out, gather(run, journeys), terms)
         print(out.with_suffix(".md").read_text())
 

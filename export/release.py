@@ -12,12 +12,13 @@ import numpy as np
 from export.batches import plain
 from export.convert import parity, to_onnx, write_checksums
 from export.groups import places
+from export.layers import FILE as LAYERS
 from export.layers import layers_graph, write_layers
 from export.provenance import training_data
 from export.publish import Ground, publish
 from export.reference import attach
 from export.splits import WITHHELD
-from export.train import best_model, prepare_lab
+from export.train import Progress, best_model, prepare_lab
 from export.tune import FIXED_POINTS
 from screener import __version__
 
@@ -90,13 +91,16 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
     card["metrics"] = {
         "parity": {"largest_difference": difference, "slices": len(sample)},
-        "training": _history(run),
+        "training": _history(run, chosen.monitor),
     }
     ground = Ground(lab.dataset, lab.found, chosen.shares, wanted.recall_target, demo)
     card = publish(wanted.folder, graph, card, ground, run / "draft")
     if chosen.early:
         write_layers(wanted.folder, layers_graph(model, chosen.early))
-        write_checksums(wanted.folder)
+    else:
+        # Of a model that lay there before: it would show another network's layers.
+        (wanted.folder / LAYERS).unlink(missing_ok=True)
+    write_checksums(wanted.folder)
     return card
 
 
@@ -152,12 +156,12 @@ def _draft(
     }
 
 
-def _history(run: Path) -> dict[str, Any]:
-    """Say how long the run took and which epoch it kept."""
-    progress = json.loads((run / "progress.json").read_text())["history"]
-    best = max(progress, key=lambda epoch: epoch["val_auc"])
+def _history(run: Path, monitor: str) -> dict[str, Any]:
+    """Say how long the run took and which epoch it kept, by which figure on the tune set."""
+    progress = Progress(**json.loads((run / "progress.json").read_text()))
     return {
-        "epochs": len(progress),
-        "best_epoch": best["epoch"],
-        "minutes": round(sum(epoch["seconds"] for epoch in progress) / 60, 1),
+        "epochs": len(progress.history),
+        "best_epoch": progress.best(monitor) + 1,
+        "monitor": monitor,
+        "minutes": round(sum(epoch["seconds"] for epoch in progress.history) / 60, 1),
     }

@@ -103,6 +103,8 @@ def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, m
     assert abroad.run(data, tmp_path, [NORTH], TERMS)
     monkeypatch.setattr(abroad, "run_training", None)
     assert abroad.run(data, tmp_path, [NORTH], TERMS)
+    with pytest.raises(DataError, match="north was judged under other terms"):
+        abroad.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
     write_abroad(tmp_path / "told", gather(tmp_path, [NORTH]), TERMS)
     table = (tmp_path / "told.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
@@ -122,6 +124,17 @@ def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_p
     assert told["all"]["stripped"].keys() == {"tcga_lgg stripped"}
     write_levers(tmp_path / "levers", told, TERMS)
     assert "- no: strip=0" in (tmp_path / "levers.md").read_text()
+
+
+def test_a_journey_that_stopped_improving_is_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "recipe", lambda _: replace(SMALL, patience=1))
+    history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
+    monkeypatch.setattr(abroad, "run_training", lambda *_, **__: train.Progress(history, 1e-2))
+    monkeypatch.setattr(abroad, "judge", lambda *_: {"parts": {}})
+    (tmp_path / "north").mkdir()
+    assert abroad.run(data, tmp_path, [NORTH], replace(TERMS, epochs=3))
+    del history[1]
+    assert not abroad.run(data, tmp_path / "again", [NORTH], replace(TERMS, epochs=3))
 
 
 def test_a_site_that_nobody_comes_from_is_named(data: Path, tmp_path: Path) -> None:
