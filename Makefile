@@ -13,7 +13,7 @@
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
 #   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/
-#   make bench         [DATA=folder]: measure speed; writes docs/results/
+#   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make readme        renew what the README quotes from docs/results/
 
@@ -102,10 +102,12 @@ gate: $(VENV)/full
 	$(BIN)/python -m export gate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --out docs/results/gate
 
 bench: $(VENV)/full
-	$(BIN)/python bench/speed.py $(if $(DATA),--data "$(DATA)")
-	$(BIN)/python bench/outputs.py
-	$(BIN)/python bench/log.py
-	$(BIN)/python bench/pages.py
+	$(BIN)/python -m bench.speed $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
+	$(BIN)/python -m bench.int8 $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m bench.shortcuts $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m bench.outputs
+	$(BIN)/python -m bench.log
+	$(BIN)/python -m bench.pages
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py

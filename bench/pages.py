@@ -21,10 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from speed import _processor, _run, _timed  # noqa: E402 - the bench beside this one
+from bench.watch import ROOT, processor, run, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +61,7 @@ def measure(scratch: Path, slices: int, repeats: int) -> dict[str, Any]:
     flagged = len(re.findall(r'<article class="slice (?:high|medium)"', page.read_text("utf-8")))
     return {
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
             "load_average": max(before, os.getloadavg()[0]),
@@ -121,7 +118,7 @@ def scans(inbox: Path, page: Path, scratch: Path, repeats: int) -> tuple[float, 
         for seconds, option in ((plain, []), (shown, ["--report", str(page)])):
             log = scratch / f"{number}-{len(option)}.jsonl"
             command = [screener, "scan", str(inbox), "--threshold", "0", "--quiet", "--log", str(log), *option]
-            seconds.append(_timed(partial(_run, command)))
+            seconds.append(timed(partial(run, command)))
     return statistics.median(plain[1:]), statistics.median(shown[1:])
 
 
@@ -146,7 +143,7 @@ def overlays(repeats: int) -> dict[str, float]:
         tensor = prepare(slice_.pixels, model.card.preprocessing)[None]
         predict = partial(model.predict, tensor, heatmaps=True)
         whole = partial(explain, slice_, model, judge, Look(), "en")
-        seconds = [(_timed(whole), _timed(predict)) for _ in range(_OVERLAYS * repeats + 1)][1:]
+        seconds = [(timed(whole), timed(predict)) for _ in range(_OVERLAYS * repeats + 1)][1:]
         beyond.append(statistics.median(both - alone for both, alone in seconds) * 1000)
     return {"slices": len(beyond), "median_ms": statistics.median(beyond), "slowest_ms": max(beyond)}
 

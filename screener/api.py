@@ -29,7 +29,7 @@ class Screener:
     threshold : str or float
         Name of an operating point, or a number in [0, 1].
     threads : int, optional
-        By default as many as this process may use.
+        By default, and at most, the cores that this process may use.
     accept_uncertified : bool
         Screen at ``auto`` although the model is not certified for it.
 
@@ -56,6 +56,7 @@ class Screener:
         accept_uncertified: bool = False,
     ) -> None:
         self.model = Model.load(model, threads=threads)
+        self._threads = threads
         points = self.model.card.operating_points
         self.judge = Judge(
             point=screening_point(str(threshold), points, accept_uncertified=accept_uncertified),
@@ -104,10 +105,10 @@ class Screener:
             There is nothing to screen.
         """
         from screener.inbox import check
-        from screener.scan import Scan
+        from screener.scan import Scan, ScanOptions
 
         check(Path(inbox))
-        yield from Scan(Path(inbox), self.model, self.judge).findings()
+        yield from Scan(Path(inbox), self.model, self.judge, options=ScanOptions(jobs=self._threads)).findings()
 
     def _read(self, path: Path) -> Slice | Refused:
         from screener.inbox import Entry, read

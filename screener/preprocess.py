@@ -194,7 +194,7 @@ def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], fl
     # Unblurred, a noisy background would pass for head.
     probe = np.asarray(cv2.blur(probe, (3, 3)), dtype=np.float32)
     rim = np.concatenate([probe[0], probe[-1], probe[:, 0], probe[:, -1]])
-    background = float(np.median(rim))
+    background = _median(rim)
     contrast = np.abs(probe - background)
     cut = _FOREGROUND * float(np.partition(contrast, -(contrast.size // 50 + 1), axis=None)[-(contrast.size // 50 + 1)])
     mask = (contrast > max(cut, 1e-6)).astype(np.uint8)
@@ -211,6 +211,15 @@ def head_box(pixels: NDArray[np.float32]) -> tuple[tuple[int, int, int, int], fl
     top, bottom = max(0, int((y - margin_y) * fy)), min(height, int(np.ceil((y + h + margin_y) * fy)))
     left, right = max(0, int((x - margin_x) * fx)), min(width, int(np.ceil((x + w + margin_x) * fx)))
     return (top, bottom, left, right), background
+
+
+def _median(values: NDArray[np.float32]) -> float:
+    """Return the median as `numpy.median` does, which takes ten times as long over so few values."""
+    import numpy as np
+
+    middle = (values.size - 1) // 2, values.size // 2
+    ranked = np.partition(values, middle)
+    return float((ranked[middle[0]] + ranked[middle[1]]) / np.float32(2))
 
 
 def _letterbox(height: int, width: int, size: int) -> tuple[int, int, int, int]:
@@ -237,9 +246,12 @@ def stretch(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map percentiles 1 and 99 to 0 and 1, clipped; a flat image becomes all zero. (H, W) → (H, W), float32."""
     import numpy as np
 
-    low_rank, high_rank = pixels.size // 100, pixels.size - 1 - pixels.size // 100
-    ranked = np.partition(pixels, (low_rank, high_rank), axis=None)
-    low, high = ranked[low_rank], ranked[high_rank]
+    # Sorting all is quicker than partitioning at two ranks: numpy has vector instructions for it.
+    ranked = np.sort(pixels, axis=None)
+    low, high = ranked[pixels.size // 100], ranked[-1 - pixels.size // 100]
     if high - low < 1e-6:  # noqa: PLR2004 - below one grey level of any format we read
         return np.zeros_like(pixels)
-    return np.asarray(np.clip((pixels - low) / (high - low), 0.0, 1.0), dtype=np.float32)
+    stretched: NDArray[np.float32] = pixels - low
+    stretched /= high - low
+    np.clip(stretched, 0.0, 1.0, out=stretched)
+    return stretched

@@ -10,10 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from screener.audit import finding_of
+from screener.cores import workers
 from screener.errors import NothingFoundError
 from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
 from screener.inbox.decoder import SafeDecoder
-from screener.model.session import available_cores
+from screener.model.session import AT_ONCE
 from screener.types import Decision, Finding, Prediction, Reason, Refused, Slice
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from screener.types import Identity
 
 BATCH = 16
-"""Slices scored at once: enough to keep the cores busy, few enough that little is lost in a crash."""
-_AHEAD = BATCH * 3 // 2
-"""Files decoded ahead of the model."""
-_FETCHED = 4
-"""Files read ahead of the decoders; with `_AHEAD` and the largest file that is read, the bound on memory."""
+"""Slices logged at once: few waits for the disk, and little is lost in a crash."""
+_AHEAD = 16
+"""Handfuls of files given to the worker threads, so that none of them waits while the log is being written."""
+_FETCHED = 2 * AT_ONCE
+"""Files read ahead of the workers; with `_AHEAD` and the largest file that is read, the bound on memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class ScanOptions:
     isolation : {"risky", "always", "never"}
         Which files are decoded in a process of their own.
     jobs : int or None
-        Threads for decoding and for the model; None: the cores that this process may use.
+        Threads, each of which decodes and scores; None, and at most: the cores that this process may use.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -90,7 +91,16 @@ class Onlooker(Protocol):
         """Take a finding that is in the log; no sketch and no heatmap for what was refused or judged before."""
 
 
-_Outcome = Ready | Refused | Finding
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A slice with the model's raw answer."""
+
+    identity: Identity
+    prediction: Prediction
+    sketch: object = None
+
+
+_Outcome = Scored | Refused | Finding
 T = TypeVar("T")
 
 
@@ -146,7 +156,7 @@ class Scan:
         with SafeDecoder(self.options.isolation) as decoder:
             for outcome in self._outcomes(decoder):
                 batch.append(outcome)
-                if sum(isinstance(item, Ready) for item in batch) == BATCH or len(batch) == _AHEAD:
+                if len(batch) == BATCH:
                     yield from self._decide(batch)
                     batch = []
             yield from self._decide(batch)
@@ -155,21 +165,23 @@ class Scan:
     def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
         """Yield what became of each file, in the order of the walk, while threads work ahead."""
         # Reading has a thread of its own: behind a queue of decoding it would wait for its turn.
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(self.options.jobs or available_cores()) as pool:
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers(self.options.jobs)) as pool:
             fetching: deque[Future[Fetched | Refused]] = deque()
-            developing: deque[Future[_Outcome]] = deque()
+            scoring: deque[Future[list[_Outcome]]] = deque()
             items = islice(self._found(), self.options.limit)
             more = True
-            while (more and not self._stopped) or fetching or developing:
+            while (more and not self._stopped) or fetching or scoring:
                 while more and not self._stopped and len(fetching) < _FETCHED:
                     item = next(items, None)
                     more = item is not None
                     if item is not None:
                         fetching.append(self._fetch(reader, item))
-                while fetching and len(developing) < _AHEAD:
-                    developing.append(self._develop(pool, fetching.popleft().result(), decoder))
-                if developing and (outcome := self._settled(developing.popleft().result())) is not None:
-                    yield outcome
+                while fetching and len(scoring) < _AHEAD:
+                    found = [fetching.popleft().result() for _ in range(min(AT_ONCE, len(fetching)))]
+                    scoring.append(self._work(pool, found, decoder))
+                for outcome in scoring.popleft().result() if scoring else ():
+                    if (settled := self._settled(outcome)) is not None:
+                        yield settled
                 if self._gone:
                     return
 
@@ -182,12 +194,14 @@ class Scan:
         self.counts["files"] += 1
         return _done(item) if isinstance(item, Refused) else reader.submit(fetch, item, self.options.limits)
 
-    def _develop(self, pool: ThreadPoolExecutor, found: Fetched | Refused, decoder: SafeDecoder) -> Future[_Outcome]:
-        """Show again what was judged before; decode the rest."""
-        if isinstance(found, Refused):
-            return _done(found)
-        known = self._remembered(found.identity)
-        return pool.submit(self._prepare, found, decoder) if known is None else _done(known)
+    def _work(
+        self, pool: ThreadPoolExecutor, found: list[Fetched | Refused], decoder: SafeDecoder
+    ) -> Future[list[_Outcome]]:
+        """Show again what was judged before; give the rest to a worker thread."""
+        known = [item if isinstance(item, Refused) else self._remembered(item.identity) or item for item in found]
+        if any(isinstance(item, Fetched) for item in known):
+            return pool.submit(self._score, known, decoder)
+        return _done([item for item in known if not isinstance(item, Fetched)])
 
     def _remembered(self, identity: Identity) -> Finding | None:
         """Return the earlier finding about this slice, or a new one from the earlier score of the same bytes."""
@@ -205,8 +219,19 @@ class Scan:
         event = self.log.score_of(identity.sha256, **about)
         return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
 
-    def _prepare(self, found: Fetched, decoder: SafeDecoder) -> _Outcome:
-        """Decode, gate, frame: what a worker thread does."""
+    def _score(self, found: list[Fetched | Refused | Finding], decoder: SafeDecoder) -> list[_Outcome]:
+        """Decode, gate, frame and score: what a worker thread does, on one core from the first byte to the answer."""
+        import numpy as np
+
+        items = [self._prepare(item, decoder) if isinstance(item, Fetched) else item for item in found]
+        tensors = [item.tensor for item in items if isinstance(item, Ready)]
+        predictions = self.model.predict(np.stack(tensors), heatmaps=self.onlooker is not None) if tensors else []
+        answers = iter(predictions)
+        return [
+            Scored(item.identity, next(answers), item.sketch) if isinstance(item, Ready) else item for item in items
+        ]
+
+    def _prepare(self, found: Fetched, decoder: SafeDecoder) -> Ready | Refused:
         slice_ = develop(found, self.options.limits, decoder)
         if isinstance(slice_, Refused):
             return slice_
@@ -251,10 +276,10 @@ class Scan:
             )
 
     def _decide(self, batch: list[_Outcome]) -> list[Finding]:
-        """Score what is ready, judge everything, log what is new, in the order of the walk."""
-        predictions = self._predict([item for item in batch if isinstance(item, Ready)])
-        answers = iter(predictions)
-        findings = [self._finding(item, answers) for item in batch]
+        """Judge everything and log what is new, in the order of the walk."""
+        if any(isinstance(item, Scored) for item in batch):
+            self.model.refuse_replaced()
+        findings = [self._finding(item) for item in batch]
         if self.log is not None:
             self.log.results(
                 [finding for finding in findings if not finding.seen_before],
@@ -264,34 +289,24 @@ class Scan:
         for finding in findings:
             self.counts.update((finding.decision.value, finding.urgency.value))
             self.counts["seen_before"] += finding.seen_before
-        self._show(batch, findings, predictions)
+        self._show(batch, findings)
         return findings
 
-    def _show(self, batch: list[_Outcome], findings: list[Finding], predictions: list[Prediction]) -> None:
+    def _show(self, batch: list[_Outcome], findings: list[Finding]) -> None:
         if self.onlooker is None:
             return
-        answers = iter(predictions)
         for item, finding in zip(batch, findings, strict=True):
-            if isinstance(item, Ready):
-                self.onlooker.see(finding, item.sketch, next(answers).heatmap)
+            if isinstance(item, Scored):
+                self.onlooker.see(finding, item.sketch, item.prediction.heatmap)
             else:
                 self.onlooker.see(finding, None, None)
 
-    def _predict(self, ready: list[Ready]) -> list[Prediction]:
-        import numpy as np
-
-        if not ready:
-            return []
-        self.model.refuse_replaced()
-        return self.model.predict(np.stack([item.tensor for item in ready]), heatmaps=self.onlooker is not None)
-
-    def _finding(self, item: _Outcome, predictions: Iterator[Prediction]) -> Finding:
+    def _finding(self, item: _Outcome) -> Finding:
         if isinstance(item, Finding):
             return item
         if isinstance(item, Refused):
             return self.judge.refusal(item)
-        prediction = next(predictions)
-        return self.judge.finding(item.identity, prediction, self.model.refuse(prediction))
+        return self.judge.finding(item.identity, item.prediction, self.model.refuse(item.prediction))
 
 
 def _folder(path: Path) -> tuple[int, int] | None:

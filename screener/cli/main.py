@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from screener import __version__
+from screener.cores import share_out_slices_only
 from screener.errors import ExitCode, ScreenerError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -85,7 +86,10 @@ def scan(
         bool, typer.Option("--follow-symlinks", help="Follow links that stay inside the inbox.")
     ] = False,
     isolate: Annotated[str, typer.Option(help="Decode in a process of its own: risky, always or never.")] = "risky",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores this process may use.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Threads. Default, and at most: the cores this process may use.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or int8; auto is fp32 where there is no int8.")] = "auto",
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another scan on the same log.")] = 0.0,
     log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
     anchor: Annotated[Path | None, typer.Option(help="Write the log's head hash here, out of the log's reach.")] = None,
@@ -125,6 +129,7 @@ def scan(
                 follow_symlinks=follow_symlinks,
                 isolate=isolate,
                 jobs=jobs,
+                precision=precision,
                 wait=wait,
                 log_group=log_group,
                 anchor=anchor,
@@ -352,6 +357,7 @@ def _tell_failure(error: Exception) -> None:
 
 def main() -> NoReturn:
     """Run a command; the one place where exceptions become exit codes."""
+    share_out_slices_only()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that knows no "≥" gets it spelt out; a night's result is not lost for it.
         sys.stdout.reconfigure(errors="backslashreplace")

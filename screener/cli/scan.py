@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from screener.errors import ExitCode, ScreenerError, UsageError
+from screener.errors import ExitCode, ModelError, ScreenerError, UsageError
 from screener.types import Decision
 from screener.words import LANGUAGES, TEXT, Language, language
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from screener.types import Finding
 
 _ISOLATION = ("risky", "always", "never")
+_PRECISIONS = ("auto", "fp32", "int8")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,6 +52,7 @@ class Request:
     follow_symlinks: bool
     isolate: str
     jobs: int | None
+    precision: str
     wait: float
     log_group: str | None
     anchor: Path | None
@@ -102,6 +104,7 @@ def run(request: Request, output: Output) -> ExitCode:
     be_nice(request.nice)
     with _Signals() as signals:
         path = _checked_log(request, options)
+        _refuse_precision(request.precision)
         model = Model.load(request.model, threads=request.jobs)
         judge = _judge(model, request)
         with (
@@ -122,6 +125,14 @@ def run(request: Request, output: Output) -> ExitCode:
 def be_nice(wanted: int) -> None:
     """Let other programs go first; a priority that cron or systemd already lowered is not lowered twice."""
     os.nice(max(0, wanted - os.nice(0)))
+
+
+def _refuse_precision(wanted: str) -> None:
+    """Make sure that the model exists in the precision asked for: other arithmetic gives other scores."""
+    if wanted not in _PRECISIONS:
+        raise UsageError(f"--precision {wanted!r}", f"choose one of {', '.join(_PRECISIONS)}")
+    if wanted == "int8":
+        raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
 
 
 def _checked_log(request: Request, options: ScanOptions) -> Path:

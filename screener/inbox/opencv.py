@@ -41,9 +41,11 @@ _lock = threading.Lock()
 def prepare() -> None:
     """Set OpenCV's limits and silence its logger; to be called before the first ``import cv2``.
 
-    OpenCV reads ``OPENCV_IO_MAX_IMAGE_PIXELS`` while it is being imported and never again.
+    OpenCV reads these variables while it is being imported and never again.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_PIXELS))
+    # Worker threads share out the slices: sharing out the rows of one as well would only get in their way.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     if "cv2" in sys.modules:
         _silence()

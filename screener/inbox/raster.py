@@ -185,12 +185,12 @@ def _saturation(image: NDArray[Any]) -> float:
     if image.ndim == 2:  # noqa: PLR2004 - (H, W)
         return 0.0
     step = max(1, max(image.shape[:2]) // _SATURATION_PROBE)
-    probe = image[::step, ::step].astype(np.float32)
+    probe = image[::step, ::step]
     full = float(np.iinfo(image.dtype).max)
     blue, green, red = probe[:, :, 0], probe[:, :, 1], probe[:, :, 2]
     spread = np.maximum(np.maximum(blue, green), red) - np.minimum(np.minimum(blue, green), red)
     if probe.shape[2] == 4:  # noqa: PLR2004 - with alpha
-        spread = spread * probe[:, :, 3] / full
+        return float((spread * (probe[:, :, 3] / full)).mean()) / full
     return float(spread.mean()) / full
 
 

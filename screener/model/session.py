@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from screener.cores import workers
 from screener.errors import ModelError
 from screener.model.card import CARD_KEY, Card
 from screener.model.store import Location, Mark, locate, mark_of, read_model, sha256_of
 from screener.types import Prediction, Reason
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
+AT_ONCE = 2
+"""Slices that the graph takes at once. What one of them needs between two layers stays in a core's cache; of sixteen,
+it is fetched from memory anew, which takes twice as long. Two share each look at the weights."""
 _CARD_BYTES = 4 << 20
 _INPUT = "image"
 _EXTERNAL = b"\x0a\x08location\x12"
@@ -39,12 +44,15 @@ class Model:
         card: Card,
         sha256: str,
         location: Location,
+        *,
         mark: Mark | None = None,
+        threads: int = 1,
     ) -> None:
         import numpy as np
 
         self._session = session
         self._mark = mark
+        self._threads = threads
         self.card = card
         self.sha256 = sha256
         self.location = location
@@ -59,7 +67,7 @@ class Model:
         model : str or Path, optional
             See `screener.model.store.locate`; without it the model that came with the tool.
         threads : int, optional
-            Threads of one inference; by default as many as this process may use.
+            Threads among which `predict` shares a batch; by default, and at most, the cores this process may use.
 
         Raises
         ------
@@ -69,13 +77,13 @@ class Model:
         location = locate(None if model is None else str(model))
         mark = mark_of(location)
         data, digest = read_model(location)
-        session = _session(data, location, threads or available_cores())
+        session = _session(data, location)
         card = _card(session, location)
         _check_graph(session, card)
-        return cls(session, card, digest, location, mark)
+        return cls(session, card, digest, location, mark=mark, threads=workers(threads))
 
     def predict(self, batch: NDArray[np.float32], *, heatmaps: bool = False) -> list[Prediction]:
-        """Score prepared slices.
+        """Score prepared slices; safe to call from several threads at once.
 
         Parameters
         ----------
@@ -93,11 +101,19 @@ class Model:
         ModelError
             onnxruntime failed.
         """
-        if len(batch) == 0:
-            return []
         wanted = [kind for kind in ("probability", "embedding", "heatmap") if self.card.outputs[kind]]
         if not heatmaps and "heatmap" in wanted:
             wanted.remove("heatmap")
+        handfuls = [batch[start : start + AT_ONCE] for start in range(0, len(batch), AT_ONCE)]
+        if len(handfuls) < 2 or self._threads == 1:  # noqa: PLR2004 - nothing to share
+            return [answer for handful in handfuls for answer in self._run(wanted, handful)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return [
+                answer for answers in pool.map(lambda part: self._run(wanted, part), handfuls) for answer in answers
+            ]
+
+    def _run(self, wanted: list[str], batch: NDArray[np.float32]) -> list[Prediction]:
+        """Run the graph once, on the core of whoever calls."""
         try:
             answers = self._session.run([self.card.outputs[kind] for kind in wanted], {_INPUT: batch})
         except Exception as error:  # onnxruntime's own exception classes are not public
@@ -160,7 +176,7 @@ def _probability(value: Any) -> float:  # noqa: ANN401 - a numpy scalar or an ar
     return number if 0.0 <= number <= 1.0 else math.nan
 
 
-def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN401 - onnxruntime ships no types
+def _session(data: bytes, location: Location) -> Any:  # noqa: ANN401 - onnxruntime ships no types
     """Create the session from bytes; the graph may pull in no other file and no foreign operator."""
     import onnxruntime
 
@@ -169,11 +185,9 @@ def _session(data: bytes, location: Location, threads: int) -> Any:  # noqa: ANN
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A spinning thread waits on a core that decoding needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The arena only ever grows; without it memory stays flat and speed is the same.
+    # Cores are shared out among slices, not within one: no core waits for another at the end of each layer.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # The arena only ever grows; without it memory stays flat and, on few slices at once, speed is the same.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     # Even from bytes, onnxruntime would look for external weights in the current folder; this folder never exists.
@@ -216,14 +230,3 @@ def _check_graph(session: Any, card: Card) -> None:  # noqa: ANN401 - onnxruntim
     missing = [name for name in card.outputs.values() if name and name not in outputs]
     if missing:
         raise ModelError(f"the model lacks the float output {', '.join(missing)} that its card names", _hint())
-
-
-def available_cores() -> int:
-    """Return how many cores this process may really use: affinity and cgroup quota, not what the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no cgroup, or no quota ("max")
-        pass
-    return cores

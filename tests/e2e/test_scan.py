@@ -366,3 +366,14 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(screener: Command, tmp_pat
     assert "/s" in seen
     assert len(out.splitlines()) == 300
     assert b"Screening" not in out
+
+
+def test_precision(screener: Command, inbox: Path) -> None:
+    plain = results(screener.scan(inbox, "--json", "--rescan"))
+    assert results(screener.scan(inbox, "--json", "--rescan", "--precision", "fp32")) == plain
+    done = screener.scan(inbox, "--precision", "int8")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "error: no int8 variant" in done.stderr
+    done = screener.scan(inbox, "--precision", "fp8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(screener.events()) == 8  # neither of them touched the log

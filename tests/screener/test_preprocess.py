@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from export.phantoms import phantom
 from screener.errors import ModelError
-from screener.preprocess import Preprocessing, frame, head_box, prepare
+from screener.preprocess import Preprocessing, _median, frame, head_box, prepare
 
 LITE = Preprocessing(64, "head", "square", "percentile")
 PLAIN = Preprocessing(64)
@@ -91,3 +91,27 @@ def test_a_card_that_describes_it_wrongly(change: dict[str, object]) -> None:
 def test_a_card_brings_it_back() -> None:
     assert Preprocessing.from_card(LITE.to_card()) == LITE
     assert LITE.fingerprint() != PLAIN.fingerprint()
+
+
+def plainly(pixels: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """Prepare by the definition of version 1, written for reading instead of for speed."""
+    view = frame(pixels, how).cut(pixels)
+    if how.intensity == "unit":
+        return view[:, :, None]
+    ranked = np.sort(view.astype(np.float64), axis=None)
+    low, high = ranked[view.size // 100], ranked[view.size - 1 - view.size // 100]
+    stretched = np.zeros_like(view) if high - low < 1e-6 else np.clip((view - low) / (high - low), 0, 1)
+    return stretched[:, :, None]
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 80), st.integers(1, 80)), elements=st.floats(0, 1, width=32)),
+    st.sampled_from([LITE, PLAIN]),
+)
+def test_speed_changes_no_pixel(pixels: np.ndarray, how: Preprocessing) -> None:
+    assert np.abs(prepare(pixels, how) - plainly(pixels, how)).max() <= 1e-6
+
+
+@given(arrays(np.float32, st.integers(1, 400), elements=st.floats(0, 1, width=32)))
+def test_the_background_is_the_median_of_the_rim(values: np.ndarray) -> None:
+    assert _median(values) == float(np.median(values))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
+from export.phantoms import phantom
 from screener.errors import ModelError
-from screener.model.session import Model, available_cores
+from screener.model.session import Model
+from screener.preprocess import prepare
 from tests.conftest import SIZE, tiny_card, tiny_graph, write_model
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_scores_do_not_depend_on_batch_or_threads(tiny_model: Path) -> None:
@@ -22,6 +24,27 @@ def test_scores_do_not_depend_on_batch_or_threads(tiny_model: Path) -> None:
     whole = [answer.probability for answer in Model.load(tiny_model).predict(images)]
     single = [Model.load(tiny_model, threads=1).predict(image[None])[0].probability for image in images[:5]]
     assert np.allclose(whole[:5], single, atol=1e-6)
+
+
+@pytest.mark.skipif(not (ROOT / "models/lite/model.onnx").exists(), reason="no shipped model in this checkout")
+def test_the_shipped_scores_do_not_depend_on_batch_threads_or_order() -> None:
+    model = Model.load(ROOT / "models/lite")
+    images = np.stack([prepare(phantom(seed).astype(np.float32) / 255, model.card.preprocessing) for seed in range(7)])
+    alone = np.array([model.predict(image[None])[0].probability for image in images])
+    single = Model.load(ROOT / "models/lite", threads=1)
+    for batch, order in ((images, slice(None)), (images[::-1], slice(None, None, -1))):
+        for answering in (model, single):
+            together = np.array([answer.probability for answer in answering.predict(batch)])
+            assert np.abs(together - alone[order]).max() <= 1e-5
+    with ThreadPoolExecutor(7) as pool:
+        at_once = list(pool.map(lambda image: model.predict(image[None])[0].probability, images))
+    assert np.abs(np.array(at_once) - alone).max() <= 1e-5
+
+
+@pytest.mark.skipif(not (ROOT / "models/lite/model.onnx").exists(), reason="no shipped model in this checkout")
+def test_normalisation_is_folded_into_the_shipped_graph() -> None:
+    graph = onnx.load(ROOT / "models/lite/model.onnx").graph
+    assert not [node.name for node in graph.node if node.op_type == "BatchNormalization"]
 
 
 def test_heatmaps_only_when_asked(tiny_model: Path) -> None:
@@ -69,10 +92,6 @@ def test_foreign_operators_are_refused(tmp_path: Path) -> None:
 def test_an_oversized_card_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="MiB"):
         Model.load(write_model(tmp_path / "fat", tiny_card(metrics={"x": "y" * (5 << 20)})))
-
-
-def test_cores_are_those_we_may_use() -> None:
-    assert available_cores() >= 1
 
 
 def test_onnxruntime_is_told_to_report_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
