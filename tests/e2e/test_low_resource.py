@@ -124,7 +124,8 @@ def test_a_picture_too_large_for_the_memory_costs_that_picture(
     (inbox / "slice.jpg").write_bytes((DEMO / "patient-01/Te-gl_0010.jpg").read_bytes())
     code, found, said = scan(inbox, tmp_path / "log.jsonl", before=half_a_gigabyte)
     assert (code, said) == (4, "")
-    assert found["huge.png"]["reason"] in {"too_large", "blank", "decoder_crashed"}
+    # Which of them depends on the memory that is left, and on how busy the machine is.
+    assert found["huge.png"]["reason"] in {"too_large", "blank", "decoder_crashed", "decoder_timeout"}
     assert found["slice.jpg"]["probability"] == pytest.approx(
         usual["patient-01/Te-gl_0010.jpg"]["probability"], abs=1e-5
     )
