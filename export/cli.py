@@ -165,7 +165,10 @@ def convert(
     run: Run,
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     name: Annotated[str, typer.Option(help="Name in the card.")] = "lite",
-    version: Annotated[str, typer.Option(help="Version in the card.")] = "0.1.0",
+    version: Annotated[
+        str | None,
+        typer.Option(help="Version in the card. Default: that of the model of this name in --out, or 0.1.0."),
+    ] = None,
     recall_target: RecallTarget = 0.95,
     demo: Demo = Path("docs/demo/inbox"),
 ) -> None:

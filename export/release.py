@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from export.train import Lab, Options
 
 _PARITY_SLICES = 256
+_FIRST_VERSION = "0.1.0"
 INTENDED_USE = (
     "Orders a radiologist's reading of adult brain MRI slices: which patients to look at first. A decision aid under "
     "research; every slice is still read. Not a diagnosis, not a medical device: no CE or FDA clearance."
@@ -50,11 +51,11 @@ LIMITATIONS = (
 
 @dataclass(frozen=True)
 class Release:
-    """What a model is released as."""
+    """What a model is released as; without a version as that of its name in the folder, which is made again."""
 
     folder: Path
     name: str
-    version: str
+    version: str | None
     recall_target: float = 0.95
 
 
@@ -140,7 +141,7 @@ def _draft(
     return {
         "schema": 1,
         "name": wanted.name,
-        "version": wanted.version,
+        "version": _version(wanted),
         "architecture": chosen.summary,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "tool_version": __version__,
@@ -154,6 +155,15 @@ def _draft(
         "limitations": list(LIMITATIONS),
         "licence": "CC BY-NC-SA 4.0",
     }
+
+
+def _version(wanted: Release) -> str:
+    """Return the version asked for, else that of the model which is made again, else the first."""
+    card = wanted.folder / "card.json"
+    if wanted.version is not None or not card.is_file():
+        return wanted.version or _FIRST_VERSION
+    former = json.loads(card.read_text(encoding="utf-8"))
+    return str(former["version"]) if former["name"] == wanted.name else _FIRST_VERSION
 
 
 def _history(run: Path, monitor: str) -> dict[str, Any]:

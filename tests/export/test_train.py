@@ -357,6 +357,16 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
     assert "layers" not in (tmp_path / "model/SHA256SUMS").read_text()
 
 
+def test_a_model_that_is_made_again_keeps_its_version(tmp_path: Path) -> None:
+    from export.release import Release, _version
+
+    assert _version(Release(tmp_path, "lite", None)) == "0.1.0"
+    (tmp_path / "card.json").write_text('{"name": "lite", "version": "0.1.1"}')
+    assert _version(Release(tmp_path, "lite", None)) == "0.1.1"
+    assert _version(Release(tmp_path, "mine", None)) == "0.1.0"
+    assert _version(Release(tmp_path, "lite", "0.2.0")) == "0.2.0"
+
+
 def test_the_card_tells_the_epoch_that_was_kept(tmp_path: Path) -> None:
     from export.release import _history
 
