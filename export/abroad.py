@@ -13,6 +13,7 @@ import numpy as np
 from export.batches import plain
 from export.errors import DataError
 from export.files import save_json
+from export.release import as_trained
 from export.sample import WITHOUT_PROMISE
 from export.strip import strip_skull
 from export.train import Options, best_model, configured, finished, prepare_lab
@@ -138,7 +139,8 @@ def judge(data: Path, run_folder: Path, journey: Journey, terms: Terms) -> dict[
         ``seconds`` of training; ``slices`` learnt from; ``parts``: figures by part, see `_parts`.
     """
     model, chosen, options = best_model(run_folder)
-    lab = prepare_lab(data, chosen, options, run_folder.parent / "cache")
+    # Divided anew, without the pictures that had to stay unseen, tune could hold what the run was fitted on.
+    lab = as_trained(prepare_lab(data, chosen, options, run_folder.parent / "cache"), run_folder)
     away = _away(lab, journey, terms)
     if not len(away):
         raise DataError(f"nothing comes from {', '.join(journey.left_out)}", "name a source, or source:site")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ from export.abroad import Journey, Terms
 from export.abroad_report import gather, write_abroad, write_levers
 from export.architectures import Recipe, Start
 from export.architectures.efficientnet_lite import freeze_early
+from export.cache import frame_folder
+from export.duplicates import GROUPING
 from export.errors import DataError
+from export.groups import sets_of
 from export.phantoms import phantom
 from screener.preprocess import Preprocessing
 
@@ -94,6 +98,23 @@ def test_what_is_judged_was_never_seen(data: Path, tmp_path: Path) -> None:
         places = {(row["source"], row["set"]) for row in csv.DictReader(file)}
     assert not {("north", name) for name in ("fit", "tune", "certify")} & places
     assert not {("kept", "fit"), ("kept", "tune")} & places
+
+
+def test_the_threshold_comes_from_the_runs_own_tune_set(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[dict[str, str]] = []
+
+    def looked_at(_: object, lab: train.Lab, __: int) -> float:
+        known.append({one.path: place for one, place in zip(lab.dataset.records, lab.found.sets.tolist(), strict=True)})
+        return 0.5
+
+    monkeypatch.setattr(abroad, "_threshold", looked_at)
+    (tmp_path / "demo").mkdir()
+    for seed in range(0, 180, 7):
+        shutil.copy(data / f"{seed}.png", tmp_path / "demo")
+    assert abroad.run(data, tmp_path, [NORTH], TERMS, unseen=frame_folder(tmp_path / "demo", GROUPING))
+    assert known == [sets_of(tmp_path / "north/groups.csv")]
 
 
 def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
