@@ -13,8 +13,10 @@ import numpy as np
 from export.batches import plain
 from export.errors import DataError
 from export.files import save_json
+from export.release import as_trained
+from export.sample import WITHOUT_PROMISE
 from export.strip import strip_skull
-from export.train import Options, best_model, prepare_lab
+from export.train import Options, best_model, configured, finished, prepare_lab
 from export.train import train as run_training
 from screener.evaluate.metrics import Scored, auc, confusion_figures, summary
 from screener.preprocess import Preprocessing, prepare
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 
 FAR = ("nickparvar", "oasis", "tcga_lgg:HT")
 """Left out together to compare levers: what remains is one hospital with both labels and collections without."""
-WITHOUT_PROMISE = "T1"
-"""Sequence on which many tumours are hardly visible: reported, but no promise rests on it."""
 
 
 @dataclass(frozen=True)
@@ -108,19 +108,21 @@ def run(
     Raises
     ------
     DataError
-        See `export.train.train`.
+        See `export.train.train`; or a journey was judged under other terms.
     """
     end = time.monotonic() + 60 * max_minutes
     for journey in journeys:
         place = folder / journey.name
+        options = terms.options(journey)
         if (place / "abroad.json").exists():
+            if Options.of(place) != options:
+                raise DataError(f"{place} was judged under other terms", "delete it, or choose another --run")
             continue
         left = (end - time.monotonic()) / 60
         if left <= 0:
             return False
-        options = terms.options(journey)
         progress = run_training(data, place, options, unseen=unseen, max_minutes=left)
-        if len(progress.history) < terms.epochs:
+        if not finished(progress, configured(options)):
             return False
         told = judge(data, place, journey, terms)
         save_json(place / "abroad.json", told)
@@ -137,7 +139,8 @@ def judge(data: Path, run_folder: Path, journey: Journey, terms: Terms) -> dict[
         ``seconds`` of training; ``slices`` learnt from; ``parts``: figures by part, see `_parts`.
     """
     model, chosen, options = best_model(run_folder)
-    lab = prepare_lab(data, chosen, options, run_folder.parent / "cache")
+    # Divided anew, without the pictures that had to stay unseen, tune could hold what the run was fitted on.
+    lab = as_trained(prepare_lab(data, chosen, options, run_folder.parent / "cache"), run_folder)
     away = _away(lab, journey, terms)
     if not len(away):
         raise DataError(f"nothing comes from {', '.join(journey.left_out)}", "name a source, or source:site")
@@ -199,7 +202,7 @@ def _scores(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float
 def _threshold(model: keras.Model, lab: Lab, size: int) -> float:
     """Return the threshold that flags 95 % of the tune set's positives, sequences without promise left aside."""
     tune = lab.found.where("tune")
-    promised = [lab.dataset.records[index].sequence != WITHOUT_PROMISE for index in tune.tolist()]
+    promised = [lab.dataset.records[index].sequence not in WITHOUT_PROMISE for index in tune.tolist()]
     positive = tune[(lab.labels[tune] == 1) & promised]
     return float(np.quantile(_scores(model, plain(lab.exact[positive], size)), 0.05))
 
@@ -209,7 +212,7 @@ def _stripped(
 ) -> dict[str, float]:
     """Return AUCs after brain extraction of what shows a head: within, and against brains that came stripped."""
     records = [lab.dataset.records[index] for index in away.tolist()]
-    heads = np.array([one.source == "tcga_lgg" and one.sequence != WITHOUT_PROMISE for one in records])
+    heads = np.array([one.source == "tcga_lgg" and one.sequence not in WITHOUT_PROMISE for one in records])
     bare = np.array([one.source == "oasis" for one in records])
     if not heads.any():
         return {}

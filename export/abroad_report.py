@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from export.abroad import WITHOUT_PROMISE
 from export.errors import DataError
+from export.files import save_json
+from export.sample import WITHOUT_PROMISE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ def write_levers(out: Path, found: Mapping[str, Any], terms: Terms) -> None:
 
 def _write(out: Path, found: Mapping[str, Any], lines: Iterator[str]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    save_json(out.with_suffix(".json"), dict(found))
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
@@ -61,7 +62,8 @@ def _abroad_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
             rates = " | ".join(_told(figures[key]) for key in ("auc", "sensitivity", "specificity"))
             yield f"| {name} | {part} | {counts} | {rates} |"
     yield ""
-    yield f"On plain {WITHOUT_PROMISE} many tumours are hardly visible: reported, but no promise rests on it."
+    without = ", ".join(WITHOUT_PROMISE)
+    yield f"On plain {without} many tumours are hardly visible: reported, but no promise rests on it."
 
 
 def _lever_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
@@ -91,7 +93,7 @@ def _areas(told: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _columns(found: Mapping[str, Any]) -> list[str]:
-    return [part for part in _areas(next(iter(found.values()))) if part.rsplit(" ", 1)[-1] != WITHOUT_PROMISE]
+    return [part for part in _areas(next(iter(found.values()))) if part.rsplit(" ", 1)[-1] not in WITHOUT_PROMISE]
 
 
 def _told(figure: Mapping[str, float | None]) -> str:

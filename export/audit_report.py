@@ -115,6 +115,8 @@ def findings(told: Mapping[str, Any]) -> list[str]:
     )
     refused = told["strangers"]["refused"]
     said.append(f"{len(refused)} slices do not pass as a brain MRI: {_by_gate(refused) or 'none'}.")
+    if told["sets"]["refused"] or told["sets"]["leaking_units"]:
+        said += set_sentences(told["sets"])
     return [*said, *_given_away(told["confounding"])]
 
 

@@ -13,6 +13,7 @@ import typer
 
 from export.errors import DataError, StoppedError, StorageError
 from screener.errors import ScreenerError
+from screener.model.certificate import LEAST_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ TestSources = Annotated[
     list[str] | None, typer.Option(help="A source that only tests; repeatable. Without: an eighth of the groups.")
 ]
 
-RecallTarget = Annotated[float, typer.Option(min=0.5, max=0.999, help="Sensitivity that `auto` aims at.")]
+RecallTarget = Annotated[float, typer.Option(min=LEAST_TARGET, max=0.999, help="Sensitivity that `auto` aims at.")]
 Demo = Annotated[Path, typer.Option(help="Pictures for the golden scores.")]
 
 
@@ -164,7 +165,10 @@ def convert(
     run: Run,
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
     name: Annotated[str, typer.Option(help="Name in the card.")] = "lite",
-    version: Annotated[str, typer.Option(help="Version in the card.")] = "0.1.0",
+    version: Annotated[
+        str | None,
+        typer.Option(help="Version in the card. Default: that of the model of this name in --out, or 0.1.0."),
+    ] = None,
     recall_target: RecallTarget = 0.95,
     demo: Demo = Path("docs/demo/inbox"),
 ) -> None:
@@ -286,7 +290,9 @@ def abroad(
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
     journeys = TRIALS if levers else JOURNEYS
     pictures = frame_folder(unseen, GROUPING) if unseen else None
-    if travel(data, run, journeys, terms, unseen=pictures, max_minutes=max_minutes):
+    with _stoppable():
+        finished = travel(data, run, journeys, terms, unseen=pictures, max_minutes=max_minutes)
+    if finished:
         (write_levers if levers else write_abroad)(out, gather(run, journeys), terms)
         print(out.with_suffix(".md").read_text())
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from export.errors import DataError
+from export.files import atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +128,7 @@ def parity(model: keras.Model, graph: onnx.ModelProto, images: NDArray[np.float3
 def write_release(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], model_card: str) -> None:
     """Write the model's folder: the graph with its card, the same card as JSON, the readable card, the checksums.
 
-    Every file is replaced whole, so an interrupted export leaves the former model.
+    Every file is replaced whole, the checksums last: what an interruption leaves half replaced is refused when loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.helper.set_model_props(graph, {CARD_KEY: json.dumps(card, ensure_ascii=True, sort_keys=True)})
@@ -137,10 +138,13 @@ def write_release(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], mo
         "MODEL_CARD.md": model_card.encode(),
     }
     for name, data in files.items():
-        partial = folder / f"{name}.part"
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+        write_whole(folder / name, data)
     write_checksums(folder)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file of a release, whole or not at all."""
+    atomically(path, lambda partial: partial.write_bytes(data))
 
 
 def write_checksums(folder: Path) -> None:
@@ -150,4 +154,4 @@ def write_checksums(folder: Path) -> None:
         for name in ("card.json", "golden.json", "layers.onnx", "model.onnx")
         if (folder / name).exists()
     ]
-    (folder / "SHA256SUMS").write_text("".join(lines))
+    write_whole(folder / "SHA256SUMS", "".join(lines).encode())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from export.errors import DataError
+from export.files import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -115,18 +115,13 @@ def _from_folders(root: Path) -> Iterator[Record]:
 
 def _from_manifest(manifest: Path) -> Dataset:
     """Read every row, and report every bad one at once."""
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{manifest}: no column {', '.join(missing)}", "the first line names path,label[,patient,…]"
-            )
-        rows = list(enumerate(reader, start=2))
     records, faults, warnings = [], [], []
-    for line, row in rows:
+    known: dict[str, int] = {}
+    for line, row in read_rows(manifest, _COLUMNS, "the first line names path,label[,patient,…], in UTF-8"):
         try:
             record, mended = _record(row, manifest.parent)
+            if (former := known.setdefault(record.path, line)) != line:
+                raise ValueError(f"path {record.path!r} stands on line {former} already")  # noqa: TRY301 - named below
             records.append(record)
             warnings += [f"{manifest}:{line}: {text}" for text in mended]
         except ValueError as error:
@@ -136,9 +131,10 @@ def _from_manifest(manifest: Path) -> Dataset:
     return Dataset(manifest.parent, tuple(records), tuple(warnings))
 
 
-def _record(row: Mapping[str, str | None], root: Path) -> tuple[Record, list[str]]:
+def _record(row: Mapping[str, str], root: Path) -> tuple[Record, list[str]]:
     """Turn one row into a record and a list of what was mended; ValueError says what cannot be."""
-    text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    # Cells beyond the last column come under no name.
+    text = {key: value.strip() for key, value in row.items() if isinstance(key, str)}
     label = _LABELS.get(text["label"].lower())
     if label is None:
         raise ValueError(f"label {text['label']!r} is neither yes nor no")

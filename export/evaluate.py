@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from export.dataset import read_dataset
 from export.errors import DataError
+from export.groups import places
 from export.model_card import rate
 from screener.evaluate.metrics import Scored, operating_figures, summary
 from screener.evaluate.score import score_files
@@ -75,15 +75,6 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
         "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
         "mistakes_at_auto": _mistakes(dataset, chosen, answers, points["auto"]["threshold"]),
     }
-
-
-def places(run: Path) -> dict[str, dict[str, str]]:
-    """Read the run's ``groups.csv`` by path."""
-    try:
-        with (run / "groups.csv").open(newline="", encoding="utf-8") as file:
-            return {row["path"]: row for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        raise DataError(f"{run} holds no groups.csv", "run: python -m export train") from None
 
 
 def _mistakes(dataset: Dataset, chosen: np.ndarray[Any, Any], answers: Answers, threshold: float) -> dict[str, Any]:

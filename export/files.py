@@ -1,12 +1,15 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and tables whose lines can be named."""
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+from export.errors import DataError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -44,3 +47,35 @@ def save_json(path: Path, told: Any) -> None:  # noqa: ANN401 - JSON
         It cannot be written.
     """
     atomically(path, lambda partial: partial.write_text(json.dumps(told, indent=1) + "\n"))
+
+
+def read_rows(path: Path, columns: Sequence[str], hint: str) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV in UTF-8.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+        Those that it must have.
+    hint : str
+        What to do when it has not, or cannot be read.
+
+    Returns
+    -------
+    list of (int, dict)
+        The line on which each row ends, as an editor counts, and its cells by column; one that is not there is empty.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{path}:1: no column {', '.join(missing)}", hint)
+            return [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}", hint) from None

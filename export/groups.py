@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from export.dataset import shorten
 from export.errors import DataError
+from export.files import read_rows
 from export.splits import SETS, WITHHELD, Split, check_labels, number
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ UNREADABLE = "unreadable"
 """Slices that could not be decoded when the file was written."""
 _COLUMNS = ("path", "group", "unit", "set")
 _LEARNT_FROM = ("fit", "tune")
+_HINT = "write it with: python -m export audit"
+_MOST_DIGITS = 18
+"""Of a number that 64 bits hold."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def read_groups(path: Path, dataset: Dataset) -> Given:
     lines, groups, units = (np.zeros(count, np.int64) for _ in range(3))
     sets = np.full(count, WITHHELD, dtype="<U10")
     faults: list[str] = []
-    for line, row in _rows(path):
+    for line, row in read_rows(path, _COLUMNS, _HINT):
         try:
             at = index.get(row["path"])
             if at is None:
@@ -128,21 +131,12 @@ def read_groups(path: Path, dataset: Dataset) -> Given:
 
 def sets_of(path: Path) -> dict[str, str]:
     """Return the set of every path in a ``groups.csv``."""
-    return {row["path"]: row["set"] for _, row in _rows(path)}
+    return {row["path"]: row["set"] for _, row in read_rows(path, _COLUMNS, _HINT)}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Yield line number and row."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{path}:1: no column {', '.join(missing)}", "write it with: python -m export audit")
-            for row in reader:
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", "write it with: python -m export audit") from None
+def places(run: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a run's ``groups.csv`` by path."""
+    return {row["path"]: row for _, row in read_rows(run / "groups.csv", _COLUMNS, "run: python -m export train")}
 
 
 def _place(row: Mapping[str, str], record: Record) -> tuple[int, int, str]:
@@ -154,6 +148,6 @@ def _place(row: Mapping[str, str], record: Record) -> tuple[int, int, str]:
     if row.get("label", label) != label:
         raise ValueError(f"label {row['label']!r}, but {record.path} is labelled {label!r} in the data")
     for column in ("group", "unit"):
-        if not row[column].strip().isdecimal():
-            raise ValueError(f"{column} {row[column]!r} is no number")
+        if not row[column].strip().isdecimal() or len(row[column]) > _MOST_DIGITS:
+            raise ValueError(f"{column} {row[column][:40]!r} is no number")
     return int(row["group"]), int(row["unit"]), row["set"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import onnx
 
-from export.convert import _name_batch, _name_outputs, _number_tensors
+from export.convert import _name_batch, _name_outputs, _number_tensors, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,4 @@ def layers_graph(model: keras.Model, layers: Sequence[str]) -> onnx.ModelProto:
 
 def write_layers(folder: Path, graph: onnx.ModelProto) -> None:
     """Put the graph beside the model, whole or not at all."""
-    partial = folder / f"{FILE}.part"
-    partial.write_bytes(graph.SerializeToString(deterministic=True))
-    partial.replace(folder / FILE)
+    write_whole(folder / FILE, graph.SerializeToString(deterministic=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from export.batches import plain
 from export.errors import DataError
 from export.files import save_json
-from export.train import best_model, prepare_lab
+from export.train import Options, best_model, prepare_lab
 from screener import __version__
 from screener.evaluate.metrics import Scored, operating_figures, summary
 
@@ -27,14 +27,14 @@ def leak(data: Path, leaking: Path, control: Path, source: str) -> dict[str, Any
     DataError
         The runs differ in something else, or in nothing.
     """
-    told = {"leaking": _judged(data, leaking, source), "control": _judged(data, control, source)}
-    asked = [json.loads((run / "options.json").read_text()) for run in (leaking, control)]
-    differing = sorted(key for key in asked[0] if asked[0][key] != asked[1].get(key))
+    asked = [asdict(Options.of(run)) for run in (leaking, control)]
+    differing = sorted(key for key in asked[0] if asked[0][key] != asked[1][key])
     if differing != ["ignore_flips"]:
         raise DataError(
             f"{leaking} and {control} differ in {', '.join(differing) or 'nothing'}, not in --ignore-flips alone",
             "train both with the same options, one of them with --ignore-flips",
         )
+    told = {"leaking": _judged(data, leaking, source), "control": _judged(data, control, source)}
     return {"source": source, "recipe": asked[0]["recipe"], "tool_version": __version__, **told}
 
 

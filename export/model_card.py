@@ -16,6 +16,7 @@ _NOT_FOR = (
     "ruling a tumour out, planning treatment, or measuring a tumour",
     "plain T1 as the only sequence: see the figures below",
 )
+_MONITORS = {"auc": "AUC", "recall": "sensitivity"}
 _SETS = {"tune": "tune (chose epoch, calibration and `auto`)", "certify": "certification (looked at once)"}
 
 
@@ -71,7 +72,7 @@ def _certified(auto: Mapping[str, Any]) -> str:
     counts = f"{shown['missed']} of {shown['units']} patients or runs missed, lower bound {shown['bound']:.4f}"
     if not auto["certified"]:
         return f"not certified: {counts}"
-    return f"certified for sensitivity ≥ {shown['target']:.2f} at {100 * shown['level']:g} % confidence ({counts})"
+    return f"certified for sensitivity ≥ {shown['target']:g} at {100 * shown['level']:g} % confidence ({counts})"
 
 
 def _use(card: Mapping[str, Any]) -> Iterator[str]:
@@ -238,7 +239,8 @@ def _protocol(card: Mapping[str, Any]) -> Iterator[str]:
     training, parity = card["metrics"]["training"], card["metrics"]["parity"]
     yield ""
     yield (
-        f"Best of {training['epochs']} epochs by weighted AUC on the tune set: epoch {training['best_epoch']}; "
+        f"Best of {training['epochs']} epochs by weighted {_MONITORS[training.get('monitor', 'auc')]} on the tune set: "
+        f"epoch {training['best_epoch']}; "
         f"{training['minutes']:.0f} minutes on two cores. Keras and onnxruntime differ by at most "
         f"{parity['largest_difference']:.1e} in probability over {parity['slices']} real slices."
     )
@@ -268,7 +270,7 @@ def _set(told: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield (
             f"Patients or runs, plain T1 left out: {found['missed']} of {found['units']} missed, "
-            f"{found['average']:.3f} detected on average over all draws, lower bound {found['bound']:.3f}."
+            f"{found['average']:.3f} detected on average over all draws, lower bound {found['bound']:.4f}."
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from export.calibrate import Calibration, calibrate, fold
 from export.certify import SPECIFICITY_FLOOR, certify, choose_auto, refuse_leaks
 from export.convert import PARITY, write_checksums, write_release
 from export.errors import DataError
+from export.files import save_json
 from export.golden import golden_scores
 from export.groups import read_groups
 from export.model_card import render
@@ -62,7 +63,7 @@ class Ground:
 
 
 def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: Ground, draft: Path) -> dict[str, Any]:
-    """Write the model's folder, whole or not at all.
+    """Write the model's folder, once all is measured; interrupted while files are replaced, it is refused when loaded.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
     card["metrics"] |= _metrics(card, tune, proof, ground, draft)
     write_release(folder, graph, card, render(card))
     golden = golden_scores(Model.load(folder), ground.demo)
-    (folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+    save_json(folder / "golden.json", golden)
     write_checksums(folder)
     shutil.rmtree(draft)
     return card
@@ -134,8 +135,8 @@ def balance(sample: Sample, shares: Mapping[str, float]) -> NDArray[np.float64]:
     from export.batches import stratum_weights
 
     keys = [(record.source, record.label, record.sequence) for record in sample.records]
-    share = stratum_weights(sorted(set(keys)), shares)
-    return np.array([share[key] / keys.count(key) for key in keys])
+    share, counts = stratum_weights(sorted(set(keys)), shares), Counter(keys)
+    return np.array([share[key] / counts[key] for key in keys])
 
 
 def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import numpy as np
 
 from export.batches import plain
 from export.convert import parity, to_onnx, write_checksums
-from export.evaluate import places
+from export.groups import places
+from export.layers import FILE as LAYERS
 from export.layers import layers_graph, write_layers
 from export.provenance import training_data
 from export.publish import Ground, publish
 from export.reference import attach
 from export.splits import WITHHELD
-from export.train import best_model, prepare_lab
+from export.train import Progress, best_model, prepare_lab
 from export.tune import FIXED_POINTS
 from screener import __version__
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from export.train import Lab, Options
 
 _PARITY_SLICES = 256
+_FIRST_VERSION = "0.1.0"
 INTENDED_USE = (
     "Orders a radiologist's reading of adult brain MRI slices: which patients to look at first. A decision aid under "
     "research; every slice is still read. Not a diagnosis, not a medical device: no CE or FDA clearance."
@@ -49,11 +51,11 @@ LIMITATIONS = (
 
 @dataclass(frozen=True)
 class Release:
-    """What a model is released as."""
+    """What a model is released as; without a version as that of its name in the folder, which is made again."""
 
     folder: Path
     name: str
-    version: str
+    version: str | None
     recall_target: float = 0.95
 
 
@@ -90,13 +92,16 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
     card["metrics"] = {
         "parity": {"largest_difference": difference, "slices": len(sample)},
-        "training": _history(run),
+        "training": _history(run, chosen.monitor),
     }
     ground = Ground(lab.dataset, lab.found, chosen.shares, wanted.recall_target, demo)
     card = publish(wanted.folder, graph, card, ground, run / "draft")
     if chosen.early:
         write_layers(wanted.folder, layers_graph(model, chosen.early))
-        write_checksums(wanted.folder)
+    else:
+        # Of a model that lay there before: it would show another network's layers.
+        (wanted.folder / LAYERS).unlink(missing_ok=True)
+    write_checksums(wanted.folder)
     return card
 
 
@@ -136,7 +141,7 @@ def _draft(
     return {
         "schema": 1,
         "name": wanted.name,
-        "version": wanted.version,
+        "version": _version(wanted),
         "architecture": chosen.summary,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "tool_version": __version__,
@@ -152,12 +157,21 @@ def _draft(
     }
 
 
-def _history(run: Path) -> dict[str, Any]:
-    """Say how long the run took and which epoch it kept."""
-    progress = json.loads((run / "progress.json").read_text())["history"]
-    best = max(progress, key=lambda epoch: epoch["val_auc"])
+def _version(wanted: Release) -> str:
+    """Return the version asked for, else that of the model which is made again, else the first."""
+    card = wanted.folder / "card.json"
+    if wanted.version is not None or not card.is_file():
+        return wanted.version or _FIRST_VERSION
+    former = json.loads(card.read_text(encoding="utf-8"))
+    return str(former["version"]) if former["name"] == wanted.name else _FIRST_VERSION
+
+
+def _history(run: Path, monitor: str) -> dict[str, Any]:
+    """Say how long the run took and which epoch it kept, by which figure on the tune set."""
+    progress = Progress(**json.loads((run / "progress.json").read_text()))
     return {
-        "epochs": len(progress),
-        "best_epoch": best["epoch"],
-        "minutes": round(sum(epoch["seconds"] for epoch in progress) / 60, 1),
+        "epochs": len(progress.history),
+        "best_epoch": progress.best(monitor) + 1,
+        "monitor": monitor,
+        "minutes": round(sum(epoch["seconds"] for epoch in progress.history) / 60, 1),
     }

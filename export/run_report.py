@@ -13,6 +13,7 @@ from export import plots
 from export.batches import plain
 from export.certify import choose_auto
 from export.errors import DataError
+from export.parts import SIZES
 from export.pointing import nowhere
 from export.release import as_trained
 from export.robustness import MEASURED, robustness
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _SHOWN, _GRID, _SAMPLE = 60, 24, 600
 _RECALL_TARGET = 0.95
-_SIZES = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _sizes(judged: Judged) -> list[str]:
         return [""] * len(shares)
     quarters = np.digitize(shares, np.quantile(shares[known], (0.25, 0.5, 0.75)))
     return [
-        _SIZES[quarter] if annotated else ("not annotated" if label else "")
+        SIZES[quarter] if annotated else ("not annotated" if label else "")
         for quarter, annotated, label in zip(quarters.tolist(), known.tolist(), judged.labels.tolist(), strict=True)
     ]
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from export.dataset import read_dataset
-from export.evaluate import places
+from export.groups import places
 from export.model_card import rate
 from screener.evaluate.metrics import exact_interval
 from screener.evaluate.score import score_files

@@ -138,7 +138,7 @@ def prepare_lab(
             print(f"warning: {record.path} cannot be decoded and is left out")
     framed = load_views(dataset, GROUPING, GROUPING.size, cache).images
     found = (
-        _given(dataset, framed, options)
+        _given(dataset, framed, options, unseen)
         if options.groups
         else split(
             dataset,
@@ -157,10 +157,13 @@ def prepare_lab(
     return Lab(dataset, views, exact, found, np.array([record.label for record in dataset.records]))
 
 
-def _given(dataset: Dataset, framed: NDArray[np.uint8], options: Options) -> Split:
+def _given(dataset: Dataset, framed: NDArray[np.uint8], options: Options, unseen: NDArray[np.uint8] | None) -> Split:
     """Take the sets from the file that was named, once nothing leaks between them."""
-    if options.test_sources or options.ignore_flips:
-        raise DataError("--groups says who tests, so --test-source and --ignore-flips cannot", "leave one of them out")
+    if unseen is not None:
+        raise DataError(
+            "--groups says what is withheld, so --unseen cannot",
+            "leave it out: give it to python -m export audit, which writes the file",
+        )
     given = read_groups(Path(options.groups), dataset)
     given.refuse_leaks(dataset, find_pairs(thumbnails(framed)))
     return given.found
@@ -199,9 +202,9 @@ def train(
     DataError
         The data cannot be used, or `run` holds a run with other options.
     """
+    chosen = configured(options)
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, options)
-    chosen = configured(options)
     keras.utils.set_random_seed(options.seed)
     lab = prepare_lab(data, chosen, options, run.parent / "cache", unseen)
     _keep_sets(run, lab)
@@ -221,7 +224,7 @@ def train(
         settle(model, batches, chosen.settling)
         average = model.get_weights()
     start = time.monotonic()
-    while len(progress.history) < chosen.epochs and not _stopped(progress, chosen):
+    while not finished(progress, chosen):
         _one_epoch(model, batches, progress, average, lab=lab, chosen=chosen, run=run)
         if time.monotonic() - start > 60 * max_minutes:
             print(f"{max_minutes:g} minutes are up; the same command goes on from epoch {len(progress.history) + 1}")
@@ -243,6 +246,8 @@ def configured(options: Options) -> Recipe:
         raise DataError(f"{options.recipe} has no decoder to learn from unlabelled slices with", "choose autoencoder")
     if not 0 < options.label_share <= 1:
         raise DataError(f"a share of {options.label_share:g} of the labels is outside 0 to 1", "1 uses all of them")
+    if options.groups and (options.test_sources or options.ignore_flips):
+        raise DataError("--groups says who tests, so --test-source and --ignore-flips cannot", "leave one of them out")
     chosen = replace(
         chosen,
         epochs=options.epochs or chosen.epochs,
@@ -511,9 +516,10 @@ def _follow_plateau(progress: Progress, loss: float) -> None:
         progress.since_best_loss = 0
 
 
-def _stopped(progress: Progress, chosen: Recipe) -> bool:
-    """Say whether the monitored figure has stopped improving."""
-    return len(progress.history) - 1 - progress.best(chosen.monitor) >= chosen.patience
+def finished(progress: Progress, chosen: Recipe) -> bool:
+    """Say whether the epochs are done, or the monitored figure has stopped improving."""
+    done = len(progress.history)
+    return done >= chosen.epochs or done - 1 - progress.best(chosen.monitor) >= chosen.patience
 
 
 def _warn_all_positive(progress: Progress, chosen: Recipe) -> None:

@@ -143,7 +143,7 @@ def _from_table(table: Path) -> tuple[list[Labelled], list[str]]:
             missing = [name for name in ("path", "label") if name not in (reader.fieldnames or ())]
             if missing:
                 raise UsageError(f"{table}:1: no column {', '.join(missing)}", "the first line names path,label")
-            rows = list(enumerate(reader, start=2))
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{table} cannot be read: {error}", "name a CSV in UTF-8") from None
     slices, faults = [], []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 """Confidence below which nothing counts as certified."""
+LEAST_TARGET = 0.5
+"""Sensitivity below which nothing counts as certified: else one patient, found, would certify 0.05."""
 _MOST_UNITS = 100_000
 _ROUNDING = 1e-6
 
@@ -26,7 +28,7 @@ class Certificate:
 
     Attributes
     ----------
-    target : float, in (0, 1)
+    target : float, in [0.5, 1)
         The sensitivity that is certified.
     level : float, in [0.95, 1)
         One-sided confidence.
@@ -104,8 +106,11 @@ def _flaw(found: Certificate, shown_for: float | None, threshold: float) -> str:
         return "its certificate does not say what a unit is"
     if not LEVEL <= found.level < 1:
         return f"its certificate has a confidence of {found.level:g}, and {LEVEL:g} is asked"
-    if not 0 < found.target <= found.bound < 1:
-        return f"its certificate's bound {found.bound:g} does not reach its target {found.target:g}"
+    if not LEAST_TARGET <= found.target <= found.bound < 1:
+        return (
+            f"its certificate's bound {found.bound:g} does not reach its target {found.target:g}, or that is below "
+            f"{LEAST_TARGET:g}"
+        )
     if not supports(found.bound - _ROUNDING, found.level, found.units, found.missed):
         return f"{found.missed} missed of {found.units} do not support a bound of {found.bound:g}"
     return ""

@@ -136,7 +136,7 @@ def _table(findings: list[Finding], lang: Language) -> Table:
         table.add_row(
             Text(URGENCY_WORD[lang][finding.urgency], style=_STYLE[finding.urgency]),
             Text(safe(finding.patient_id or "–")),
-            Text(against_threshold(finding)),
+            Text(against_threshold(finding, lang)),
             Text(safe(finding.path)),
             Text(_advice(finding, lang)),
         )
@@ -198,7 +198,9 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
     if summary.stopped:
         told.append(words["stopped"])
     told.append(
-        words["point"].format(threshold=exact(summary.point.threshold), name=summary.point.name, model=summary.model)
+        words["point"].format(
+            threshold=comma(exact(summary.point.threshold), lang), name=summary.point.name, model=summary.model
+        )
     )
     told += point_lines(summary.point, lang)
     if summary.log:
@@ -224,8 +226,8 @@ def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
         return [*told, words["uncertified"].format(name=point.name)]
     certified = words["certified"].format(
         name=point.name,
-        target=f"{shown.target:g}",
-        level=f"{100 * shown.level:g} %",
+        target=comma(f"{shown.target:g}", lang),
+        level=comma(f"{100 * shown.level:g} %", lang),
         missed=shown.missed,
         units=shown.units,
     )
@@ -234,8 +236,7 @@ def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
 
 def rate(share: CardRate, lang: Language) -> str:
     """Show a share with its interval and the counts behind it."""
-    ends = (f"{end:.3f}" if end is not None else "?" for end in (share.low, share.high))
-    low, high = ends
+    value, low, high = ("?" if one is None else number(one, lang) for one in (share.value, share.low, share.high))
     return TEXT[lang]["rate"].format(
-        value=f"{share.value:.3f}", low=low, high=high, hits=share.hits, count=share.count, units=share.units
+        value=value, low=low, high=high, hits=share.hits, count=share.count, units=share.units
     )

@@ -78,7 +78,7 @@ def _detection(told: Mapping[str, Any]) -> str:
     low, high = found["usual"]
     return (
         f"Patients found by one drawn slice each: {found['missed']} of {found['units']} missed, lower bound "
-        f"{found['bound']:.3f} at 95 % confidence, which {supports}. Over all draws {found['average']:.3f} are found; "
+        f"{found['bound']:.4f} at 95 % confidence, which {supports}. Over all draws {found['average']:.3f} are found; "
         f"in 95 % of draws {low} to {high} are missed."
     )
 

@@ -18,7 +18,7 @@ import pytest
 from bench.venvs import UnavailableError, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "docs/demo/inbox"
@@ -30,12 +30,26 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+_PROGRAM = (
+    "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
+    "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)); sys.exit(code)"
+)
+TELLING = (sys.executable, "-c", _PROGRAM)
+"""Runs what follows and tells its largest resident memory in KiB: this process has other, larger children."""
+
+
 def scan(
-    inbox: Path, log: Path, *options: str, python: str | Path = sys.executable, before: Callable[[], None] | None = None
+    inbox: Path,
+    log: Path,
+    *options: str,
+    python: str | Path = sys.executable,
+    before: Callable[[], None] | None = None,
+    within: Sequence[str] = (),
 ) -> tuple[int, dict[str, dict[str, Any]], str]:
     """Scan with the shipped model; return exit code, findings by path, and stderr."""
     done = subprocess.run(
         [
+            *within,
             str(python),
             "-m",
             "screener",
@@ -93,11 +107,12 @@ def one_core() -> None:
 
 
 def test_half_a_gigabyte_is_enough(usual: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    code, found, said = scan(DEMO, tmp_path / "log.jsonl", before=half_a_gigabyte)
-    assert (code, said) == (4, "")
+    code, found, said = scan(DEMO, tmp_path / "log.jsonl", before=half_a_gigabyte, within=TELLING)
+    assert code == 4
     assert same(found, usual)
-    # Of all children so far, libraries included.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < HALF_A_GIGABYTE
+    # Libraries included.
+    assert said.isdecimal(), said
+    assert 0 < int(said) * 1024 < HALF_A_GIGABYTE
 
 
 def test_a_picture_too_large_for_the_memory_costs_that_picture(
@@ -109,7 +124,8 @@ def test_a_picture_too_large_for_the_memory_costs_that_picture(
     (inbox / "slice.jpg").write_bytes((DEMO / "patient-01/Te-gl_0010.jpg").read_bytes())
     code, found, said = scan(inbox, tmp_path / "log.jsonl", before=half_a_gigabyte)
     assert (code, said) == (4, "")
-    assert found["huge.png"]["reason"] in {"too_large", "blank", "decoder_crashed"}
+    # Which of them depends on the memory that is left, and on how busy the machine is.
+    assert found["huge.png"]["reason"] in {"too_large", "blank", "decoder_crashed", "decoder_timeout"}
     assert found["slice.jpg"]["probability"] == pytest.approx(
         usual["patient-01/Te-gl_0010.jpg"]["probability"], abs=1e-5
     )

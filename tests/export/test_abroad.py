@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ from export.abroad import Journey, Terms
 from export.abroad_report import gather, write_abroad, write_levers
 from export.architectures import Recipe, Start
 from export.architectures.efficientnet_lite import freeze_early
+from export.cache import frame_folder
+from export.duplicates import GROUPING
 from export.errors import DataError
+from export.groups import sets_of
 from export.phantoms import phantom
 from screener.preprocess import Preprocessing
 
@@ -96,6 +100,23 @@ def test_what_is_judged_was_never_seen(data: Path, tmp_path: Path) -> None:
     assert not {("kept", "fit"), ("kept", "tune")} & places
 
 
+def test_the_threshold_comes_from_the_runs_own_tune_set(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[dict[str, str]] = []
+
+    def looked_at(_: object, lab: train.Lab, __: int) -> float:
+        known.append({one.path: place for one, place in zip(lab.dataset.records, lab.found.sets.tolist(), strict=True)})
+        return 0.5
+
+    monkeypatch.setattr(abroad, "_threshold", looked_at)
+    (tmp_path / "demo").mkdir()
+    for seed in range(0, 180, 7):
+        shutil.copy(data / f"{seed}.png", tmp_path / "demo")
+    assert abroad.run(data, tmp_path, [NORTH], TERMS, unseen=frame_folder(tmp_path / "demo", GROUPING))
+    assert known == [sets_of(tmp_path / "north/groups.csv")]
+
+
 def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not abroad.run(data, tmp_path, [NORTH], TERMS, max_minutes=0)
     with pytest.raises(DataError, match="not judged yet: north"):
@@ -103,6 +124,8 @@ def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, m
     assert abroad.run(data, tmp_path, [NORTH], TERMS)
     monkeypatch.setattr(abroad, "run_training", None)
     assert abroad.run(data, tmp_path, [NORTH], TERMS)
+    with pytest.raises(DataError, match="north was judged under other terms"):
+        abroad.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
     write_abroad(tmp_path / "told", gather(tmp_path, [NORTH]), TERMS)
     table = (tmp_path / "told.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
@@ -122,6 +145,17 @@ def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_p
     assert told["all"]["stripped"].keys() == {"tcga_lgg stripped"}
     write_levers(tmp_path / "levers", told, TERMS)
     assert "- no: strip=0" in (tmp_path / "levers.md").read_text()
+
+
+def test_a_journey_that_stopped_improving_is_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "recipe", lambda _: replace(SMALL, patience=1))
+    history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
+    monkeypatch.setattr(abroad, "run_training", lambda *_, **__: train.Progress(history, 1e-2))
+    monkeypatch.setattr(abroad, "judge", lambda *_: {"parts": {}})
+    (tmp_path / "north").mkdir()
+    assert abroad.run(data, tmp_path, [NORTH], replace(TERMS, epochs=3))
+    del history[1]
+    assert not abroad.run(data, tmp_path / "again", [NORTH], replace(TERMS, epochs=3))
 
 
 def test_a_site_that_nobody_comes_from_is_named(data: Path, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_too_small_a_set_is_still_audited(tmp_path: Path) -> None:
         write(tmp_path / "d" / ("yes" if seed % 2 else "no") / f"{seed}.png", head(seed, tumour=seed % 2 == 1))
     audited = audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", Wanted())
     assert "too few near-duplicate groups" in audited.told["sets"]["refused"]
+    assert any(sentence.startswith("No groups.csv was written: too few") for sentence in findings(audited.told))
     assert not (tmp_path / "out/groups.csv").exists()
     write_page(audited, tmp_path / "out")
     write_summary(audited.told, tmp_path / "sum")
@@ -184,6 +185,7 @@ def test_the_command_needs_no_tensorflow_and_sees_what_leaks(
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/index.html").exists()
     assert "near-duplicate groups" in done.stdout
+    assert "leak-free units lie in more than one of them" in done.stdout
     told = json.loads((tmp_path / "sum.json").read_text())
     assert told["sets"]["leaking_units"] >= 2
     assert told["duplicates"]["across"]["sets"] >= 2

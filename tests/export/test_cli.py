@@ -64,6 +64,19 @@ def test_every_end_has_a_sentence_a_hint_and_a_code(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(("module", "command"), [("abroad", "abroad"), ("comparison", "lab")])
+def test_whatever_goes_on_later_may_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, command: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"export.{module}.run", stopped)
+    monkeypatch.setattr("export.comparison.prepare", lambda *_: None)
+    code, said = run(monkeypatch, capsys, command, "--data", "d", "--run", "r", "--out", "o")
+    assert (code, "the same command goes on" in said) == (8, True)
+
+
 def test_resume_is_the_default_and_restart_deletes_what_the_run_wrote(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -59,6 +59,20 @@ def test_every_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
     assert "gone.png" in told[1]
 
 
+def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
+    root = manifest(folders(tmp_path), "", "yes/1.png,yes,,", "", "no/1.png,no,,", "yes/1.png,no,,")
+    with pytest.raises(DataError) as caught:
+        read_dataset(root)
+    assert str(caught.value).endswith("manifest.csv:6: path 'yes/1.png' stands on line 3 already")
+
+
+@pytest.mark.parametrize("content", [b"path,label\n\xff,yes\n", b"path,label\n" + b"x" * 200_000 + b",yes\n"])
+def test_a_manifest_that_is_no_table_is_told(tmp_path: Path, content: bytes) -> None:
+    (folders(tmp_path) / "manifest.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"manifest.csv cannot be read"):
+        read_dataset(tmp_path)
+
+
 def test_a_box_past_the_edge_is_clipped_and_said(tmp_path: Path) -> None:
     root = manifest(folders(tmp_path), "yes/1.png,yes,0.8 0.4 1.1 0.7,", "no/1.png,no,,")
     dataset = read_dataset(root)

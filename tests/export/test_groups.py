@@ -63,6 +63,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         (lambda rows: rows[2].update(path="0.png"), ":4: '0.png' stands on line 2 already"),
         (lambda rows: rows[2].update(unit="x"), ":4: unit 'x' is no number"),
         (lambda rows: rows[2].update(group=""), ":4: group '' is no number"),
+        (lambda rows: rows[2].update(unit="9" * 30), f":4: unit '{'9' * 30}' is no number"),
         (lambda rows: rows[2].update(label="yes"), ":4: label 'yes', but 2.png is labelled 'no'"),
         (lambda rows: rows.pop(), "no line says where 7.png belongs"),
         (lambda rows: [row.update(set="test") for row in rows if row["set"] == "tune"], "the tune set has no"),
@@ -82,6 +83,9 @@ def test_a_missing_column_or_file_is_told(tmp_path: Path) -> None:
         read_groups(tmp_path / "short.csv", dataset(tmp_path))
     with pytest.raises(DataError, match="cannot be read"):
         read_groups(tmp_path / "gone.csv", dataset(tmp_path))
+    (tmp_path / "long.csv").write_text("path,group,unit,set\n" + "x" * 200_000 + ",0,0,fit\n")
+    with pytest.raises(DataError, match=r"long.csv cannot be read"):
+        read_groups(tmp_path / "long.csv", dataset(tmp_path))
 
 
 def test_a_unit_in_two_sets_is_refused_with_both_lines(tmp_path: Path) -> None:

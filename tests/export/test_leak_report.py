@@ -43,6 +43,6 @@ def test_both_runs_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_runs_that_differ_otherwise_are_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(leak, "_judged", judged)
+    monkeypatch.setattr(leak, "_judged", None)  # told before anything is measured
     with pytest.raises(DataError, match="not in --ignore-flips alone"):
         leak.leak(tmp_path, *runs(tmp_path, **control), "kept")

@@ -179,6 +179,14 @@ def test_sets_from_a_file_and_by_option_exclude_each_other(data: Path, tmp_path:
     options = replace(lab.Options("small", groups="mine.csv"), **more)
     with pytest.raises(DataError, match="--groups says who tests"):
         lab.train(data, tmp_path / "run", options)
+    assert not (tmp_path / "run").exists(), "the corrected command may use the folder"
+
+
+def test_sets_from_a_file_already_say_what_stays_unseen(data: Path, tmp_path: Path) -> None:
+    lab.train(data, tmp_path / "a", lab.Options("small", epochs=1, batch_size=8))
+    options = lab.Options("small", groups=str(tmp_path / "a/groups.csv"))
+    with pytest.raises(DataError, match="--unseen cannot"):
+        lab.train(data, tmp_path / "run", options, unseen=np.zeros((1, 192, 192), np.uint8))
 
 
 def test_a_run_belongs_to_its_options(data: Path, tmp_path: Path) -> None:
@@ -208,7 +216,8 @@ def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
         lab._follow_plateau(progress, 1.0)
     assert progress.rate == 1e-7
     progress.history = [{"val_auc": 0.9}, *({"val_auc": 0.8} for _ in range(10))]
-    assert lab._stopped(progress, SMALL)
+    assert lab.finished(progress, replace(SMALL, epochs=99))
+    assert not lab.finished(progress, replace(SMALL, epochs=99, patience=11))
 
 
 def test_sources_and_labels_weigh_the_same() -> None:
@@ -334,6 +343,8 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
 
     lab.train(data, tmp_path / "run", lab.Options("small", epochs=1, batch_size=8))
     (tmp_path / "demo").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/layers.onnx").write_bytes(b"of a former model")
     card = release(data, tmp_path / "run", Release(tmp_path / "model", "small", "1.0.0"), tmp_path / "demo")
     point = Model.load(tmp_path / "model").card.operating_points["auto"]
     assert (point.certified, card["operating_points"]["auto"]["certificate"]) == (False, None), "no patient is known"
@@ -342,3 +353,27 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
     told = (tmp_path / "model/MODEL_CARD.md").read_text()
     assert "no patient with a tumour is known" in told
     assert not (tmp_path / "run/draft").exists()
+    assert not (tmp_path / "model/layers.onnx").exists()
+    assert "layers" not in (tmp_path / "model/SHA256SUMS").read_text()
+
+
+def test_a_model_that_is_made_again_keeps_its_version(tmp_path: Path) -> None:
+    from export.release import Release, _version
+
+    assert _version(Release(tmp_path, "lite", None)) == "0.1.0"
+    (tmp_path / "card.json").write_text('{"name": "lite", "version": "0.1.1"}')
+    assert _version(Release(tmp_path, "lite", None)) == "0.1.1"
+    assert _version(Release(tmp_path, "mine", None)) == "0.1.0"
+    assert _version(Release(tmp_path, "lite", "0.2.0")) == "0.2.0"
+
+
+def test_the_card_tells_the_epoch_that_was_kept(tmp_path: Path) -> None:
+    from export.release import _history
+
+    history = [
+        {"epoch": epoch, "seconds": 60.0, "val_auc": area, "val_recall": recall}
+        for epoch, area, recall in ((1, 0.9, 0.5), (2, 0.8, 0.7), (3, 0.8, 0.7))
+    ]
+    (tmp_path / "progress.json").write_text(json.dumps({"history": history, "rate": 1e-3}))
+    assert [_history(tmp_path, monitor)["best_epoch"] for monitor in ("auc", "recall")] == [1, 2]
+    assert _history(tmp_path, "recall") == {"epochs": 3, "best_epoch": 2, "monitor": "recall", "minutes": 3.0}

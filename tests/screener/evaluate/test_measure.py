@@ -92,6 +92,11 @@ def test_every_bad_line_is_named_and_the_rest_is_measured(folders: Path, model: 
     assert measured["faults"]
 
 
+def test_lines_are_counted_as_an_editor_does(folders: Path) -> None:
+    (folders / "set.csv").write_text('path,label,note\n\nnorth/yes/p0/a.png,yes,"two\nlines"\n\ngone.png,no,\n')
+    assert "set.csv:6: path 'gone.png'" in read_labelled(folders / "set.csv").faults[0]
+
+
 @pytest.mark.parametrize(
     ("label", "unknown", "known"), [("yes", "specificity", "sensitivity"), ("no", "sensitivity", "specificity")]
 )

@@ -74,6 +74,8 @@ def changed(**changes: object) -> dict[str, Any]:
         (changed(target=None), "target is missing"),
         (changed(target=float("nan")), "target is missing"),
         (changed(target=1, bound=1), "does not reach"),
+        (changed(target=0.05, bound=0.05, units=1), "below 0.5"),
+        (changed(target=0, bound=0.9), "below 0.5"),
         (changed(level=0.5), "0.95 is asked"),
         (changed(level=1), "0.95 is asked"),
         (changed(threshold=0.9), "for the threshold 0.9"),

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screener.model.card import CardRate, OperatingPoint
+from screener.model.certificate import Certificate
 from screener.report import console
-from screener.report.console import Summary, TopFindings, lines, point_lines, rate, safe
+from screener.report.console import Summary, TopFindings, comma, lines, point_lines, rate, safe
 from screener.triage import Judge
 from screener.types import Finding, Identity, Prediction, Reason, Refused, Urgency
 from screener.words import LANGUAGES, URGENCY_WORD
@@ -71,6 +72,20 @@ def test_every_finding_has_its_row(lang: Language) -> None:
     assert "(blank)" in shown
 
 
+def test_every_number_is_written_as_the_language_does() -> None:
+    rate = CardRate(0.966, 0.942, 0.986, 7, 9, 5)
+    certificate = Certificate(0.95, 0.975, 0.951, 75, 0, "patient")
+    point = replace(POINT, sensitivity=rate, specificity=rate, certified=True, certificate=certificate)
+    told = TopFindings(5)
+    told.add(finding(0.987))
+    for lang, wanted in (("en", "0.987 ≥ 0.1547"), ("fr", "0,987 ≥ 0,1547")):
+        assert wanted in drawn(finding(0.987), lang=lang)
+    french = "\n".join(lines(told, Summary(Counter(), point, "tiny 1", ""), "fr"))
+    for wanted in ("0,1547", "0,966 (0,942–0,986", "≥ 0,95 au niveau de confiance 97,5 %"):
+        assert wanted in french
+    assert not re.search(r"\d\.\d", french)
+
+
 def test_what_is_hidden_is_counted() -> None:
     shown = drawn(*[finding(number / 100, path=f"p/{number}.png") for number in range(100)], top=7)
     assert shown.count(".png") == 7
@@ -122,7 +137,7 @@ def test_a_threshold_comes_with_figures_interval_and_counts(lang: Language) -> N
     share = CardRate(0.9506, 0.9189, 0.9855, 1098, 1155, 143)
     point = replace(POINT, sensitivity=share, specificity=share, measured_on="tune set", certified=True)
     told = " ".join(point_lines(point, lang))
-    for wanted in ("0.951", "0.919–0.986", "1098/1155", "143", "tune set"):
+    for wanted in (comma("0.951", lang), comma("0.919–0.986", lang), "1098/1155", "143", "tune set"):
         assert wanted in told
     assert ("certified" if lang == "en" else "certifié") in told
     assert "?" in rate(replace(share, low=None), lang)
