@@ -73,7 +73,7 @@ model: $(VENV)/full
 
 lab: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 500 --size 64 --epochs 6 \
+	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 300 --size 64 --epochs 5 \
 		--out docs/results/recipes
 
 abroad: $(VENV)/full
