@@ -47,11 +47,14 @@ demo: $(VENV)/base
 	  if [ $$code -eq 4 ]; then echo "(exit code 4: the demo inbox holds files that no model should judge)"; else exit $$code; fi
 	@$(BIN)/screener verify build/demo/audit.jsonl
 
+# Whole files go to a process each: what a file sets up once is set up once.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/full
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-long: $(VENV)/full
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 lint: $(VENV)/full
 	$(BIN)/ruff check .
