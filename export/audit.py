@@ -114,7 +114,7 @@ def audit(data: Path, out: Path, cache: Path, wanted: Wanted) -> Audit:
     found.sets[~looks.readable] = UNREADABLE
     told = {
         "data": dataset.fingerprint(),
-        "mended": list(dataset.warnings),
+        "mended": dataset.mended(),
         "counts": counts(dataset.records, looks.sizes, found.units),
         "duplicates": duplicates(dataset.records, pairs, found, looks.sha256),
         "conflicts": conflicts(dataset.records, pairs, found.groups),

@@ -67,6 +67,10 @@ class Dataset:
         """Return the files of the chosen records, (N,) indices."""
         return [self.root / self.records[index].path for index in chosen.tolist()]
 
+    def mended(self) -> list[str]:
+        """Return the warnings without the folder: results are published, and where data lie is nobody's business."""
+        return [text.removeprefix(f"{self.root}/") for text in self.warnings]
+
     def fingerprint(self) -> str:
         """Return ``sha256:…`` over every path, label and file size: what a model card can be held to."""
         digest = hashlib.sha256()

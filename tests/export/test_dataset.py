@@ -78,6 +78,8 @@ def test_a_box_past_the_edge_is_clipped_and_said(tmp_path: Path) -> None:
     dataset = read_dataset(root)
     assert dataset.records[0].boxes == ((0.8, 0.4, 1.0, 0.7),)
     assert "manifest.csv:2" in dataset.warnings[0]
+    assert all(str(tmp_path) not in text for text in dataset.mended())
+    assert len(dataset.mended()) == len(dataset.warnings)
 
 
 @pytest.mark.parametrize(
