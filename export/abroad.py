@@ -136,7 +136,8 @@ def judge(data: Path, run_folder: Path, journey: Journey, terms: Terms) -> dict[
     Returns
     -------
     dict
-        ``seconds`` of training; ``slices`` learnt from; ``parts``: figures by part, see `_parts`.
+        ``seconds`` of training; what was ``left_out`` and which ``levers`` were changed; the ``threshold``; ``parts``:
+        figures by part, see `_parts`; where the journey chooses, AUCs of ``stripped`` slices.
     """
     model, chosen, options = best_model(run_folder)
     # Divided anew, without the pictures that had to stay unseen, tune could hold what the run was fitted on.

@@ -16,7 +16,7 @@ import numpy as np
 from export.cache import frame_folder, load_views
 from export.confounding import confounding
 from export.dataset import read_dataset
-from export.duplicates import GROUPING, Pairs, find_pairs, join, thumbnails
+from export.duplicates import GROUPING, Pairs, join, remembered_pairs, thumbnails
 from export.errors import DataError
 from export.groups import UNREADABLE, read_groups
 from export.looks import look
@@ -106,7 +106,7 @@ def audit(data: Path, out: Path, cache: Path, wanted: Wanted) -> Audit:
     dataset = read_dataset(data)
     framed = load_views(dataset, GROUPING, GROUPING.size, cache).images
     unseen = frame_folder(wanted.unseen, GROUPING) if wanted.unseen else framed[:0]
-    pairs = find_pairs(thumbnails(np.concatenate([framed, unseen])))
+    pairs = remembered_pairs(thumbnails(np.concatenate([framed, unseen])), cache)
     found, sets = _sets(dataset, pairs, len(unseen), wanted)
     pairs = within(pairs, len(framed))
     model, name = _model(wanted.model)

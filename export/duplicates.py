@@ -106,7 +106,7 @@ def find_pairs(thumbs: NDArray[np.float32], upright: float = UPRIGHT, turned: fl
     return Pairs(first[kept], second[kept], flags[kept])
 
 
-def remembered_pairs(thumbs: NDArray[np.float32], turned: float, folder: Path) -> Pairs:
+def remembered_pairs(thumbs: NDArray[np.float32], folder: Path, turned: float = TURNED) -> Pairs:
     """Return `find_pairs`, from `folder` when the same thumbnails have been compared before."""
     key = hashlib.sha256(f"{UPRIGHT} {turned} {thumbs.shape}".encode() + thumbs.tobytes()).hexdigest()[:16]
     path = folder / f"pairs-{key}.npz"

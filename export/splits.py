@@ -92,7 +92,7 @@ def split(
     """
     extra = np.empty((0, *views.shape[1:]), np.uint8) if unseen is None else unseen
     thumbs = thumbnails(np.concatenate([views, extra]))
-    pairs = find_pairs(thumbs, turned=turned) if cache is None else remembered_pairs(thumbs, turned, cache)
+    pairs = find_pairs(thumbs, turned=turned) if cache is None else remembered_pairs(thumbs, cache, turned)
     found = divide(dataset.records, pairs, len(extra), test_sources=test_sources, seed=seed)
     check_labels(found.sets, dataset.records)
     return found

@@ -20,7 +20,7 @@ from export.architectures import Recipe, Start, recipe
 from export.batches import Sampler, TrainingBatches, plain, stratum_weights
 from export.cache import load_views
 from export.dataset import read_dataset
-from export.duplicates import GROUPING, TURNED, find_pairs, thumbnails
+from export.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
 from export.errors import DataError
 from export.files import atomically
 from export.groups import read_groups, sets_of
@@ -138,7 +138,7 @@ def prepare_lab(
             print(f"warning: {record.path} cannot be decoded and is left out")
     framed = load_views(dataset, GROUPING, GROUPING.size, cache).images
     found = (
-        _given(dataset, framed, options, unseen)
+        _given(dataset, framed, options, unseen, cache)
         if options.groups
         else split(
             dataset,
@@ -157,7 +157,9 @@ def prepare_lab(
     return Lab(dataset, views, exact, found, np.array([record.label for record in dataset.records]))
 
 
-def _given(dataset: Dataset, framed: NDArray[np.uint8], options: Options, unseen: NDArray[np.uint8] | None) -> Split:
+def _given(
+    dataset: Dataset, framed: NDArray[np.uint8], options: Options, unseen: NDArray[np.uint8] | None, cache: Path
+) -> Split:
     """Take the sets from the file that was named, once nothing leaks between them."""
     if unseen is not None:
         raise DataError(
@@ -165,7 +167,7 @@ def _given(dataset: Dataset, framed: NDArray[np.uint8], options: Options, unseen
             "leave it out: give it to python -m export audit, which writes the file",
         )
     given = read_groups(Path(options.groups), dataset)
-    given.refuse_leaks(dataset, find_pairs(thumbnails(framed)))
+    given.refuse_leaks(dataset, remembered_pairs(thumbnails(framed), cache))
     return given.found
 
 
