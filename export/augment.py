@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from export.errors import DataError
-from export.strip import strip_skull
+from export.strip import head_depth, strip_skull
 from export.transplant import spots
 from screener.preprocess import stretch
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-_GRID = 16
+_GRID = 8
 """Stride of the tumour map that the localisation head learns."""
 
 
@@ -115,7 +115,7 @@ def hospital(
     Returns
     -------
     image : ndarray of shape (size, size), float32, in [0, 1]
-    target : ndarray of shape (size // 16, size // 16), float32, in [0, 1]
+    target : ndarray of shape (size // 8, size // 8), float32, in [0, 1]
         Share of each cell that is tumour.
     """
     if levers.spots and rng.random() < levers.spots:
@@ -180,9 +180,17 @@ def _contrast(image: Image, rng: np.random.Generator) -> Image:
         knots = np.linspace(0, 1, 5)
         heights = np.clip(knots + rng.normal(0, 0.12, 5) * (knots > 0), 0, 1.2)
         image = np.interp(image, knots, heights).astype(np.float32)
-    if rng.random() < 0.04:
-        image = float(image.max()) - image
+    if rng.random() < 0.1:
+        image = _inverted(image, inside=rng.random() < 0.7)
     return image.astype(np.float32)
+
+
+def _inverted(image: Image, *, inside: bool) -> Image:
+    """Turn bright and dark about, air included or not: without it a T1 looks much as a T2 does."""
+    turned = float(image.max()) - image
+    if inside:
+        turned *= cv2.blur((head_depth(image) > 0).astype(np.float32), (3, 3))
+    return _floats(turned)
 
 
 def _shading(size: int, rng: np.random.Generator) -> Image:

@@ -14,7 +14,7 @@ from export.augment import classic, hospital
 from export.transplant import transplant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -48,14 +48,14 @@ class Sampler:
         records: Sequence[Record],
         groups: NDArray[np.int64],
         chosen: NDArray[np.int64],
-        shares: Mapping[str, float],
+        recipe: Recipe,
     ) -> Sampler:
-        """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch."""
+        """Build the strata of `chosen` indices, weighed as the recipe says."""
         members: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index in chosen.tolist():
             record = records[index]
             members[record.source, record.label, record.sequence][int(groups[index])].append(index)
-        weights = stratum_weights(list(members), shares)
+        weights = stratum_weights(list(members), recipe)
         strata = [[np.array(found) for found in stratum.values()] for stratum in members.values()]
         return cls(strata, np.array([weights[key] for key in members]))
 
@@ -69,11 +69,12 @@ class Sampler:
         return drawn
 
 
-def stratum_weights(
-    keys: Sequence[tuple[str, int, str]], shares: Mapping[str, float]
-) -> dict[tuple[str, int, str], float]:
-    """Weigh (source, label, sequence) strata: labels equal, sources equal within a label but for `shares`."""
-    named = {source: share for source, share in shares.items() if any(key[0] == source for key in keys)}
+def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dict[tuple[str, int, str], float]:
+    """Weigh (source, label, sequence) strata: labels equal, sources equal within a label but for the recipe's `shares`.
+
+    Sequences count as the recipe's `sequences` say within their source and label.
+    """
+    named = {source: share for source, share in recipe.shares.items() if any(key[0] == source for key in keys)}
     pools = [([key for key in keys if key[0] == source], share) for source, share in named.items()]
     pools.append(([key for key in keys if key[0] not in named], 1 - sum(named.values())))
     weights: dict[tuple[str, int, str], float] = {}
@@ -81,8 +82,9 @@ def stratum_weights(
         labels = {label for _, label, _ in pool}
         for source, label, sequence in pool:
             sources = {key[0] for key in pool if key[1] == label}
-            sequences = [key for key in pool if key[:2] == (source, label)]
-            weights[source, label, sequence] = share / len(labels) / len(sources) / len(sequences)
+            beside = sum(recipe.sequences.get(key[2], 1.0) for key in pool if key[:2] == (source, label))
+            part = recipe.sequences.get(sequence, 1.0) / beside
+            weights[source, label, sequence] = share / len(labels) / len(sources) * part
     total = sum(weights.values())
     return {key: weight / total for key, weight in weights.items()}
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from export.architectures import Recipe
     from export.dataset import Dataset
     from export.sample import Sample
     from export.splits import Split
@@ -47,8 +48,8 @@ class Ground:
     ----------
     dataset : Dataset
     found : Split
-    shares : mapping of str to float
-        The recipe's: how much named sources count.
+    recipe : Recipe
+        Says how much sources and sequences count.
     target : float, in (0, 1]
         Sensitivity that ``auto`` aims at.
     demo : Path
@@ -57,7 +58,7 @@ class Ground:
 
     dataset: Dataset
     found: Split
-    shares: Mapping[str, float]
+    recipe: Recipe
     target: float
     demo: Path
 
@@ -113,7 +114,7 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
 def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
     """Fit on the tune set, fold into the graph, and see that the graph now says what was meant."""
     seen = tune.part(tune.scored.assessable)
-    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, balance(seen, ground.shares))
+    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, balance(seen, ground.recipe))
     if not fold(graph, calibration):
         card["calibration"] = None
         return tune
@@ -130,12 +131,12 @@ def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, groun
     return wanted
 
 
-def balance(sample: Sample, shares: Mapping[str, float]) -> NDArray[np.float64]:
-    """Weigh slices as training does: labels equal, sources and sequences equal within a label. (N,), sum 1."""
+def balance(sample: Sample, recipe: Recipe) -> NDArray[np.float64]:
+    """Weigh slices as training does: the recipe says how. (N,), sum 1."""
     from export.batches import stratum_weights
 
     keys = [(record.source, record.label, record.sequence) for record in sample.records]
-    share, counts = stratum_weights(sorted(set(keys)), shares), Counter(keys)
+    share, counts = stratum_weights(sorted(set(keys)), recipe), Counter(keys)
     return np.array([share[key] / counts[key] for key in keys])
 
 
@@ -144,11 +145,11 @@ def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Groun
     threshold = card["operating_points"]["auto"]["threshold"]
     sets = {"tune": tune, "certify": proof}
     told: dict[str, Any] = {
-        name: set_figures(sample, threshold, balance(sample, ground.shares)) for name, sample in sets.items()
+        name: set_figures(sample, threshold, balance(sample, ground.recipe)) for name, sample in sets.items()
     }
     if card["calibration"]:
         told["calibration_errors"] = {
-            name: _errors(sample, card["calibration"], balance(sample, ground.shares)) for name, sample in sets.items()
+            name: _errors(sample, card["calibration"], balance(sample, ground.recipe)) for name, sample in sets.items()
         }
     test = judged(ground.dataset, ground.found, "test", Model.load(draft))
     sources = test.column("source")
@@ -197,7 +198,7 @@ def certify_again(
     if dataset.fingerprint() != card["training_data"]["fingerprint"]:
         raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
     options = Options.of(run)
-    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
+    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options), target, demo)
     card["version"] = version or card["version"]
     card["training_data"] = training_data(dataset, ground.found, options.test_sources, options.seed)
     card["metrics"] = {name: card["metrics"][name] for name in ("parity", "training") if name in card["metrics"]}

@@ -211,7 +211,7 @@ def train(
     lab = prepare_lab(data, chosen, options, run.parent / "cache", unseen)
     _keep_sets(run, lab)
     fit = labelled_part(lab.dataset.records, lab.found.units, lab.found.where("fit"), options.label_share, options.seed)
-    sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen.shares)
+    sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen)
     model, progress, average = _restore(run, chosen, options, lab)
     batches = TrainingBatches(
         chosen,
@@ -477,7 +477,7 @@ def judge(predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], lab: La
     answers = predict(plain(lab.exact[tune], chosen.preprocessing.size))
     labels = lab.labels[tune]
     keys = [(record.source, record.label, record.sequence) for record in (lab.dataset.records[i] for i in tune)]
-    share = stratum_weights(sorted(set(keys)), chosen.shares)
+    share = stratum_weights(sorted(set(keys)), chosen)
     weights = np.array([share[key] / keys.count(key) for key in keys])
     return weighted_figures(labels, answers, weights)
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _JUNK_NAMES = frozenset({b"thumbs.db", b"desktop.ini"})
 _JUNK_ENDINGS = (b".part", b".tmp", b".crdownload")
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
+_BLOCK = 10_000
+"""Names of one folder that are put in order at a time: a million would keep the first slice waiting for two seconds."""
 _LOOK_GAP = 0.5
 """Seconds between the two looks at a file: less than that proves nothing about a copy in progress."""
 _WINDOW = 512
@@ -106,10 +109,7 @@ def check(inbox: Path, options: WalkOptions | None = None) -> None:
     """
     hint = "give the folder that holds the slices"
     try:
-        with os.scandir(os.fsencode(inbox)) as listing:
-            # A file at the top settles it: to put a million names in order takes a second that `find` takes anyway.
-            if any(item.is_file(follow_symlinks=False) and not _junk(item.name, b"f") for item in listing):
-                return
+        os.scandir(os.fsencode(inbox)).close()
     except FileNotFoundError:
         raise NothingFoundError(f"the inbox does not exist: {inbox}", hint) from None
     except NotADirectoryError:
@@ -149,7 +149,11 @@ def find(
 
 
 def explain(inbox: Path, *, options: WalkOptions | None = None) -> Iterator[Seen]:
-    """Yield every path below the inbox with what happens to it and why, in a fixed order, reading no file."""
+    """Yield every path below the inbox with what happens to it and why, reading no file.
+
+    Depth first and in the order of the names; a folder of more than ten thousand comes in blocks of so many, each in
+    order, as the file system lists them.
+    """
     options = options or WalkOptions()
     paths = _Walk(inbox, options).run()
     return _settled(paths, options.settle) if options.settle > 0 else paths
@@ -195,7 +199,7 @@ def patient_pattern(text: str) -> re.Pattern[str]:
 
 @dataclass(slots=True)
 class _Walk:
-    """A depth-first walk that keeps one sorted list of names per open folder and nothing else."""
+    """A depth-first walk that keeps one sorted block of names per open folder and nothing else."""
 
     inbox: Path
     options: WalkOptions
@@ -221,17 +225,19 @@ class _Walk:
 
     def _folder(self, relative: bytes, folder: bytes) -> Iterator[Seen | tuple[bytes, bytes]]:
         """Yield what is in one folder: paths, and (relative, absolute) for the folders to enter."""
-        try:
-            with os.scandir(folder) as listing:
-                # One bytes object per name keeps a folder of a million files small; NUL sorts before any name byte.
-                names = sorted(item.name + b"\0" + _sort_of(item) for item in listing)
-        except OSError as error:
-            yield self._refused(relative, f"folder cannot be listed: {error.strerror}")
-            return
-        for item in names:
-            name, sort = item[:-2], item[-1:]
-            below = relative + b"/" + name if relative else name
-            yield self._judge(below, folder.rstrip(b"/") + b"/" + name, name, sort)
+        blocks = _blocks(folder)
+        while True:
+            try:
+                block = next(blocks, None)
+            except OSError as error:
+                yield self._refused(relative, f"folder cannot be listed: {error.strerror}")
+                return
+            if block is None:
+                return
+            for item in block:
+                name, sort = item[:-2], item[-1:]
+                below = relative + b"/" + name if relative else name
+                yield self._judge(below, folder.rstrip(b"/") + b"/" + name, name, sort)
 
     def _judge(self, relative: bytes, absolute: bytes, name: bytes, sort: bytes) -> Seen | tuple[bytes, bytes]:
         path = shown(relative)
@@ -278,6 +284,19 @@ class _Walk:
             return match[1] if match else None
         folder, slash, _ = path.partition("/")
         return folder if slash else None
+
+
+def _blocks(folder: bytes) -> Iterator[list[bytes]]:
+    """Yield the names of a folder in ordered blocks: ``name NUL sort``, where NUL sorts before any byte of a name."""
+    with os.scandir(folder) as listing:
+        while True:
+            # One bytes object per name keeps a block small.
+            block = sorted(item.name + b"\0" + _sort_of(item) for item in islice(listing, _BLOCK))
+            if len(block) < _BLOCK:
+                break
+            yield block
+    # Not within `with`: folders may be nested deeper than files may be open.
+    yield block
 
 
 def _sort_of(item: os.DirEntry[bytes]) -> bytes:

@@ -37,6 +37,32 @@ def test_order_is_that_of_raw_bytes_in_every_folder(tmp_path: Path) -> None:
     assert paths(tmp_path) == ["B.jpg", "a.jpg", "b/10.jpg", "b/2.jpg", "b.jpg", "c/d/e.png", "\\xff.jpg"]
 
 
+def test_a_folder_of_many_names_comes_in_ordered_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "_BLOCK", 3)
+    names = [f"{number}.jpg" for number in range(6)]
+    for name in (*names, "d/x.jpg", "d/e/y.jpg"):
+        write(tmp_path, name.encode(), b"x")
+    found = paths(tmp_path)
+    assert sorted(found) == [*names, "d/e/y.jpg", "d/x.jpg"]
+    assert found == paths(tmp_path)
+    at_the_top = [path.split("/")[0] for path in found]
+    listed = list(dict.fromkeys(at_the_top))
+    assert all(block == sorted(block) for block in (listed[:3], listed[3:6]))
+
+
+def test_the_first_file_of_a_huge_folder_does_not_wait_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "_BLOCK", 3)
+    for number in range(20):
+        write(tmp_path, f"{number}.jpg".encode(), b"x")
+    looked: list[bytes] = []
+    sort_of = walk._sort_of
+    monkeypatch.setattr(walk, "_sort_of", lambda item: looked.append(item.name) or sort_of(item))
+    next(find(tmp_path))
+    assert len(looked) == 3
+
+
 def test_odd_names_are_told_apart_and_found_again(tmp_path: Path) -> None:
     files = {write(tmp_path, b"P 1/" + name, name) for name in odd_names()}
     entries = [item for item in find(tmp_path) if isinstance(item, Entry)]
