@@ -151,19 +151,21 @@ def frame(pixels: NDArray[np.float32], how: Preprocessing) -> Frame:
     return Frame(height, width, box, inner, how.size, fill)
 
 
-def prepare(pixels: NDArray[np.float32], how: Preprocessing) -> NDArray[np.float32]:
+def prepare(pixels: NDArray[np.float32], how: Preprocessing, where: Frame | None = None) -> NDArray[np.float32]:
     """Turn one slice into the model's input.
 
     Parameters
     ----------
     pixels : ndarray of shape (H, W), float32, in [0, 1]
     how : Preprocessing
+    where : Frame, optional
+        What `frame` said of them, if it was asked before.
 
     Returns
     -------
     ndarray of shape (size, size, 1), float32, in [0, 1]
     """
-    view = frame(pixels, how).cut(pixels)
+    view = (where or frame(pixels, how)).cut(pixels)
     if how.intensity == "percentile":
         view = stretch(view)
     return view[:, :, None]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from screener.audit import AuditLog
     from screener.inbox import Entry
     from screener.model.session import Model
+    from screener.preprocess import Frame
     from screener.privacy import Pseudonyms
     from screener.triage import Judge
     from screener.types import Identity
@@ -84,8 +85,8 @@ class Ready:
 class Onlooker(Protocol):
     """Someone who wants to see the slices go by, such as a report with pictures."""
 
-    def sketch(self, pixels: NDArray[np.float32]) -> object:
-        """Keep what is wanted of a slice's pixels; called from worker threads."""
+    def sketch(self, pixels: NDArray[np.float32], where: Frame) -> object:
+        """Keep what is wanted of a slice's pixels, of which the model sees a part; called from worker threads."""
 
     def see(self, finding: Finding, sketch: object, heatmap: NDArray[np.float32] | None) -> None:
         """Take a finding that is in the log; no sketch and no heatmap for what was refused or judged before."""
@@ -242,13 +243,15 @@ class Scan:
 
     def _framed(self, slice_: Slice) -> Ready | Refused:
         from screener.gate import refuse
-        from screener.preprocess import prepare
+        from screener.preprocess import frame, prepare
 
         refused = refuse(slice_)
         if refused is not None:
             return refused
-        sketch = None if self.onlooker is None else self.onlooker.sketch(slice_.pixels)
-        return Ready(slice_.identity, prepare(slice_.pixels, self.model.card.preprocessing), sketch)
+        how = self.model.card.preprocessing
+        where = frame(slice_.pixels, how)
+        sketch = None if self.onlooker is None else self.onlooker.sketch(slice_.pixels, where)
+        return Ready(slice_.identity, prepare(slice_.pixels, how, where), sketch)
 
     def _settled(self, outcome: _Outcome) -> _Outcome | None:
         """Leave files that are still being written to the next run: no verdict, no event.

@@ -108,7 +108,7 @@ def run(request: Request, output: Output) -> ExitCode:
         model = Model.load(request.model, threads=request.jobs)
         judge = _judge(model, request)
         with (
-            _reporting(request, options, model, judge, output) as report,
+            _reporting(request, options, judge, output) as report,
             _audit_log(path, request) as log,
         ):
             scan = signals.scan = Scan(request.inbox, model, judge, log, options)
@@ -203,7 +203,7 @@ def _judge(model: Model, request: Request) -> Judge:
 
 
 def _reporting(
-    request: Request, options: ScanOptions, model: Model, judge: Judge, output: Output
+    request: Request, options: ScanOptions, judge: Judge, output: Output
 ) -> AbstractContextManager[ReportWriter | None]:
     """Return the writer of the worklist page, or a stand-in when none is wanted."""
     if output.report is None:
@@ -215,9 +215,7 @@ def _reporting(
     point = judge.point
     place = _told_inbox(request, options)
     about = About(place, judge.model, judge.model_sha256, point.threshold, point.name, __version__)
-    report = ReportWriter(output.report, about, checked_language(output.lang), images=request.inbox)
-    report.preprocessing = model.card.preprocessing
-    return report
+    return ReportWriter(output.report, about, checked_language(output.lang), images=request.inbox)
 
 
 def _told_inbox(request: Request, options: ScanOptions) -> str:

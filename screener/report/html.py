@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from screener.preprocess import Preprocessing
+    from screener.preprocess import Frame
     from screener.report.page import About
     from screener.report.spool import Row
     from screener.types import Finding
@@ -52,11 +52,6 @@ class ReportWriter:
     images : Path, optional
         Where the inbox lies now, when it has moved.
 
-    Attributes
-    ----------
-    preprocessing : Preprocessing or None
-        Of the model whose heatmaps a scan hands over; to be set before `sketch` is called.
-
     Raises
     ------
     UsageError
@@ -66,7 +61,6 @@ class ReportWriter:
     def __init__(self, out: Path, about: About, lang: Language = "en", *, images: Path | None = None) -> None:
         self.out, self.about, self.lang = out, about, lang
         self.images = images or Path(about.inbox)
-        self.preprocessing: Preprocessing | None = None
         self.spool = Spool(URGENT_PICTURES, LOW_PICTURES)
         self._full: sqlite3.Error | None = None
 
@@ -97,9 +91,9 @@ class ReportWriter:
         picture = None if small is None else self.markup(finding, small, heatmap)
         self.spool.add(Item(finding, self.about.inbox), picture)
 
-    def sketch(self, pixels: NDArray[np.float32]) -> Thumbnail:
+    def sketch(self, pixels: NDArray[np.float32], where: Frame) -> Thumbnail:
         """Keep a thumbnail of a slice that is being screened, see `screener.scan.Onlooker`."""
-        return thumbnail(pixels, self.preprocessing)
+        return thumbnail(pixels, where)
 
     def see(self, finding: Finding, sketch: object, heatmap: NDArray[np.float32] | None) -> None:
         """Take in a finding of a scan; that there is no room for its picture must not end the scan."""

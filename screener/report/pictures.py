@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from screener.model.session import Model
-    from screener.preprocess import Frame, Preprocessing
+    from screener.preprocess import Frame
 
 SIDE = 256
 """Longest side of a thumbnail, in pixels: a mass of 5 % of the head's width still has a dozen of them."""
 _QUALITY = 80
-_FINER = 4
+_FINE_SIDE = 40
+"""Side to which a heatmap is enlarged: printers show the cells of a small picture as blocks."""
 _CONTOUR_SIDE = 128
 """Side of the map on which the line is found: fine enough to look smooth when the page enlarges it."""
 
@@ -43,22 +44,20 @@ class Thumbnail:
     view: tuple[float, float, float, float]
 
 
-def thumbnail(pixels: NDArray[np.float32], how: Preprocessing | None = None) -> Thumbnail:
+def thumbnail(pixels: NDArray[np.float32], where: Frame | None = None) -> Thumbnail:
     """Make a slice small.
 
     Parameters
     ----------
     pixels : ndarray of shape (H, W), float32, in [0, 1]
-    how : Preprocessing, optional
-        Of the model whose heatmap goes with it; without it there is none to lay over.
+    where : Frame, optional
+        What the model sees of it; without it there is no heatmap to lay over.
     """
-    from screener.preprocess import frame
-
     small = shrink(pixels)
-    if how is None:
+    if where is None:
         return Thumbnail(eight_bit(small), (0.0, 0.0, float(small.shape[1]), float(small.shape[0])))
     scale = small.shape[0] / pixels.shape[0], small.shape[1] / pixels.shape[1]
-    return Thumbnail(eight_bit(small), _view(frame(pixels, how), scale))
+    return Thumbnail(eight_bit(small), _view(where, scale))
 
 
 def shrink(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -153,11 +152,12 @@ def _uri(kind: str, pixels: NDArray[np.uint8]) -> str:
 
 
 def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Enlarge a grid, since printers show the cells of a small picture as blocks; its peak becomes white."""
+    """Enlarge a grid by a whole factor; its peak becomes white."""
     import cv2
     import numpy as np
 
-    size = _FINER * heatmap.shape[1], _FINER * heatmap.shape[0]
+    factor = max(1, _FINE_SIDE // max(heatmap.shape))
+    size = factor * heatmap.shape[1], factor * heatmap.shape[0]
     fine = np.asarray(cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     return eight_bit(fine / strongest(fine))
 

@@ -146,6 +146,7 @@ def illustrate(report: ReportWriter, model: Model | None) -> None:
 
 
 def _illustrate(report: ReportWriter, model: Model | None, decoder: SafeDecoder, batch: list[tuple[int, Item]]) -> None:
+    from screener.preprocess import frame
     from screener.report.pictures import thumbnail
 
     found: list[tuple[int, Item, Slice]] = []
@@ -157,8 +158,8 @@ def _illustrate(report: ReportWriter, model: Model | None, decoder: SafeDecoder,
             found.append((key, item, slice_))
     heatmaps = heatmaps_of(model, [(item, slice_) for _, item, slice_ in found])
     for (key, item, slice_), heatmap in zip(found, heatmaps, strict=True):
-        how = None if model is None or heatmap is None else model.card.preprocessing
-        picture = report.markup(item.finding, thumbnail(slice_.pixels, how), heatmap)
+        where = None if model is None or heatmap is None else frame(slice_.pixels, model.card.preprocessing)
+        picture = report.markup(item.finding, thumbnail(slice_.pixels, where), heatmap)
         report.spool.illustrate(key, picture)
 
 

@@ -21,6 +21,8 @@ from tests.conftest import many, tiny_card, write_model, write_slice
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from screener.preprocess import Frame
+
 
 @pytest.fixture
 def model(tiny_model: Path) -> Model:
@@ -204,7 +206,8 @@ def test_the_heatmap_of_each_finding_is_its_own(model: Model, tmp_path: Path) ->
     shown: dict[str, tuple[object, object]] = {}
 
     class Eye:
-        def sketch(self, pixels: np.ndarray) -> object:
+        def sketch(self, pixels: np.ndarray, where: Frame) -> object:
+            assert where.cut(pixels).shape == (model.card.preprocessing.size,) * 2
             return float(pixels.mean())
 
         def see(self, finding: object, sketch: object, heatmap: object) -> None:

@@ -27,7 +27,7 @@ def embedded(markup: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("shape", [(512, 512), (700, 300), (100, 90)])
 def test_thumbnail_keeps_the_aspect_ratio_and_does_not_enlarge(shape: tuple[int, int]) -> None:
     pixels = cv2.resize(head(), shape[::-1])
-    small = thumbnail(pixels, HOW).pixels
+    small = thumbnail(pixels, frame(pixels, HOW)).pixels
     assert max(small.shape) == min(SIDE, max(shape))
     assert small.shape[0] / small.shape[1] == pytest.approx(shape[0] / shape[1], rel=0.01)
 
@@ -40,7 +40,7 @@ def test_heatmap_lies_where_the_full_size_overlay_puts_it(how: Preprocessing, sh
     pixels = cv2.resize(head(), shape[::-1])
     grid = np.zeros((10, 10), np.float32)
     grid[6, 4] = 1.0
-    small = thumbnail(pixels, how)
+    small = thumbnail(pixels, frame(pixels, how))
     left, top, width, height = small.view
     restored = frame(pixels, how).restore(grid)
     y, x = np.unravel_index(int(restored.argmax()), restored.shape)
@@ -50,7 +50,7 @@ def test_heatmap_lies_where_the_full_size_overlay_puts_it(how: Preprocessing, sh
 
 
 def test_picture_carries_slice_evidence_and_line() -> None:
-    small = thumbnail(head(), HOW)
+    small = thumbnail(head(), frame(head(), HOW))
     grid = np.zeros((10, 10), np.float32)
     grid[5, 5] = 0.5
     markup = draw(small, grid, "Slice &quot;a&quot;")
@@ -64,7 +64,7 @@ def test_picture_carries_slice_evidence_and_line() -> None:
 
 
 def test_slice_without_evidence_has_no_line_and_without_heatmap_nothing_to_switch() -> None:
-    small = thumbnail(head(), HOW)
+    small = thumbnail(head(), frame(head(), HOW))
     assert 'class="line' not in draw(small, np.zeros((10, 10), np.float32), "x")
     assert 'class="heat"' not in draw(small, None, "x")
     assert thumbnail(head()).view == (0.0, 0.0, 256.0, 256.0)
@@ -75,7 +75,7 @@ def test_line_of_the_page_follows_the_line_of_the_sheet() -> None:
     grid = np.zeros((10, 10), np.float32)
     grid[3:5, 6] = 0.9
     (line,) = contours(frame(pixels, HOW).restore(grid))
-    path = re.search(r'd="M([^"]+)Z"', draw(thumbnail(pixels, HOW), grid, "x"))
+    path = re.search(r'd="M([^"]+)Z"', draw(thumbnail(pixels, frame(pixels, HOW)), grid, "x"))
     assert path
     points = np.array([[float(number) for number in point.split()] for point in path[1].split("L")])
     assert points.mean(axis=0) == pytest.approx(line[:, 0].mean(axis=0) / 2, abs=3)

@@ -70,11 +70,9 @@ def verdict(log: Path, path: str, diagnosis: str = "glioma") -> None:
 
 def writer(inbox: Path, model: Model, out: Path) -> ReportWriter:
     point = judge(model).point
-    report = ReportWriter(
+    return ReportWriter(
         out, About(str(inbox.absolute()), model.card.title, model.sha256, point.threshold, point.name, "0.1.0")
     )
-    report.preprocessing = model.card.preprocessing
-    return report
 
 
 def scanned(inbox: Path, model: Model, log: Path, out: Path, *, rescan: bool = False) -> Parsed:
