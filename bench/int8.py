@@ -171,6 +171,10 @@ def _calibration(data: Path | None, drawn: Sequence[Path]) -> list[Path]:
     """Return slices, evenly spread over all sources but the one that is judged; phantoms calibrate on themselves."""
     if data is None:
         return list(drawn[:_CALIBRATION])
+    if not (data / "manifest.csv").is_file():
+        raise SystemExit(
+            f"{data} has no manifest.csv, which names the slices to calibrate on: see the README, or leave DATA out"
+        )
     with (data / "manifest.csv").open() as table:
         paths = [data / row["path"] for row in csv.DictReader(table) if row["source"] != inboxes.SOURCE]
     return paths[:: max(1, len(paths) // _CALIBRATION)][:_CALIBRATION]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,14 @@ def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dic
             weights[source, label, sequence] = share / len(labels) / len(sources) * part
     total = sum(weights.values())
     return {key: weight / total for key, weight in weights.items()}
+
+
+def slice_weights(records: Sequence[Record], recipe: Recipe) -> NDArray[np.float64]:
+    """Weigh slices as training draws them: those of one (source, label, sequence) the same. (N,), sum 1."""
+    keys = [(record.source, record.label, record.sequence) for record in records]
+    counts = Counter(keys)
+    weights = stratum_weights(sorted(counts), recipe)
+    return np.array([weights[key] / counts[key] for key in keys])
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types

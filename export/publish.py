@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.batches import slice_weights
 from export.calibrate import Calibration, calibrate, fold
 from export.certify import SPECIFICITY_FLOOR, certify, choose_auto, refuse_leaks
 from export.convert import PARITY, write_checksums, write_release
@@ -114,7 +114,7 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
 def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
     """Fit on the tune set, fold into the graph, and see that the graph now says what was meant."""
     seen = tune.part(tune.scored.assessable)
-    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, balance(seen, ground.recipe))
+    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, ground.recipe))
     if not fold(graph, calibration):
         card["calibration"] = None
         return tune
@@ -131,25 +131,18 @@ def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, groun
     return wanted
 
 
-def balance(sample: Sample, recipe: Recipe) -> NDArray[np.float64]:
-    """Weigh slices as training does: the recipe says how. (N,), sum 1."""
-    from export.batches import stratum_weights
-
-    keys = [(record.source, record.label, record.sequence) for record in sample.records]
-    share, counts = stratum_weights(sorted(set(keys)), recipe), Counter(keys)
-    return np.array([share[key] / counts[key] for key in keys])
-
-
 def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:
     """Measure every set at ``auto``; the test set, of which nothing was chosen, by source."""
     threshold = card["operating_points"]["auto"]["threshold"]
     sets = {"tune": tune, "certify": proof}
     told: dict[str, Any] = {
-        name: set_figures(sample, threshold, balance(sample, ground.recipe)) for name, sample in sets.items()
+        name: set_figures(sample, threshold, slice_weights(sample.records, ground.recipe))
+        for name, sample in sets.items()
     }
     if card["calibration"]:
         told["calibration_errors"] = {
-            name: _errors(sample, card["calibration"], balance(sample, ground.recipe)) for name, sample in sets.items()
+            name: _errors(sample, card["calibration"], slice_weights(sample.records, ground.recipe))
+            for name, sample in sets.items()
         }
     test = judged(ground.dataset, ground.found, "test", Model.load(draft))
     sources = test.column("source")

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from export.architectures import Recipe, Start, recipe
-from export.batches import Sampler, TrainingBatches, plain, stratum_weights
+from export.batches import Sampler, TrainingBatches, plain, slice_weights
 from export.cache import load_views
 from export.dataset import read_dataset
 from export.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
@@ -475,11 +475,8 @@ def judge(predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], lab: La
     """Measure on the tune set, weighing its strata as training does, so that the largest source does not decide."""
     tune = lab.found.where("tune")
     answers = predict(plain(lab.exact[tune], chosen.preprocessing.size))
-    labels = lab.labels[tune]
-    keys = [(record.source, record.label, record.sequence) for record in (lab.dataset.records[i] for i in tune)]
-    share = stratum_weights(sorted(set(keys)), chosen)
-    weights = np.array([share[key] / keys.count(key) for key in keys])
-    return weighted_figures(labels, answers, weights)
+    weights = slice_weights([lab.dataset.records[index] for index in tune], chosen)
+    return weighted_figures(lab.labels[tune], answers, weights)
 
 
 def weighted_figures(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -156,14 +157,14 @@ def _from_table(table: Path) -> tuple[list[Labelled], list[str]]:
             faults.append(f"{table}:{number}: label {text['label'][:40]!r} is neither yes nor no")
         elif not text["path"] or not (table.parent / text["path"]).is_file():
             faults.append(f"{table}:{number}: path {text['path']!r} is not a file")
-        elif text["path"] in known:
-            line, former = known[text["path"]]
+        elif (path := os.path.normpath(text["path"])) in known:
+            line, former = known[path]
             faults.append(f"{table}:{number}: {text['path']!r} stands on line {line} already, {_twice(label, former)}")
-            contradicted |= {text["path"]} if label != former else set()
+            contradicted |= {path} if label != former else set()
         else:
-            known[text["path"]] = (number, label)
+            known[path] = (number, label)
             slices.append(Labelled(text["path"], label, text.get("patient", ""), text.get("site", "")))
-    return [one for one in slices if one.path not in contradicted], faults
+    return [one for one in slices if os.path.normpath(one.path) not in contradicted], faults
 
 
 def _twice(label: int, former: int) -> str:
