@@ -73,7 +73,7 @@ train: $(VENV)/full
 model: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
-	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.2.0
+	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.3.0
 
 lab: $(VENV)/full
 	$(NEED_DATA)
@@ -82,7 +82,7 @@ lab: $(VENV)/full
 
 abroad: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/abroad $(LEAK_FREE) --epochs 4 --steps 100 \
+	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/abroad $(LEAK_FREE) --epochs 2 --steps 200 \
 		--out docs/results/abroad
 
 levers: $(VENV)/full

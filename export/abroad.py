@@ -15,6 +15,7 @@ from export.errors import DataError
 from export.files import save_json
 from export.release import as_trained
 from export.sample import WITHOUT_PROMISE
+from export.sources import KNOWN
 from export.strip import strip_skull
 from export.train import Options, best_model, configured, finished, prepare_lab
 from export.train import train as run_training
@@ -56,9 +57,14 @@ class Journey:
     chooses: bool = False
 
 
-JOURNEYS = tuple(
-    Journey(name.replace(":", "-"), (name,))
-    for name in ("nickparvar", "br35h", "tcga_lgg:DU", "tcga_lgg:HT", "tcga_lgg")
+RESTRICTED = Journey("restricted", tuple(name for name, known in KNOWN.items() if not known.commercial))
+"""Everything whose licence does not plainly allow commercial use: what a model without it would be worth there."""
+JOURNEYS = (
+    *(
+        Journey(name.replace(":", "-"), (name,))
+        for name in ("tcga_lgg:DU", "tcga_lgg:HT", "nickparvar", "br35h", "tcga_lgg")
+    ),
+    RESTRICTED,
 )
 """Every source that has both labels, and the two sites of one; the released model itself never saw the test source."""
 TRIALS = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from export.abroad import RESTRICTED
 from export.errors import DataError
 from export.files import save_json
 from export.sample import WITHOUT_PROMISE
@@ -62,6 +63,8 @@ def _abroad_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
             rates = " | ".join(_told(figures[key]) for key in ("auc", "sensitivity", "specificity"))
             yield f"| {name} | {part} | {counts} | {rates} |"
     yield ""
+    named = ", ".join(RESTRICTED.left_out)
+    yield f"*{RESTRICTED.name}*: without {named}, whose licences do not plainly allow commercial use."
     without = ", ".join(WITHOUT_PROMISE)
     yield f"On plain {without} many tumours are hardly visible: reported, but no promise rests on it."
 
