@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 LEVEL = 0.95
+_DRAWN = 1_000_000
+"""Units drawn at a time, a bound on memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,11 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) ->
     total, count = int(hits.sum()), len(hits)
     if not count:
         return Rate(None, None, None, 0, 0, 0)
-    groups = len(np.unique(units))
-    if total in (0, count):
-        low, high = exact_interval(groups if total else 0, groups)
-    else:
-        low, high = interval(lambda chosen: float(hits[chosen].mean()), units, seed=seed)
-    return Rate(total / count, low, high, total, count, groups)
+    _, unit = np.unique(units, return_inverse=True)
+    tables = np.stack([np.bincount(unit, hits), np.bincount(unit)], axis=1)
+    drawn = resampled(tables, seed)
+    told = _with_interval(total / count, drawn[:, 0] / drawn[:, 1], len(tables))
+    return Rate(told["value"], told["low"], told["high"], total, count, len(tables))
 
 
 def exact_interval(hits: int, count: int) -> tuple[float, float]:
@@ -261,6 +262,10 @@ def confusion_figures(scored: Scored, threshold: float, *, seed: int = 0) -> dic
     for name, value in total.rates().items():
         units = int(np.isfinite(Confusion(*tables.T).rates()[name]).sum())
         told[name] = _with_interval(float(value), drawn[name], units)
+    # Among the units that have such slices, as an operating point tells it: one rate, one interval.
+    for name, asked, right in (("sensitivity", positive, flagged), ("specificity", ~positive, ~flagged)):
+        found = rate(right[asked], scored.units[asked], seed=seed)
+        told[name] = {"value": found.value, "low": found.low, "high": found.high}
     return told
 
 
@@ -271,7 +276,13 @@ def resampled(tables: NDArray[Any], seed: int) -> NDArray[np.float64]:
         return np.zeros((0, tables.shape[1]))
     rng = np.random.default_rng(seed)
     chances = np.full(count, 1 / count)
-    return np.stack([rng.multinomial(count, chances) @ tables for _ in range(RESAMPLES)])
+    at_once = max(1, _DRAWN // count)
+    return np.concatenate(
+        [
+            rng.multinomial(count, chances, size=min(at_once, RESAMPLES - done)) @ tables
+            for done in range(0, RESAMPLES, at_once)
+        ]
+    )
 
 
 def _with_interval(value: float, drawn: NDArray[np.float64], units: int) -> dict[str, float | None]:

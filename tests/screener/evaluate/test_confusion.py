@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from screener.evaluate.metrics import (
@@ -45,6 +45,7 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert brier(labels, scores) == pytest.approx(metrics.brier_score_loss(labels, scores))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.floats(0, 1)), st.integers(0, 3)), min_size=1))
 def test_refusals_count_as_the_contract_says(cases: list[tuple[bool, float | None, int]]) -> None:
     labels = np.array([int(label) for label, _, _ in cases])

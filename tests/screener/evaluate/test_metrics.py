@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from screener.evaluate.metrics import Scored, auc, exact_interval, lower_bound, operating_figures, rate, summary
+from screener.evaluate.metrics import (
+    Scored,
+    auc,
+    confusion_figures,
+    exact_interval,
+    lower_bound,
+    operating_figures,
+    rate,
+    summary,
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.5, 0.50001, 1.0])), min_size=2, max_size=60))
@@ -59,3 +68,14 @@ def test_refusals_count_against_the_tool() -> None:
 
 def test_nothing_to_count() -> None:
     assert rate(np.zeros(0, bool), np.zeros(0, int)).value is None
+
+
+def test_one_rate_has_one_interval_wherever_it_is_told() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(2, size=300)
+    scores = np.where(rng.random(300) < 0.05, np.nan, np.clip(labels * 0.3 + rng.random(300) * 0.7, 0, 1))
+    scored = Scored(labels, scores, rng.integers(60, size=300))
+    point, table = operating_figures(scored, 0.5), confusion_figures(scored, 0.5)
+    for name in ("sensitivity", "specificity"):
+        assert {key: point[name][key] for key in ("value", "low", "high")} == pytest.approx(table[name])
+        assert point[name]["low"] < point[name]["value"] < point[name]["high"]
