@@ -1,4 +1,4 @@
-"""What a recipe is worth abroad: trained without a source or a site, judged on it, and what each lever adds there."""
+"""What a recipe is worth abroad: trained without sources or a site, judged on them, and what each lever adds there."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Journey:
 
 
 RESTRICTED = Journey("restricted", tuple(name for name, known in KNOWN.items() if not known.commercial))
-"""Everything whose licence does not plainly allow commercial use: what a model without it would be worth there."""
+"""Everything whose licence does not plainly allow commercial use; the test source is judged, and chooses nothing."""
 JOURNEYS = (
     *(
         Journey(name.replace(":", "-"), (name,))
@@ -66,7 +66,7 @@ JOURNEYS = (
     ),
     RESTRICTED,
 )
-"""Every source that has both labels, and the two sites of one; the released model itself never saw the test source."""
+"""Every source that has both labels, the two sites of one, and last all that is restricted at once."""
 TRIALS = tuple(
     Journey(name, FAR, levers, chooses=True)
     for name, levers in (

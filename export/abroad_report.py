@@ -65,6 +65,7 @@ def _abroad_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
     yield ""
     named = ", ".join(RESTRICTED.left_out)
     yield f"*{RESTRICTED.name}*: without {named}, whose licences do not plainly allow commercial use."
+    yield ""
     without = ", ".join(WITHOUT_PROMISE)
     yield f"On plain {without} many tumours are hardly visible: reported, but no promise rests on it."
 

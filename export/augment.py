@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-_GRID = 8
+_HEAD = 0.1
+"""Share of the picture that a head covers, at least."""
+_STRIDE = 8
 """Stride of the tumour map that the localisation head learns."""
 
 
@@ -108,7 +110,7 @@ def hospital(
     tumour : ndarray of shape (S // 4, S // 4), uint8
         Its tumour map.
     size : int
-        Side of the model's input, in pixels; a multiple of 16.
+        Side of the model's input, in pixels; a multiple of 32.
     rng : numpy Generator
     levers : Levers
 
@@ -128,7 +130,7 @@ def hospital(
     matrix = _random_affine(image.shape[0], size, box, rng)
     image = _floats(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
     where = _floats(cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR))
-    grid = size // _GRID
+    grid = size // _STRIDE
     target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
     return stretch(_degrade(_contrast(image, rng), rng, levers.coarse)), target
 
@@ -187,10 +189,9 @@ def _contrast(image: Image, rng: np.random.Generator) -> Image:
 
 def _inverted(image: Image, *, inside: bool) -> Image:
     """Turn bright and dark about, air included or not: without it a T1 looks much as a T2 does."""
-    turned = float(image.max()) - image
-    if inside:
-        turned *= cv2.blur((head_depth(image) > 0).astype(np.float32), (3, 3))
-    return _floats(turned)
+    turned, head = float(image.max()) - image, (head_depth(image) > 0).astype(np.float32)
+    # On a dark slice the outline may be a scrap of scalp.
+    return _floats(turned * cv2.blur(head, (3, 3)) if inside and head.mean() >= _HEAD else turned)
 
 
 def _shading(size: int, rng: np.random.Generator) -> Image:

@@ -90,7 +90,7 @@ def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dic
 
 
 def slice_weights(records: Sequence[Record], recipe: Recipe) -> NDArray[np.float64]:
-    """Weigh slices as training draws them: those of one (source, label, sequence) the same. (N,), sum 1."""
+    """Weigh strata as training does, and slices of one the same, whatever their near-duplicates. (N,), sum 1."""
     keys = [(record.source, record.label, record.sequence) for record in records]
     counts = Counter(keys)
     weights = stratum_weights(sorted(counts), recipe)

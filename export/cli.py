@@ -279,7 +279,7 @@ def abroad(
     unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
     max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
 ) -> None:
-    """Train the shipped recipe without each source and site in turn, and judge it there."""
+    """Train the shipped recipe without each source and site, and without all restricted ones; judge it there."""
     _quiet_tensorflow()
     from export.abroad import JOURNEYS, TRIALS, Terms
     from export.abroad import run as travel

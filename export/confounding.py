@@ -182,7 +182,7 @@ def _interval(
 ) -> dict[str, float]:
     """Return a statistic of the summed tables, and its percentile interval over resampled units."""
     value = float(statistic(tables.sum(axis=0, keepdims=True))[0])
-    drawn = statistic(resampled(tables, 0))
+    drawn = statistic(resampled(tables))
     low, high = np.nanquantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 

@@ -120,11 +120,11 @@ def _from_folders(root: Path) -> Iterator[Record]:
 def _from_manifest(manifest: Path) -> Dataset:
     """Read every row, and report every bad one at once."""
     records, faults, warnings = [], [], []
-    known: dict[str, int] = {}
+    known: dict[Path, int] = {}
     for line, row in read_rows(manifest, _COLUMNS, "the first line names path,label[,patient,…], in UTF-8"):
         try:
             record, mended = _record(row, manifest.parent)
-            if (former := known.setdefault(record.path, line)) != line:
+            if (former := known.setdefault((manifest.parent / record.path).resolve(), line)) != line:
                 raise ValueError(f"path {record.path!r} stands on line {former} already")  # noqa: TRY301 - named below
             records.append(record)
             warnings += [f"{manifest}:{line}: {text}" for text in mended]

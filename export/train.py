@@ -256,6 +256,10 @@ def configured(options: Options) -> Recipe:
         steps=options.steps or chosen.steps,
         levers=chosen.levers.with_changes(options.levers),
     )
+    if chosen.steps and chosen.averaging:
+        # Over a short run, the recipe's long memory would still hold what the first epoch left.
+        reach = 1 - 8 / (chosen.epochs * chosen.steps)
+        chosen = replace(chosen, averaging=min(chosen.averaging, max(0.5, reach)))
     return chosen if options.size is None else resized(chosen, options.size)
 
 

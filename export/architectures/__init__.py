@@ -76,7 +76,7 @@ class Recipe:
     shares : dict of str to float
         Share of each batch that named sources get when they are present; the rest is shared equally.
     sequences : dict of str to float
-        Weight of named sequences beside the others of their source and label; 1 where not named.
+        Weight, above 0, of named sequences beside the others of their source and label; 1 where not named.
     levers : Levers
         What ``hospital`` augmentation does how often.
     settling : int

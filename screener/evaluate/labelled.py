@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -147,9 +146,10 @@ def _from_table(table: Path) -> tuple[list[Labelled], list[str]]:
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{table} cannot be read: {error}", "name a CSV in UTF-8") from None
-    slices, faults = [], []
-    known: dict[str, tuple[int, int]] = {}
-    contradicted: set[str] = set()
+    slices: dict[Path, Labelled] = {}
+    faults = []
+    known: dict[Path, tuple[int, int]] = {}
+    contradicted: set[Path] = set()
     for number, row in rows:
         text = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
         label = _LABELS.get(text["label"].lower())
@@ -157,18 +157,19 @@ def _from_table(table: Path) -> tuple[list[Labelled], list[str]]:
             faults.append(f"{table}:{number}: label {text['label'][:40]!r} is neither yes nor no")
         elif not text["path"] or not (table.parent / text["path"]).is_file():
             faults.append(f"{table}:{number}: path {text['path']!r} is not a file")
-        elif (path := os.path.normpath(text["path"])) in known:
-            line, former = known[path]
-            faults.append(f"{table}:{number}: {text['path']!r} stands on line {line} already, {_twice(label, former)}")
-            contradicted |= {path} if label != former else set()
+        elif (place := (table.parent / text["path"]).resolve()) in known:
+            line, former = known[place]
+            contradicted |= {place} if label != former else set()
+            told = _twice(contradicted=place in contradicted)
+            faults.append(f"{table}:{number}: {text['path']!r} stands on line {line} already, {told}")
         else:
-            known[path] = (number, label)
-            slices.append(Labelled(text["path"], label, text.get("patient", ""), text.get("site", "")))
-    return [one for one in slices if os.path.normpath(one.path) not in contradicted], faults
+            known[place] = (number, label)
+            slices[place] = Labelled(text["path"], label, text.get("patient", ""), text.get("site", ""))
+    return [one for place, one in slices.items() if place not in contradicted], faults
 
 
-def _twice(label: int, former: int) -> str:
-    return "and counts once" if label == former else "with the other label: neither is used"
+def _twice(*, contradicted: bool) -> str:
+    return "with the other label: neither is used" if contradicted else "and counts once"
 
 
 def _remarks(slices: list[Labelled]) -> Iterator[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 LEVEL = 0.95
+_SEED = 0
 _DRAWN = 1_000_000
 """Units drawn at a time, a bound on memory."""
 
@@ -87,9 +88,7 @@ def auc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
     return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def interval(
-    statistic: Callable[[NDArray[np.int64]], float], units: NDArray[np.int64], *, seed: int = 0
-) -> tuple[float, float]:
+def interval(statistic: Callable[[NDArray[np.int64]], float], units: NDArray[np.int64]) -> tuple[float, float]:
     """Bootstrap a statistic over whole units (Efron & Tibshirani 1993, percentile interval).
 
     Parameters
@@ -97,7 +96,6 @@ def interval(
     statistic : callable
         Takes indices of slices, shape (M,), repeated ones included.
     units : ndarray of shape (N,), int
-    seed : int
 
     Returns
     -------
@@ -106,7 +104,7 @@ def interval(
     """
     _, inverse = np.unique(units, return_inverse=True)
     members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     values = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(len(members), size=len(members))
@@ -118,7 +116,7 @@ def interval(
     return float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
 
 
-def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) -> Rate:
+def rate(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> Rate:
     """Return the share of hits.
 
     The interval is the bootstrap's over units; where every slice agrees, which tells a bootstrap nothing, it is the
@@ -134,7 +132,7 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64], *, seed: int = 0) ->
         return Rate(None, None, None, 0, 0, 0)
     _, unit = np.unique(units, return_inverse=True)
     tables = np.stack([np.bincount(unit, hits), np.bincount(unit)], axis=1)
-    drawn = resampled(tables, seed)
+    drawn = resampled(tables)
     told = _with_interval(total / count, drawn[:, 0] / drawn[:, 1], len(tables))
     return Rate(told["value"], told["low"], told["high"], total, count, len(tables))
 
@@ -237,14 +235,13 @@ def called(scored: Scored, threshold: float) -> NDArray[np.bool_]:
     return np.where(scored.assessable, flagged, scored.labels == 0)
 
 
-def confusion_figures(scored: Scored, threshold: float, *, seed: int = 0) -> dict[str, Any]:
+def confusion_figures(scored: Scored, threshold: float) -> dict[str, Any]:
     """Return the confusion matrix of a threshold and what follows from it, refusals counted by the contract.
 
     Parameters
     ----------
     scored : Scored
     threshold : float, in [0, 1]
-    seed : int
 
     Returns
     -------
@@ -257,24 +254,24 @@ def confusion_figures(scored: Scored, threshold: float, *, seed: int = 0) -> dic
     kinds = (flagged & positive, flagged & ~positive, ~flagged & ~positive, ~flagged & positive)
     tables = np.stack([np.bincount(unit, kind, minlength=int(unit.max()) + 1) for kind in kinds], axis=1)
     total = Confusion(*tables.sum(axis=0))
-    drawn = Confusion(*resampled(tables, seed).T).rates()
+    drawn = Confusion(*resampled(tables).T).rates()
     told: dict[str, Any] = {"confusion": {name: int(getattr(total, name)) for name in Confusion.__slots__}}
+    by_unit = Confusion(*tables.T).rates()
     for name, value in total.rates().items():
-        units = int(np.isfinite(Confusion(*tables.T).rates()[name]).sum())
-        told[name] = _with_interval(float(value), drawn[name], units)
+        told[name] = _with_interval(float(value), drawn[name], int(np.isfinite(by_unit[name]).sum()))
     # Among the units that have such slices, as an operating point tells it: one rate, one interval.
     for name, asked, right in (("sensitivity", positive, flagged), ("specificity", ~positive, ~flagged)):
-        found = rate(right[asked], scored.units[asked], seed=seed)
+        found = rate(right[asked], scored.units[asked])
         told[name] = {"value": found.value, "low": found.low, "high": found.high}
     return told
 
 
-def resampled(tables: NDArray[Any], seed: int) -> NDArray[np.float64]:
+def resampled(tables: NDArray[Any]) -> NDArray[np.float64]:
     """Draw units with replacement and add their tables up: (units, k) → (resamples, k)."""
     count = len(tables)
     if not count:
         return np.zeros((0, tables.shape[1]))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     chances = np.full(count, 1 / count)
     at_once = max(1, _DRAWN // count)
     return np.concatenate(

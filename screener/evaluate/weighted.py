@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from screener.evaluate.metrics import LEVEL, RESAMPLES
+from screener.evaluate.metrics import LEVEL, RESAMPLES, resampled
 from screener.types import Decision
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 DECISIONS = (Decision.FLAGGED, Decision.NOT_FLAGGED, Decision.NOT_ASSESSABLE)
 _FLAGGED, _QUIET, _REFUSED = range(3)
 _TAIL = (1 - LEVEL) / 2
-_CHUNK = 2_000_000
-"""Draws held at once by the bootstrap."""
 
 # Cells of a table of decision by truth: flagged, not flagged, not assessable; first without, then with a tumour.
 _FALSE_ALARM, _TRUE_ALARM, _RIGHTLY_QUIET, _MISS, _REFUSED_NEGATIVE, _REFUSED_POSITIVE = range(6)
@@ -252,7 +250,7 @@ def _all_agree(units: int) -> float:
     return float(_TAIL ** (1 / units))
 
 
-def _resampled(sample: Sample, seed: int = 0) -> NDArray[np.float64]:
+def _resampled(sample: Sample) -> NDArray[np.float64]:
     """Draw patients with replacement: the weighted cells of each draw, (RESAMPLES, 6)."""
     _, units = np.unique(sample.units, return_inverse=True)
     count = int(units.max()) + 1 if len(units) else 0
@@ -262,16 +260,7 @@ def _resampled(sample: Sample, seed: int = 0) -> NDArray[np.float64]:
     known = cells >= 0
     by_unit = np.zeros((count, 6))
     np.add.at(by_unit, (units[known], cells[known]), sample.weights[known])
-    rng = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // count)
-    parts = [_times(rng, min(rows, RESAMPLES - done), count) @ by_unit for done in range(0, RESAMPLES, rows)]
-    return np.concatenate(parts)
-
-
-def _times(rng: np.random.Generator, rows: int, count: int) -> NDArray[np.float64]:
-    """Return how often each of `count` units is drawn in each of `rows` draws: (rows, count)."""
-    drawn = rng.integers(count, size=(rows, count)) + np.arange(rows)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+    return resampled(by_unit)
 
 
 def _quantile(values: NDArray[np.float64], share: float, units: int) -> float | None:

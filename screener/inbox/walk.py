@@ -1,4 +1,4 @@
-"""Find the files of an inbox: lazily, in a fixed order, and only those that are complete."""
+"""Find the files of an inbox: lazily, in the order of their names, and only those that are complete."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def explain(inbox: Path, *, options: WalkOptions | None = None) -> Iterator[Seen
     """Yield every path below the inbox with what happens to it and why, reading no file.
 
     Depth first and in the order of the names; a folder of more than ten thousand comes in blocks of so many, each in
-    order, as the file system lists them.
+    order, as the file system lists them. What comes into such a folder meanwhile may be left to the next run.
     """
     options = options or WalkOptions()
     paths = _Walk(inbox, options).run()

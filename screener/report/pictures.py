@@ -22,7 +22,7 @@ SIDE = 256
 """Longest side of a thumbnail, in pixels: a mass of 5 % of the head's width still has a dozen of them."""
 _QUALITY = 80
 _FINE_SIDE = 40
-"""Side to which a heatmap is enlarged: printers show the cells of a small picture as blocks."""
+"""Side to which a heatmap is at least enlarged: printers show the cells of a small picture as blocks."""
 _CONTOUR_SIDE = 128
 """Side of the map on which the line is found: fine enough to look smooth when the page enlarges it."""
 
@@ -156,7 +156,7 @@ def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
     import cv2
     import numpy as np
 
-    factor = max(1, _FINE_SIDE // max(heatmap.shape))
+    factor = -(-_FINE_SIDE // max(heatmap.shape))
     size = factor * heatmap.shape[1], factor * heatmap.shape[0]
     fine = np.asarray(cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     return eight_bit(fine / strongest(fine))

@@ -284,7 +284,7 @@ def test_lite_says_whether_and_where() -> None:
 
     model = lite.exported(lite.build(Start(160, blank=True)))
     shapes = {name: tuple(output.shape[1:]) for name, output in dict(model.output).items()}
-    assert shapes == {"probability": (1,), "heatmap": (10, 10), "embedding": (112,)}
+    assert shapes == {"probability": (1,), "heatmap": (20, 20), "embedding": (112,)}
 
 
 def test_an_unknown_recipe_is_named() -> None:
