@@ -80,3 +80,12 @@ def test_line_of_the_page_follows_the_line_of_the_sheet() -> None:
     points = np.array([[float(number) for number in point.split()] for point in path[1].split("L")])
     assert points.mean(axis=0) == pytest.approx(line[:, 0].mean(axis=0) / 2, abs=3)
     assert np.ptp(points, axis=0) == pytest.approx(np.ptp(line[:, 0], axis=0) / 2, abs=4)
+
+
+@pytest.mark.parametrize("side", [7, 10, 14, 20, 28, 56])
+def test_heatmaps_of_any_grid_are_large_enough_to_print(side: int) -> None:
+    small = thumbnail(head(), frame(head(), HOW))
+    grid = np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side)
+    _, evidence = embedded(draw(small, grid, "x"))
+    assert evidence.shape[0] >= 40
+    assert evidence.shape[0] % side == 0
