@@ -73,7 +73,7 @@ train: $(VENV)/full
 model: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
-	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.3.0
+	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.2.0
 
 lab: $(VENV)/full
 	$(NEED_DATA)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from export.errors import DataError
-from export.strip import head_depth, strip_skull
+from export.strip import strip_skull
 from export.transplant import spots
 from screener.preprocess import stretch
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-_HEAD = 0.1
-"""Share of the picture that a head covers, at least."""
-_STRIDE = 8
+_GRID = 16
 """Stride of the tumour map that the localisation head learns."""
 
 
@@ -110,14 +108,14 @@ def hospital(
     tumour : ndarray of shape (S // 4, S // 4), uint8
         Its tumour map.
     size : int
-        Side of the model's input, in pixels; a multiple of 32.
+        Side of the model's input, in pixels; a multiple of 16.
     rng : numpy Generator
     levers : Levers
 
     Returns
     -------
     image : ndarray of shape (size, size), float32, in [0, 1]
-    target : ndarray of shape (size // 8, size // 8), float32, in [0, 1]
+    target : ndarray of shape (size // 16, size // 16), float32, in [0, 1]
         Share of each cell that is tumour.
     """
     if levers.spots and rng.random() < levers.spots:
@@ -130,7 +128,7 @@ def hospital(
     matrix = _random_affine(image.shape[0], size, box, rng)
     image = _floats(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
     where = _floats(cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR))
-    grid = size // _STRIDE
+    grid = size // _GRID
     target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
     return stretch(_degrade(_contrast(image, rng), rng, levers.coarse)), target
 
@@ -182,16 +180,9 @@ def _contrast(image: Image, rng: np.random.Generator) -> Image:
         knots = np.linspace(0, 1, 5)
         heights = np.clip(knots + rng.normal(0, 0.12, 5) * (knots > 0), 0, 1.2)
         image = np.interp(image, knots, heights).astype(np.float32)
-    if rng.random() < 0.1:
-        image = _inverted(image, inside=rng.random() < 0.7)
+    if rng.random() < 0.04:
+        image = float(image.max()) - image
     return image.astype(np.float32)
-
-
-def _inverted(image: Image, *, inside: bool) -> Image:
-    """Turn bright and dark about, air included or not: without it a T1 looks much as a T2 does."""
-    turned, head = float(image.max()) - image, (head_depth(image) > 0).astype(np.float32)
-    # On a dark slice the outline may be a scrap of scalp.
-    return _floats(turned * cv2.blur(head, (3, 3)) if inside and head.mean() >= _HEAD else turned)
 
 
 def _shading(size: int, rng: np.random.Generator) -> Image:

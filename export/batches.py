@@ -70,10 +70,7 @@ class Sampler:
 
 
 def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dict[tuple[str, int, str], float]:
-    """Weigh (source, label, sequence) strata: labels equal, sources equal within a label but for the recipe's `shares`.
-
-    Sequences count as the recipe's `sequences` say within their source and label.
-    """
+    """Weigh (source, label, sequence) strata: labels equal, sources within a label too, but for the recipe's shares."""
     named = {source: share for source, share in recipe.shares.items() if any(key[0] == source for key in keys)}
     pools = [([key for key in keys if key[0] == source], share) for source, share in named.items()]
     pools.append(([key for key in keys if key[0] not in named], 1 - sum(named.values())))
@@ -82,9 +79,8 @@ def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dic
         labels = {label for _, label, _ in pool}
         for source, label, sequence in pool:
             sources = {key[0] for key in pool if key[1] == label}
-            beside = sum(recipe.sequences.get(key[2], 1.0) for key in pool if key[:2] == (source, label))
-            part = recipe.sequences.get(sequence, 1.0) / beside
-            weights[source, label, sequence] = share / len(labels) / len(sources) * part
+            sequences = [key for key in pool if key[:2] == (source, label)]
+            weights[source, label, sequence] = share / len(labels) / len(sources) / len(sequences)
     total = sum(weights.values())
     return {key: weight / total for key, weight in weights.items()}
 

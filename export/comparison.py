@@ -144,7 +144,6 @@ def equal(name: str, terms: Terms, steps: int) -> Recipe:
         averaging=0.0,
         label_smoothing=0.0,
         shares={},
-        sequences={},
         epochs=terms.epochs,
         steps=steps,
     )

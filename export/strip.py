@@ -43,7 +43,7 @@ def strip_skull(image: Image, tumour: Image, rng: np.random.Generator, extractio
     box : (top, bottom, left, right)
         What is left of the head.
     """
-    depth = head_depth(image)
+    depth = _depth(image)
     by_tissue = rng.random() < extraction
     kept = _tissue(image, depth, rng) if by_tissue else None
     if kept is None:
@@ -54,7 +54,7 @@ def strip_skull(image: Image, tumour: Image, rng: np.random.Generator, extractio
     return image * kept, (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
 
-def head_depth(image: Image) -> Image:
+def _depth(image: Image) -> Image:
     """Return how deep each place lies inside the head's convex outline, in pixels; 0 outside: (S, S)."""
     head = np.zeros(image.shape, np.uint8)
     contours, _ = cv2.findContours(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +52,7 @@ class Recipe:
     build : callable
         Takes a `Start`, returns a keras.Model that is ready to compile. Input ``image`` of shape (N, size, size, 1),
         float32, in [0, 1]; outputs by name: ``probability`` (N, 1), and where the recipe has one ``heatmap``
-        (N, size / 8, size / 8), both in [0, 1].
+        (N, size / 16, size / 16), both in [0, 1].
     exported : callable
         Turns the trained model into the one that is converted: further outputs such as ``embedding``, features of
         shape (N, D) in which `export.reference` measures how strange a slice is.
@@ -75,8 +75,6 @@ class Recipe:
     label_smoothing : float, in [0, 1)
     shares : dict of str to float
         Share of each batch that named sources get when they are present; the rest is shared equally.
-    sequences : dict of str to float
-        Weight, above 0, of named sequences beside the others of their source and label; 1 where not named.
     levers : Levers
         What ``hospital`` augmentation does how often.
     settling : int
@@ -104,7 +102,6 @@ class Recipe:
     shares: dict[str, float]
     early: tuple[str, ...] = ()
     decoder: Callable[[Any], Any] | None = None
-    sequences: dict[str, float] = field(default_factory=dict)
     levers: Levers = PLAIN
     settling: int = 0
 

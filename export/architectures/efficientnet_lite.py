@@ -34,11 +34,11 @@ _STAGES = (
 )
 _HEAD = 1280
 _KERNELS = {"_conv_stem", "_conv_head", "_expand_conv", "_depthwise_conv", "_project_conv"}
-STRIDE_8, STRIDE_16 = "block4_out", "block10_out"
-"""Layers whose outputs are the last feature maps at these strides: (H/8, W/8, 40) and (H/16, W/16, 112)."""
+STRIDE_16 = "block10_out"
+"""Name of the layer whose output is the last feature map at stride 16: (H/16, W/16, 112)."""
 
 
-def backbone(image: Any, *, batch_norm_momentum: float = 0.99) -> tuple[Any, Any, Any]:  # noqa: ANN401 - Keras tensors
+def backbone(image: Any, *, batch_norm_momentum: float = 0.99) -> tuple[Any, Any]:  # noqa: ANN401 - Keras tensors
     """Build the feature extractor.
 
     Parameters
@@ -48,17 +48,17 @@ def backbone(image: Any, *, batch_norm_momentum: float = 0.99) -> tuple[Any, Any
 
     Returns
     -------
-    fine : Keras tensor of shape (N, H/8, W/8, 40)
     middle : Keras tensor of shape (N, H/16, W/16, 112)
     top : Keras tensor of shape (N, H/32, W/32, 1280)
     """
     norm = {"epsilon": 1e-3, "momentum": batch_norm_momentum}
     x = _conv(image, "stem", 32, kernel=3, stride=2, norm=norm)
-    maps: dict[str, Any] = {}
+    middle = None
     for index, stage, stride in _blocks():
         x = _block(x, f"block{index}", stage, stride, norm)
-        maps[f"block{index}_out"] = x
-    return maps[STRIDE_8], maps[STRIDE_16], _conv(x, "head", _HEAD, kernel=1, stride=1, norm=norm)
+        if f"block{index}_out" == STRIDE_16:
+            middle = x
+    return middle, _conv(x, "head", _HEAD, kernel=1, stride=1, norm=norm)
 
 
 def _blocks() -> Iterator[tuple[int, _Stage, int]]:
@@ -103,7 +103,7 @@ def freeze_early(model: keras.Model, blocks: int) -> None:
 def classifier() -> keras.Model:
     """Build the ImageNet classifier itself: (N, 224, 224, 3) → (N, 1000) logits. It proves the weights' layout."""
     image = keras.Input((224, 224, 3), name="image")
-    *_, top = backbone(image)
+    _, top = backbone(image)
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(top)
     return keras.Model(image, keras.layers.Dense(1000, name="imagenet")(pooled))
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 that also says where: global average pooling for *whether*, a stride-8 map for *where*."""
+"""EfficientNet-Lite0 that also says where: global average pooling for *whether*, a stride-16 map for *where*."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from screener.preprocess import Preprocessing
 
 _SIZE = 160
 _LATERAL = 64
-_HIDDEN = 0.3
-"""Share of the slices whose pooled features are hidden while training."""
 _FROZEN_BLOCKS = 3
 """Blocks, from the stem on, that stay as ImageNet taught them: edges are edges, and half of a step's cost is theirs."""
 
@@ -24,37 +22,29 @@ def build(start: Start) -> keras.Model:
     """Build the network from ImageNet weights: those given, or those that came with the training extra.
 
     The strongest cell of the map feeds the classifier beside the pooled features, so that looking at the annotated
-    place is the cheapest way to be right (the map is a three-level feature pyramid: Lin et al., CVPR 2017). For some
-    slices of every batch the pooled features are hidden altogether: they tell the source, which in public sets tells
-    the label, and a map that must sometimes decide alone has to know the tumour itself.
+    place is the cheapest way to be right (the map is a two-level feature pyramid: Lin et al., CVPR 2017).
     """
     image = keras.Input((start.size, start.size, 1), name="image")
     # The pixel range that the ImageNet weights were trained with: (x - 127) / 128 for x in 0 … 255.
     scaled = keras.layers.Rescaling(255 / 128, offset=-127 / 128, name="imagenet_range")(image)
-    fine, middle, top = backbone(scaled)
-    merged = _merged(_merged(keras.layers.Conv2D(_LATERAL, 1, name="lateral_top")(top), middle, "middle"), fine, "fine")
+    middle, top = backbone(scaled)
+    lateral = keras.layers.Conv2D(_LATERAL, 1, name="lateral_middle")(middle)
+    coarse = keras.layers.Conv2D(_LATERAL, 1, name="lateral_top")(top)
+    coarse = keras.layers.UpSampling2D(2, interpolation="nearest", name="lateral_up")(coarse)
+    merged = keras.layers.ReLU(6.0, name="lateral_relu")(keras.layers.Add(name="lateral_add")([lateral, coarse]))
     where = keras.layers.Conv2D(1, 1, name="where")(merged)
     strongest = keras.layers.GlobalMaxPooling2D(name="where_peak")(where)
     heatmap = keras.layers.Activation("sigmoid", name="heatmap")(
         keras.layers.Reshape(where.shape[1:3], name="where_grid")(where)
     )
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(top)
-    pooled = keras.layers.Dropout(0.3, name="drop")(pooled)
-    pooled = keras.layers.Dropout(_HIDDEN, noise_shape=(None, 1), name="hide")(pooled)
-    evidence = keras.layers.Concatenate(name="evidence")([pooled, strongest])
+    evidence = keras.layers.Concatenate(name="evidence")([keras.layers.Dropout(0.3, name="drop")(pooled), strongest])
     probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(evidence)
     model = keras.Model(image, {"probability": probability, "heatmap": heatmap}, name="lite")
     if not start.blank:
         load_imagenet(model, read_checkpoint(start.weights or imagenet_file()))
     freeze_early(model, _FROZEN_BLOCKS)
     return model
-
-
-def _merged(coarse: Any, finer: Any, name: str) -> Any:  # noqa: ANN401 - Keras tensors
-    """Add a map, (N, H, W, 64), to one of twice its resolution and any depth: (N, 2 H, 2 W, 64)."""
-    lateral = keras.layers.Conv2D(_LATERAL, 1, name=f"lateral_{name}")(finer)
-    coarse = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"up_{name}")(coarse)
-    return keras.layers.ReLU(6.0, name=f"relu_{name}")(keras.layers.Add(name=f"add_{name}")([lateral, coarse]))
 
 
 def exported(model: Any) -> Any:  # noqa: ANN401 - Keras models
@@ -76,18 +66,16 @@ RECIPE = Recipe(
     preprocessing=Preprocessing(_SIZE, crop="head", pad="square", intensity="percentile"),
     view_side=192,
     augment="hospital",
-    epochs=28,
+    epochs=16,
     steps=120,
     learning_rate=6e-4,
     schedule="cosine",
     monitor="auc",
-    patience=28,
-    averaging=0.998,
+    patience=10,
+    averaging=0.995,
     label_smoothing=0.05,
     # Tumour and tumour-free slices of the same patients and scanners: nothing to learn but the tumour.
     shares={"tcga_lgg": 0.4},
-    # On plain T1 many of its tumours are hardly visible, and teach to guess.
-    sequences={"T1": 0.5},
     settling=60,
     levers=Levers(strip=0.3, extraction=0.6, paste=0.15, decoy=0.1, spots=0.15, coarse=0.35),
 )

@@ -181,6 +181,6 @@ def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Levers) -> 
         image, target = hospital(view, drawn, 160, np.random.default_rng(seed), levers)
         again, _ = hospital(view, drawn, 160, np.random.default_rng(seed), levers)
         assert np.array_equal(image, again)
-        assert (image.shape, target.shape, image.dtype) == ((160, 160), (20, 20), np.float32)
+        assert (image.shape, target.shape, image.dtype) == ((160, 160), (10, 10), np.float32)
         assert 0 <= image.min() <= image.max() <= 1
         assert 0 <= target.min() <= target.max() <= 1
