@@ -82,7 +82,7 @@ lab: $(VENV)/full
 
 abroad: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/abroad $(LEAK_FREE) --epochs 2 --steps 200 \
+	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/abroad $(LEAK_FREE) --epochs 2 --steps 180 --size 128 \
 		--out docs/results/abroad
 
 levers: $(VENV)/full
