@@ -53,8 +53,8 @@ def _abroad_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
     yield (
         f"Written by `make abroad`: the recipe `{terms.recipe}`{at}, {terms.epochs} epochs of {terms.steps} batches "
         "(the released model is trained longer), once for each row without that source or site and without every unit "
-        "that touches it. The threshold flags 95 % of the tune set's positives, plain T1 left aside; the tune set holds "
-        "nothing of what is judged. Intervals: 95 %, over leak-free units."
+        "that touches it. The threshold flags 95 % of the tune set's positives, plain T1 left aside; the tune set "
+        "holds nothing of what is judged. Intervals: 95 %, over leak-free units."
     )
     yield from ("", "| never seen | judged on | slices (with tumour) | units | AUC | sensitivity | specificity |")
     yield "|---|---|---|---|---|---|---|"
