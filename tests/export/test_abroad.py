@@ -12,11 +12,11 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from small import SMALL
 
 from export import abroad, train
 from export.abroad import Journey, Terms
 from export.abroad_report import gather, write_abroad, write_levers
-from export.architectures import Recipe, Start
 from export.architectures.efficientnet_lite import freeze_early
 from export.cache import frame_folder
 from export.duplicates import GROUPING
@@ -27,6 +27,8 @@ from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from export.architectures import Start
 
 TERMS = Terms(epochs=1, steps=2, test_sources=("kept",))
 NORTH = Journey("north", ("north",))
@@ -42,30 +44,21 @@ def build(start: Start) -> keras.Model:
     return model
 
 
-SMALL = Recipe(
+LITE = replace(
+    SMALL,
     name="lite",
-    summary="a network for tests",
     build=build,
-    exported=lambda model: model,
     preprocessing=Preprocessing(64, crop="head", pad="square", intensity="percentile"),
-    view_side=64,
     augment="hospital",
-    epochs=4,
-    steps=3,
-    learning_rate=1e-2,
     schedule="cosine",
-    monitor="auc",
-    patience=10,
-    averaging=0.9,
     label_smoothing=0.1,
-    shares={},
     settling=3,
 )
 
 
 @pytest.fixture(autouse=True)
 def small_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "recipe", lambda _: SMALL)
+    monkeypatch.setattr(train, "recipe", lambda _: LITE)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +141,7 @@ def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_p
 
 
 def test_a_journey_that_stopped_improving_is_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "recipe", lambda _: replace(SMALL, patience=1))
+    monkeypatch.setattr(train, "recipe", lambda _: replace(LITE, patience=1))
     history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
     monkeypatch.setattr(abroad, "run_training", lambda *_, **__: train.Progress(history, 1e-2))
     monkeypatch.setattr(abroad, "judge", lambda *_: {"parts": {}})

@@ -11,15 +11,14 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from small import SMALL
 
 from export import comparison
-from export.architectures import Recipe, Start
 from export.comparison import Cell, Terms, Variant
 from export.comparison_report import NAMES, figures, write_report
 from export.errors import DataError
 from export.phantoms import phantom
 from screener.evaluate.metrics import Scored
-from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,42 +26,21 @@ if TYPE_CHECKING:
 TERMS = Terms(slices=120, size=64, epochs=1, test_sources=("kept",))
 
 
-def build(start: Start) -> keras.Model:
-    image = keras.Input((start.size, start.size, 1), name="image")
-    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="conv")(image)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(pooled)
-    return keras.Model(image, {"probability": probability}, name="small")
-
-
 def decoder(model: keras.Model) -> keras.Model:
     x = keras.layers.UpSampling2D(4)(model.get_layer("conv").output)
     return keras.Model(model.input, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
-SMALL = Recipe(
-    name="baseline",
-    summary="a network for tests",
-    build=build,
-    exported=lambda model: model,
-    preprocessing=Preprocessing(64),
-    view_side=64,
-    augment="classic",
-    epochs=4,
-    steps=3,
-    learning_rate=1e-2,
-    schedule="plateau",
-    monitor="auc",
-    patience=10,
-    averaging=0.9,
-    label_smoothing=0.1,
-    shares={},
-)
+BASELINE = replace(SMALL, name="baseline", label_smoothing=0.1)
 
 
 @pytest.fixture(autouse=True)
 def two_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"baseline": SMALL, "lite": SMALL, "autoencoder": replace(SMALL, name="autoencoder", decoder=decoder)}
+    known = {
+        "baseline": BASELINE,
+        "lite": BASELINE,
+        "autoencoder": replace(BASELINE, name="autoencoder", decoder=decoder),
+    }
     monkeypatch.setattr(comparison, "names", lambda: ["autoencoder", "baseline"])
     monkeypatch.setattr(comparison, "recipe", known.__getitem__)
     monkeypatch.setattr(comparison, "_SHARES", (0.5, 1.0))
@@ -89,7 +67,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def course(data: Path, tmp_path_factory: pytest.TempPathFactory) -> comparison.Course:
     patch = pytest.MonkeyPatch()
-    patch.setattr(comparison, "recipe", lambda _: SMALL)
+    patch.setattr(comparison, "recipe", lambda _: BASELINE)
     try:
         return comparison.prepare(data, tmp_path_factory.mktemp("cache"), TERMS)
     finally:

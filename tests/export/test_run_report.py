@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,27 +11,18 @@ import keras
 import numpy as np
 import pytest
 from sklearn.metrics import classification_report
+from small import SIDE, SMALL
 
 from export import train as lab
-from export.architectures import Recipe, Start
 from export.errors import DataError
 from export.phantoms import phantom
 from export.robustness import DAMAGES, MEASURED, damaged, robustness
 from export.run_report import _classes, run_report
-from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIDE = 64
-
-
-def build(start: Start) -> keras.Model:
-    image = keras.Input((start.size, start.size, 1), name="image")
-    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="conv")(image)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(pooled)
-    return keras.Model(image, {"probability": probability}, name="small")
+    from export.architectures import Recipe
 
 
 def with_map(model: keras.Model) -> keras.Model:
@@ -39,25 +31,8 @@ def with_map(model: keras.Model) -> keras.Model:
 
 
 def small(*, heat: bool) -> Recipe:
-    return Recipe(
-        name="small",
-        summary="a network for tests",
-        build=build,
-        exported=with_map if heat else lambda model: model,
-        preprocessing=Preprocessing(SIDE),
-        view_side=SIDE,
-        augment="classic",
-        epochs=2,
-        steps=3,
-        learning_rate=1e-2,
-        schedule="plateau",
-        monitor="auc",
-        patience=10,
-        averaging=0.0,
-        label_smoothing=0.0,
-        shares={},
-        early=("conv",) if heat else (),
-    )
+    shown = {"exported": with_map, "early": ("conv",)} if heat else {}
+    return replace(SMALL, epochs=2, averaging=0.0, **shown)  # type: ignore[arg-type]  # of several types
 
 
 @pytest.fixture(scope="module")

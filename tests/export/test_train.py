@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import small
 
 from export import train as lab
 from export.architectures import Recipe, Start, names, recipe
@@ -38,24 +39,7 @@ def build(start: Start) -> keras.Model:
     return keras.Model(image, {"probability": probability}, name="small")
 
 
-SMALL = Recipe(
-    name="small",
-    summary="a network for tests",
-    build=build,
-    exported=lambda model: model,
-    preprocessing=Preprocessing(SIDE),
-    view_side=SIDE,
-    augment="classic",
-    epochs=4,
-    steps=3,
-    learning_rate=1e-2,
-    schedule="plateau",
-    monitor="auc",
-    patience=10,
-    averaging=0.9,
-    label_smoothing=0.0,
-    shares={},
-)
+SMALL = replace(small.SMALL, build=build, preprocessing=Preprocessing(SIDE), view_side=SIDE)
 
 
 @pytest.fixture(scope="module")
