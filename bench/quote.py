@@ -33,6 +33,7 @@ def quoted(text: str) -> str:
         "demo": demo(),
         "kaggle253": evaluation("kaggle253"),
         "leak": tables("leak"),
+        "recipes": tables("recipes"),
         "bench": tables("bench"),
         "pages": tables("pages"),
     }
