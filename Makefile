@@ -27,6 +27,8 @@ RUN ?= $(RUNS)/$(RECIPE)
 TEST_SOURCE := kaggle253
 # Labelled slices live outside the repository, so that nothing here can point at them by default.
 NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
+# What an evening allows; a night and a day allow --slices 3000 --size 112 --epochs 12, the most that lab takes.
+LAB ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
 .PHONY: demo test test-long lint audit train model lab abroad levers evaluate leak gate bench fuzz readme clean
@@ -77,7 +79,7 @@ model: $(VENV)/full
 
 lab: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) --slices 300 --size 64 --epochs 5 \
+	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) $(LAB) \
 		--out docs/results/recipes
 
 abroad: $(VENV)/full

@@ -32,8 +32,8 @@ def quoted(text: str) -> str:
     quotations = {
         "demo": demo(),
         "kaggle253": evaluation("kaggle253"),
+        "abroad": tables("abroad"),
         "leak": tables("leak"),
-        "recipes": tables("recipes"),
         "bench": tables("bench"),
         "pages": tables("pages"),
     }

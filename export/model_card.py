@@ -212,8 +212,8 @@ def _without_restricted(data: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Plainly free for commercial use are {free}. Not, or not stated to be: {named}. Without those, {slices[0]} of "
         f"the {slices[1]} slices that were fitted on are lost, {tumours[0]} of the {tumours[1]} with a tumour and "
-        f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without. What that costs in figures was "
-        "not measured with this model; `make abroad` measures it with shorter trainings."
+        f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without. What the recipe is worth "
+        "there when trained without them, more briefly, stands in the rows *restricted* of `docs/results/abroad.md`."
     )
 
 
