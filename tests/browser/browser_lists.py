@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.phantoms import phantom
-from screener.preprocess import Preprocessing
+from screener.preprocess import Preprocessing, frame
 from screener.report.html import ReportWriter
 from screener.report.page import About
 from screener.report.pictures import thumbnail
@@ -55,7 +55,8 @@ def finding(path: str, probability: float | None, reason: Reason | None = None) 
 
 @cache
 def head(seed: int) -> Thumbnail:
-    return thumbnail(phantom(seed, 512, tumour=True).astype(np.float32) / 255, HOW)
+    pixels = phantom(seed, 512, tumour=True).astype(np.float32) / 255
+    return thumbnail(pixels, frame(pixels, HOW))
 
 
 def evidence(seed: int) -> NDArray[np.float32]:
