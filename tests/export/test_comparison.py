@@ -95,6 +95,7 @@ def test_the_sample_is_balanced_and_has_no_slice_twice(course: comparison.Course
     assert len(set(course.chosen.tolist())) == len(course.chosen)
 
 
+@pytest.mark.long
 def test_an_interrupted_comparison_goes_on_and_every_cell_is_measured(
     course: comparison.Course, tmp_path: Path
 ) -> None:
