@@ -14,7 +14,7 @@ from export.augment import classic, hospital
 from export.transplant import transplant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,14 +48,14 @@ class Sampler:
         records: Sequence[Record],
         groups: NDArray[np.int64],
         chosen: NDArray[np.int64],
-        recipe: Recipe,
+        shares: Mapping[str, float],
     ) -> Sampler:
-        """Build the strata of `chosen` indices, weighed as the recipe says."""
+        """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch."""
         members: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index in chosen.tolist():
             record = records[index]
             members[record.source, record.label, record.sequence][int(groups[index])].append(index)
-        weights = stratum_weights(list(members), recipe)
+        weights = stratum_weights(list(members), shares)
         strata = [[np.array(found) for found in stratum.values()] for stratum in members.values()]
         return cls(strata, np.array([weights[key] for key in members]))
 
@@ -69,9 +69,11 @@ class Sampler:
         return drawn
 
 
-def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dict[tuple[str, int, str], float]:
-    """Weigh (source, label, sequence) strata: labels equal, sources within a label too, but for the recipe's shares."""
-    named = {source: share for source, share in recipe.shares.items() if any(key[0] == source for key in keys)}
+def stratum_weights(
+    keys: Sequence[tuple[str, int, str]], shares: Mapping[str, float]
+) -> dict[tuple[str, int, str], float]:
+    """Weigh (source, label, sequence) strata: labels equal, sources within a label too, but for `shares`."""
+    named = {source: share for source, share in shares.items() if any(key[0] == source for key in keys)}
     pools = [([key for key in keys if key[0] == source], share) for source, share in named.items()]
     pools.append(([key for key in keys if key[0] not in named], 1 - sum(named.values())))
     weights: dict[tuple[str, int, str], float] = {}
@@ -85,11 +87,11 @@ def stratum_weights(keys: Sequence[tuple[str, int, str]], recipe: Recipe) -> dic
     return {key: weight / total for key, weight in weights.items()}
 
 
-def slice_weights(records: Sequence[Record], recipe: Recipe) -> NDArray[np.float64]:
+def slice_weights(records: Sequence[Record], shares: Mapping[str, float]) -> NDArray[np.float64]:
     """Weigh strata as training does, and slices of one the same, whatever their near-duplicates. (N,), sum 1."""
     keys = [(record.source, record.label, record.sequence) for record in records]
     counts = Counter(keys)
-    weights = stratum_weights(sorted(counts), recipe)
+    weights = stratum_weights(sorted(counts), shares)
     return np.array([weights[key] / counts[key] for key in keys])
 
 

@@ -162,9 +162,8 @@ def prepare(data: Path, cache: Path, terms: Terms, unseen: NDArray[np.uint8] | N
     """
     _refuse(terms)
     options = Options("lite", seed=terms.seed, test_sources=terms.test_sources)
-    plainly = equal("lite", terms, 1)
-    lab = prepare_lab(data, plainly, options, cache, unseen)
-    chosen = sample(lab, plainly, terms)
+    lab = prepare_lab(data, equal("lite", terms, 1), options, cache, unseen)
+    chosen = sample(lab, terms)
     folds = divide(lab, chosen, terms.seed)
     return Course(lab, chosen, folds, dict(_parts(lab, chosen, folds, terms)))
 
@@ -175,14 +174,14 @@ def _refuse(terms: Terms) -> None:
             raise DataError(f"{name}: {getattr(terms, name)} is more than {most}", "the comparison is to stay small")
 
 
-def sample(lab: Lab, plainly: Recipe, terms: Terms) -> NDArray[np.int64]:
+def sample(lab: Lab, terms: Terms) -> NDArray[np.int64]:
     """Draw the sample: balanced over label, source and sequence, as many near-duplicate groups as possible."""
     rng = np.random.default_rng(terms.seed)
     strata: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index in np.flatnonzero(np.isin(lab.found.sets, ("fit", "tune"))).tolist():
         record = lab.dataset.records[index]
         strata[record.source, record.label, record.sequence][int(lab.found.groups[index])].append(index)
-    weights = stratum_weights(sorted(strata), plainly)
+    weights = stratum_weights(sorted(strata), {})
     drawn: list[int] = []
     for key, groups in sorted(strata.items()):
         drawn += _one_of_each(list(groups.values()), round(terms.slices * weights[key]), rng)
@@ -296,7 +295,7 @@ class Bench:
             chosen,
             lab.views,
             lab.labels,
-            Sampler.over(lab.dataset.records, lab.found.groups, labelled, chosen),
+            Sampler.over(lab.dataset.records, lab.found.groups, labelled, chosen.shares),
             locate="heatmap" in model.output_names,
             seed=seed,
             batch_size=_BATCH,

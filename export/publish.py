@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from export.architectures import Recipe
     from export.dataset import Dataset
     from export.sample import Sample
     from export.splits import Split
@@ -48,8 +47,8 @@ class Ground:
     ----------
     dataset : Dataset
     found : Split
-    recipe : Recipe
-        Says how much sources and sequences count.
+    shares : mapping of str to float
+        The recipe's: how much named sources count.
     target : float, in (0, 1]
         Sensitivity that ``auto`` aims at.
     demo : Path
@@ -58,7 +57,7 @@ class Ground:
 
     dataset: Dataset
     found: Split
-    recipe: Recipe
+    shares: Mapping[str, float]
     target: float
     demo: Path
 
@@ -114,7 +113,7 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
 def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
     """Fit on the tune set, fold into the graph, and see that the graph now says what was meant."""
     seen = tune.part(tune.scored.assessable)
-    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, ground.recipe))
+    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, ground.shares))
     if not fold(graph, calibration):
         card["calibration"] = None
         return tune
@@ -136,12 +135,12 @@ def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Groun
     threshold = card["operating_points"]["auto"]["threshold"]
     sets = {"tune": tune, "certify": proof}
     told: dict[str, Any] = {
-        name: set_figures(sample, threshold, slice_weights(sample.records, ground.recipe))
+        name: set_figures(sample, threshold, slice_weights(sample.records, ground.shares))
         for name, sample in sets.items()
     }
     if card["calibration"]:
         told["calibration_errors"] = {
-            name: _errors(sample, card["calibration"], slice_weights(sample.records, ground.recipe))
+            name: _errors(sample, card["calibration"], slice_weights(sample.records, ground.shares))
             for name, sample in sets.items()
         }
     test = judged(ground.dataset, ground.found, "test", Model.load(draft))
@@ -191,7 +190,7 @@ def certify_again(
     if dataset.fingerprint() != card["training_data"]["fingerprint"]:
         raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
     options = Options.of(run)
-    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options), target, demo)
+    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
     card["version"] = version or card["version"]
     card["training_data"] = training_data(dataset, ground.found, options.test_sources, options.seed)
     card["metrics"] = {name: card["metrics"][name] for name in ("parity", "training") if name in card["metrics"]}

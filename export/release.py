@@ -94,7 +94,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
         "parity": {"largest_difference": difference, "slices": len(sample)},
         "training": _history(run, chosen.monitor),
     }
-    ground = Ground(lab.dataset, lab.found, chosen, wanted.recall_target, demo)
+    ground = Ground(lab.dataset, lab.found, chosen.shares, wanted.recall_target, demo)
     card = publish(wanted.folder, graph, card, ground, run / "draft")
     if chosen.early:
         write_layers(wanted.folder, layers_graph(model, chosen.early))

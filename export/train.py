@@ -211,7 +211,7 @@ def train(
     lab = prepare_lab(data, chosen, options, run.parent / "cache", unseen)
     _keep_sets(run, lab)
     fit = labelled_part(lab.dataset.records, lab.found.units, lab.found.where("fit"), options.label_share, options.seed)
-    sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen)
+    sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen.shares)
     model, progress, average = _restore(run, chosen, options, lab)
     batches = TrainingBatches(
         chosen,
@@ -479,7 +479,7 @@ def judge(predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], lab: La
     """Measure on the tune set, weighing its strata as training does, so that the largest source does not decide."""
     tune = lab.found.where("tune")
     answers = predict(plain(lab.exact[tune], chosen.preprocessing.size))
-    weights = slice_weights([lab.dataset.records[index] for index in tune], chosen)
+    weights = slice_weights([lab.dataset.records[index] for index in tune], chosen.shares)
     return weighted_figures(lab.labels[tune], answers, weights)
 
 

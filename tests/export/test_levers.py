@@ -141,7 +141,7 @@ def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
         np.stack([head(), donor]), np.stack([np.zeros_like(drawn), drawn]), np.ones(2, bool), np.ones(2, bool)
     )
     labels = np.array([0, 1])
-    sampler = Sampler.over([Record("a", 0), Record("b", 1)], np.arange(2), np.arange(2), recipe("lite"))
+    sampler = Sampler.over([Record("a", 0), Record("b", 1)], np.arange(2), np.arange(2), {})
     shares = {}
     for chance in (0.0, 0.5):
         chosen = replace(recipe("lite"), levers=Levers(paste=chance), steps=1)
@@ -166,7 +166,7 @@ def test_tissue_laid_in_as_a_tumour_would_be_stays_tumour_free() -> None:
     other = head()
     other[60:140, 60:140] = 70
     views = Views(np.stack([head(), other, donor]), np.stack([drawn * 0, drawn * 0, drawn]), *np.ones((2, 3), bool))
-    sampler = Sampler.over([Record("a", 0), Record("b", 0), Record("c", 1)], np.arange(3), np.arange(3), recipe("lite"))
+    sampler = Sampler.over([Record("a", 0), Record("b", 0), Record("c", 1)], np.arange(3), np.arange(3), {})
     chosen = replace(recipe("lite"), levers=Levers(decoy=1.0), steps=1)
     batches = TrainingBatches(chosen, views, np.array([0, 0, 1]), sampler, locate=True, seed=0, batch_size=2)
     made = [batches._laid_in(head(), drawn * 0, np.random.default_rng(seed)) for seed in range(20)]

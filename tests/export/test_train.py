@@ -206,7 +206,7 @@ def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
 
 def test_sources_and_labels_weigh_the_same() -> None:
     keys = [("a", 1, ""), ("b", 1, ""), ("b", 0, ""), ("c", 0, "FLAIR"), ("c", 0, "T1"), ("c", 1, "T1")]
-    weights = stratum_weights(keys, replace(SMALL, shares={"c": 0.4}))
+    weights = stratum_weights(keys, {"c": 0.4})
     assert sum(weights.values()) == pytest.approx(1)
     assert sum(weight for key, weight in weights.items() if key[0] == "c") == pytest.approx(0.4)
     assert sum(weight for key, weight in weights.items() if key[1] == 1) == pytest.approx(0.5)
@@ -216,7 +216,7 @@ def test_sources_and_labels_weigh_the_same() -> None:
 def test_a_much_copied_picture_counts_once() -> None:
     records = [Record(str(index), 1, source="a") for index in range(100)]
     groups = np.array([0] * 99 + [1])
-    drawn = Sampler.over(records, groups, np.arange(100), SMALL).draw(2000, np.random.default_rng(0))
+    drawn = Sampler.over(records, groups, np.arange(100), {}).draw(2000, np.random.default_rng(0))
     assert np.mean(np.array(drawn) == 99) == pytest.approx(0.5, abs=0.05)
 
 
