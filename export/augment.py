@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _GRID = 16
 """Stride of the tumour map that the localisation head learns."""
+_AIR = 20
+"""Grey, of 255, up to which a framed slice shows air."""
 
 
 def classic(view: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Image:
@@ -60,6 +62,10 @@ class Levers:
         Small bright spots that are no tumour.
     coarse : float
         Resolution lost, down to a third.
+    tones : float
+        Grey tones of another slice taken on, of any source and label.
+    remap : float
+        Grey remapped by a random small network, so that tissue keeps its shape and loses its usual brightness.
     """
 
     strip: float = 0.2
@@ -68,6 +74,8 @@ class Levers:
     decoy: float = 0.0
     spots: float = 0.0
     coarse: float = 0.25
+    tones: float = 0.0
+    remap: float = 0.0
 
     def with_changes(self, changes: Sequence[str]) -> Levers:
         """Return levers with changes such as ``paste=0.1``.
@@ -130,7 +138,52 @@ def hospital(
     where = _floats(cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR))
     grid = size // _GRID
     target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
+    if levers.remap and rng.random() < levers.remap:
+        image = remapped(image, rng)
     return stretch(_degrade(_contrast(image, rng), rng, levers.coarse)), target
+
+
+def toned(view: NDArray[np.uint8], like: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Give a slice the grey tones of another one, in part or whole: (S, S) uint8, twice → (S, S) uint8.
+
+    The histograms are matched inside the head, so that no source can be told by how its pictures were windowed. The
+    order of brightness stays, and with it what a radiologist goes by.
+    """
+    counts, wanted = (np.bincount(one[one > _AIR], minlength=256).astype(np.float64) for one in (view, like))
+    if not counts.any() or not wanted.any():
+        return view
+    ranks = (np.cumsum(counts) - counts / 2) / counts.sum()
+    goal = np.interp(ranks, np.cumsum(wanted) / wanted.sum(), np.arange(256))
+    part = rng.uniform(0.3, 0.9)
+    table = part * goal + (1 - part) * np.arange(256)
+    table[: _AIR + 1] = np.arange(_AIR + 1)
+    return np.asarray(np.rint(table).astype(np.uint8)[view])
+
+
+def remapped(image: Image, rng: np.random.Generator) -> Image:
+    """Send grey through a random shallow network and mix the answer in: (S, S) float32 in [0, 1], twice.
+
+    Global intensity non-linear augmentation (Ouyang et al., IEEE TMI 2023): the shape of tissue stays, how bright which
+    tissue is does not. Air stays dark, as it does in every sequence.
+    """
+    inside = cv2.GaussianBlur((image > _AIR / 255).astype(np.float32), (0, 0), 1.0)
+    maps = [image]
+    for width in (2, 2, 2, 1):
+        side = int(rng.choice((1, 3)))
+        kernels = rng.standard_normal((width, len(maps), side, side)).astype(np.float32)
+        shifts = rng.standard_normal(width)
+        summed = [
+            sum(cv2.filter2D(one, -1, kernel) for one, kernel in zip(maps, row, strict=True)) + shift
+            for row, shift in zip(kernels, shifts, strict=True)
+        ]
+        maps = [np.where(one > 0, one, 0.01 * one).astype(np.float32) for one in summed]
+    head = maps[0][inside > 0.5]
+    if not head.size:
+        return image
+    low, high = np.percentile(head, (1, 99))
+    answer = np.clip((maps[0] - low) / max(high - low, 1e-6), 0, 1)
+    part = rng.random()
+    return _floats((part * image + (1 - part) * answer) * _floats(inside))
 
 
 def _random_affine(side: int, size: int, box: tuple[int, int, int, int], rng: np.random.Generator) -> Image:

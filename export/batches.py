@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 
-from export.augment import classic, hospital
+from export.augment import classic, hospital, toned
 from export.transplant import transplant
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
             return classic(view, size, rng), None, label
         if label == 0 and len(self.donors):
             view, tumour, label = self._laid_in(view, tumour, rng)
+        if levers.tones and rng.random() < levers.tones:
+            view = toned(view, self.views.images[self.sampler.draw(1, rng)[0]], rng)
         return *hospital(view, tumour, size, rng, levers), label
 
     def _laid_in(

@@ -56,11 +56,16 @@ class TopFindings:
     def add(self, finding: Finding) -> None:
         """Take a finding in, and let go of the one to be read last when there are too many."""
         self.count += 1
-        rank, probability, path = reading_order(finding)
+        order = reading_order(finding)
+        full = self.top and len(self._heap) >= self.top
+        # Most of a large inbox is let go here, before its path is looked at letter by letter.
+        if full and order >= reading_order(self._heap[0].finding):
+            return
+        rank, probability, path = order
         # heapq keeps the smallest at its root: turn the reading order round; the path ends in 1 so that of two paths
         # of which one begins the other, the shorter one still comes first.
         key = (-rank, -probability, (*(-ord(letter) for letter in path), 1))
-        if self.top and len(self._heap) >= self.top:
+        if full:
             heapq.heappushpop(self._heap, _Last(key, finding))
         else:
             heapq.heappush(self._heap, _Last(key, finding))

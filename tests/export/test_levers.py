@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.augment import PLAIN, Levers, hospital
+from export.augment import PLAIN, Levers, hospital, remapped, toned
 from export.errors import DataError
 from export.phantoms import phantom
 from export.strip import strip_skull
@@ -184,3 +184,54 @@ def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Levers) -> 
         assert (image.shape, target.shape, image.dtype) == ((160, 160), (10, 10), np.float32)
         assert 0 <= image.min() <= image.max() <= 1
         assert 0 <= target.min() <= target.max() <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["phantom", "blank", "full", "noise"]))
+def test_any_picture_takes_on_tones(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    pictures = {
+        "phantom": lambda: phantom(seed, SIDE),
+        "blank": lambda: np.zeros((SIDE, SIDE), np.uint8),
+        "full": lambda: np.full((SIDE, SIDE), 255, np.uint8),
+        "noise": lambda: rng.integers(0, 256, (SIDE, SIDE)).astype(np.uint8),
+    }
+    image, like = pictures[kind](), phantom(seed + 1, SIDE)
+    for made in (toned(image, like, rng), toned(like, image, rng)):
+        assert made.shape == image.shape
+        assert made.dtype == np.uint8
+    sent = remapped(image.astype(np.float32) / 255, rng)
+    assert sent.shape == image.shape
+    assert sent.dtype == np.float32
+    assert np.isfinite(sent).all()
+    assert 0 <= sent.min() <= sent.max() <= 1
+
+
+def test_tones_keep_the_order_of_brightness_and_come_near_the_other_slice() -> None:
+    image, _ = tumour()
+    like = (head() * 0.5).astype(np.uint8)
+    made = toned(image, like, np.random.default_rng(0)).astype(int)
+    assert made[96, 96 + 40] < made[80, 96]
+    assert (made[image == 0] == 0).all()
+    inside = image > 20
+    assert abs(np.median(made[inside]) - np.median(like[inside])) < abs(np.median(image[inside]) - 70)
+
+
+def test_a_remapped_slice_keeps_air_and_shape_but_not_which_tissue_is_bright() -> None:
+    image, mass = tumour()
+    inside = cv2.resize(mass, (SIDE, SIDE)) > 200
+    brain = (image == 140) & ~inside
+    darker = 0
+    for seed in range(40):
+        made = remapped(image.astype(np.float32) / 255, np.random.default_rng(seed))
+        assert made[:8].max() < 0.05
+        darker += float(made[inside].mean()) < float(made[brain].mean())
+    assert 3 <= darker <= 30
+
+
+def test_levers_that_are_off_draw_nothing() -> None:
+    image, mass = tumour()
+    assert PLAIN.tones == PLAIN.remap == 0
+    one, two = (hospital(image, mass, 64, np.random.default_rng(3), replace(PLAIN, remap=how))[0] for how in (0.0, 1.0))
+    assert np.array_equal(one, hospital(image, mass, 64, np.random.default_rng(3), PLAIN)[0])
+    assert not np.array_equal(one, two)
