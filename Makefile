@@ -75,7 +75,7 @@ train: $(VENV)/full
 model: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
-	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.2.0
+	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.3.0
 
 lab: $(VENV)/full
 	$(NEED_DATA)
@@ -89,7 +89,7 @@ abroad: $(VENV)/full
 
 levers: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/levers $(LEAK_FREE) --levers --epochs 3 --steps 80 \
+	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/levers $(LEAK_FREE) --levers --epochs 4 --steps 120 \
 		--size 128 --out docs/results/levers
 
 evaluate: $(VENV)/full

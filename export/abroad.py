@@ -71,11 +71,13 @@ TRIALS = tuple(
     Journey(name, FAR, levers, chooses=True)
     for name, levers in (
         ("all", ()),
-        ("none", ("strip=0.2", "extraction=0", "paste=0", "decoy=0", "spots=0", "coarse=0.25")),
+        ("without-tones", ("tones=0",)),
+        ("with-remap", ("tones=0.4", "remap=0.3")),
         ("without-transplants", ("paste=0", "decoy=0")),
+        ("none", ("strip=0.2", "extraction=0", "paste=0", "decoy=0", "spots=0", "coarse=0.25", "tones=0")),
     )
 )
-"""The recipe as it is, as it was before its levers, and without single ones."""
+"""The recipe as it is, without single levers or with one more, and as it was before them."""
 
 
 @dataclass(frozen=True)
