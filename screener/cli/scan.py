@@ -105,7 +105,7 @@ def run(request: Request, output: Output) -> ExitCode:
     with _Signals() as signals:
         path = _checked_log(request, options)
         _refuse_precision(request.precision)
-        threading.Thread(target=_import_opencv).start()
+        _import_ahead()
         model = Model.load(request.model, threads=request.jobs)
         judge = _judge(model, request)
         with (
@@ -123,14 +123,21 @@ def run(request: Request, output: Output) -> ExitCode:
         return exit_code(scan)
 
 
-def _import_opencv() -> None:
+def _import_ahead() -> None:
     """Import OpenCV while onnxruntime builds its session, which leaves the interpreter free for a tenth of a second.
 
-    Where it cannot be imported, whoever needs it next says so.
+    onnxruntime is imported first, and numpy with it: numpy does not stand being imported by two threads at once.
     """
+    import onnxruntime  # noqa: F401
+
+    threading.Thread(target=_import_opencv).start()
+
+
+def _import_opencv() -> None:
     from screener.inbox import opencv
 
     opencv.prepare()
+    # Where it cannot be imported, whoever needs it next says so.
     with suppress(ImportError):
         import cv2  # noqa: F401
 
