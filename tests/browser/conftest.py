@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,14 @@ class Page:
 
     def ask(self, script: str, *values: object) -> Any:  # noqa: ANN401 - whatever the page answers
         return self.chrome.execute_script(f"return {script}", *values)
+
+    def wait(self, script: str, seconds: float = 15.0) -> Any:  # noqa: ANN401 - whatever the page answers
+        """Ask until the answer is true: a page does some things in the background."""
+        end = time.monotonic() + seconds
+        while not (found := self.ask(script)):
+            assert time.monotonic() < end, f"{script}: {self.ask('document.body.innerText')}"
+            time.sleep(0.05)
+        return found
 
     def press(self, *keys: str) -> None:
         from selenium.webdriver import ActionChains

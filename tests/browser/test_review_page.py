@@ -82,17 +82,8 @@ def sitting(tmp_path: Path, tiny_model: Path) -> Iterator[Sitting]:
     found.stop(signal.SIGKILL)
 
 
-def waited(page: Page, script: str, seconds: float = 15.0) -> Any:  # noqa: ANN401 - whatever the page answers
-    """Ask until the answer is true: the page talks to its server in the background."""
-    end = time.monotonic() + seconds
-    while not (found := page.ask(script)):
-        assert time.monotonic() < end, f"{script}: {page.ask('document.body.innerText')}"
-        time.sleep(0.05)
-    return found
-
-
 def idle(page: Page) -> None:
-    waited(page, "document.querySelector('main').getAttribute('aria-busy') === 'false'")
+    page.wait("document.querySelector('main').getAttribute('aria-busy') === 'false'")
 
 
 def case(page: Page) -> str:
@@ -119,7 +110,7 @@ def pressed_verdict(page: Page) -> str | None:
 def give(page: Page, key: str, done: int) -> None:
     """Press a verdict's key and wait until it is recorded and the next slice is on show."""
     page.press(key)
-    waited(page, f"document.getElementById('progress').textContent.startsWith('{done} of ')")
+    page.wait(f"document.getElementById('progress').textContent.startsWith('{done} of ')")
     idle(page)
 
 
@@ -133,7 +124,7 @@ def test_ten_slices_end_with_ten_events_in_a_log_that_verifies(sitting: Sitting,
         give(page, key, number)
         seen.append(case(page))
     page.press("t")
-    waited(page, "document.getElementById('missing').textContent.startsWith('Nothing')")
+    page.wait("document.getElementById('missing').textContent.startsWith('Nothing')")
     events = sitting.reviews()
     assert len(events) == len(set(seen)) == 10
     words = {"t": "tumour", "n": "no_tumour", "u": "unsure", "b": "bad_image"}
@@ -184,13 +175,13 @@ def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(sitting: Sitting
     port = int(sitting.address.split(":")[2].partition("/")[0])
     sitting.stop(signal.SIGKILL)
     page.press("n")
-    waited(page, "document.getElementById('state').className === 'bad'")
+    page.wait("document.getElementById('state').className === 'bad'")
     assert "Not recorded" in state(page)
     assert page.ask("document.getElementById('note').value") == "half a note"
     assert len(sitting.reviews()) == 1
     sitting.start(port)
     page.press("n")
-    waited(page, "!document.getElementById('trouble').hidden || document.getElementById('state').className === 'bad'")
+    page.wait("!document.getElementById('trouble').hidden || document.getElementById('state').className === 'bad'")
     assert "not valid" in page.ask("document.body.innerText"), "another sitting has another secret"
     chrome.get(sitting.address)
     assert case(page) == here
@@ -204,7 +195,7 @@ def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(sitting: Sitting
         chrome.get(sitting.address)
         assert case(page) == third
         page.press("t")
-        waited(page, "document.getElementById('progress').textContent.startsWith('2 of ')")
+        page.wait("document.getElementById('progress').textContent.startsWith('2 of ')")
     finally:
         chrome.close()
         chrome.switch_to.window(first)
@@ -217,7 +208,7 @@ def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(sitting: Sitting
 def test_a_wrong_secret_shows_a_sentence_and_no_slice(sitting: Sitting, page: Page) -> None:
     sitting.start()
     page.chrome.get(sitting.address.partition("#")[0] + "#wrong")
-    waited(page, "!document.getElementById('trouble').hidden")
+    page.wait("!document.getElementById('trouble').hidden")
     assert "not valid" in page.ask("document.getElementById('trouble').textContent")
     assert page.ask("document.querySelectorAll('#facts dd').length") == 0
     page.press("t")
@@ -248,7 +239,7 @@ def test_contrast_zoom_heatmap_and_going_back(sitting: Sitting, page: Page) -> N
     page.press("+", "+")
     assert "zoom 1.3" in page.ask("document.getElementById('window').textContent")
     page.press("r", " ")
-    waited(page, "document.getElementById('heat').getAttribute('aria-pressed') === 'true'")
+    page.wait("document.getElementById('heat').getAttribute('aria-pressed') === 'true'")
     end = time.monotonic() + 10
     while pixel(page)[0] == pixel(page)[1] == pixel(page)[2] and time.monotonic() < end:
         time.sleep(0.05)
@@ -257,11 +248,11 @@ def test_contrast_zoom_heatmap_and_going_back(sitting: Sitting, page: Page) -> N
     first = case(page)
     give(page, "t", 1)
     page.press("k")
-    waited(page, "document.querySelector('.verdict[aria-pressed=true]') !== null")
+    page.wait("document.querySelector('.verdict[aria-pressed=true]') !== null")
     assert case(page) == first
     assert pressed_verdict(page) == "tumour"
     page.press("n")
-    waited(page, "document.querySelector('.verdict[aria-pressed=true]') === null")
+    page.wait("document.querySelector('.verdict[aria-pressed=true]') === null")
     assert [event["final_diagnosis"] for event in sitting.reviews()] == ["tumour", "no_tumour"]
 
 
@@ -274,12 +265,12 @@ def test_blind_shows_the_opinion_after_the_verdict(sitting: Sitting, page: Page)
     page.press(" ")
     assert page.ask("document.getElementById('heat').disabled")
     page.press("u")
-    waited(page, "!document.getElementById('tool').hidden")
+    page.wait("!document.getElementById('tool').hidden")
     assert pressed_verdict(page) == "unsure"
     assert any(word in page.ask("document.body.innerText") for word in ("SUSPECTED", "POSSIBLE", "NOT FLAGGED"))
     before = case(page)
     page.press(ENTER)
-    waited(page, "document.getElementById('tool').hidden")
+    page.wait("document.getElementById('tool').hidden")
     assert case(page) != before
     assert sitting.reviews()[0]["blind"] is True
 
@@ -306,7 +297,7 @@ def test_the_picture_of_the_walk_through(tmp_path: Path, page: Page) -> None:
     try:
         opened(page, sitting)
         page.press(" ")
-        waited(page, "document.getElementById('heat').getAttribute('aria-pressed') === 'true'")
+        page.wait("document.getElementById('heat').getAttribute('aria-pressed') === 'true'")
         time.sleep(0.5)
         small(page.picture(), "review.jpg")
         assert page.complaints() == []
