@@ -9,7 +9,7 @@
 #   make model         DATA=folder: train, convert and describe the shipped model again
 #   make lab           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
 #   make abroad        DATA=folder: the shipped recipe on sources and sites it never saw, one by one; writes docs/results/
-#   make levers        DATA=folder: what each augmentation brings there; writes docs/results/
+#   make levers        DATA=folder: what the newest augmentations bring there; writes docs/results/
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
 #   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/

@@ -73,11 +73,9 @@ TRIALS = tuple(
         ("all", ()),
         ("without-tones", ("tones=0",)),
         ("with-remap", ("tones=0.4", "remap=0.3")),
-        ("without-transplants", ("paste=0", "decoy=0")),
-        ("none", ("strip=0.2", "extraction=0", "paste=0", "decoy=0", "spots=0", "coarse=0.25", "tones=0")),
     )
 )
-"""The recipe as it is, without single levers or with one more, and as it was before them."""
+"""The recipe as it is, without the lever that it has newest, and with one that it does not have."""
 
 
 @dataclass(frozen=True)

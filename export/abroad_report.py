@@ -79,7 +79,7 @@ def _lever_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
         f"{terms.steps} batches, trained without {left_out} and every unit that touches them, judged on those by AUC. "
         "Slices that touch the test source choose nothing here. *Stripped*: the same slices after brain extraction; "
         "*against OASIS*: those with a tumour against brains that came stripped and healthy. One seed a row: "
-        "differences below 0.01 are noise."
+        "how much of a difference is noise was not measured."
     )
     columns = _columns(found)
     yield from ("", f"| levers | {' | '.join(columns)} | mean |", f"|---|{'---|' * (len(columns) + 1)}")
