@@ -57,7 +57,7 @@ class TopFindings:
         """Take a finding in, and let go of the one to be read last when there are too many."""
         self.count += 1
         order = reading_order(finding)
-        full = self.top and len(self._heap) >= self.top
+        full = 0 < self.top <= len(self._heap)
         # Most of a large inbox is let go here, before its path is looked at letter by letter.
         if full and order >= reading_order(self._heap[0].finding):
             return

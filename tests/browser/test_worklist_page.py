@@ -43,8 +43,11 @@ def opened(page: Page, lists: Path) -> Page:
     return page
 
 
+SELECTED = "(document.activeElement.querySelector?.('.file')?.textContent ?? '')"
+
+
 def selected(page: Page) -> str:
-    return str(page.ask("document.activeElement.querySelector?.('.file')?.textContent ?? ''"))
+    return str(page.ask(SELECTED))
 
 
 def heat(page: Page, path: str) -> bool:
@@ -134,7 +137,8 @@ def test_enter_opens_a_slice_and_keys_work_inside(opened: Page) -> None:
     opened.press("\ue00c")
     assert not opened.ask("document.querySelector('#viewer').open")
     # A dialog tells that it was closed a moment after it is.
-    opened.wait("document.activeElement.querySelector?.('.file')?.textContent === 'bert/b2.png'")
+    opened.wait(f"{SELECTED} !== 'bert/b1.png'")
+    assert selected(opened) == "bert/b2.png", "the list goes on where the viewer was"
     opened.press("/")
     assert opened.ask("document.activeElement.id") == "search"
     opened.press("j", "k")
