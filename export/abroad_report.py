@@ -78,8 +78,8 @@ def _lever_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
         f"Written by `make levers`: the recipe `{terms.recipe}` at {terms.size} px, {terms.epochs} epochs of "
         f"{terms.steps} batches, trained without {left_out} and every unit that touches them, judged on those by AUC. "
         "Slices that touch the test source choose nothing here. *Stripped*: the same slices after brain extraction; "
-        "*against OASIS*: those with a tumour against brains that came stripped and healthy. One seed a row: "
-        "how much of a difference is noise was not measured."
+        "*against OASIS*: those with a tumour against brains that came stripped and healthy. One training a row: rows "
+        "that only the seed tells apart (it also draws who is in which set) differ by luck; others may too."
     )
     columns = _columns(found)
     yield from ("", f"| levers | {' | '.join(columns)} | mean |", f"|---|{'---|' * (len(columns) + 1)}")
@@ -88,7 +88,8 @@ def _lever_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
         cells = " | ".join(f"{row[column]:.3f}" for column in columns)
         yield f"| {name} | {cells} | {sum(row[column] for column in columns) / len(columns):.3f} |"
     yield ""
-    yield from (f"- {name}: {', '.join(told['levers']) or 'as the recipe has them'}" for name, told in found.items())
+    for name, told in found.items():
+        yield f"- {name}: {', '.join(told['levers']) or 'as the recipe has them'}; seed {told['seed']}"
 
 
 def _areas(told: Mapping[str, Any]) -> dict[str, float]:

@@ -127,7 +127,8 @@ def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, m
 
 def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_path: Path) -> None:
     trials = [
-        Journey(name, ("tcga_lgg:HT",), levers, chooses=True) for name, levers in (("all", ()), ("no", ("strip=0",)))
+        Journey(name, ("tcga_lgg:HT",), levers, chooses=True, again=again)
+        for name, levers, again in (("all", (), 0), ("no", ("strip=0",), 2))
     ]
     assert abroad.run(data, tmp_path, trials, TERMS)
     told = gather(tmp_path, trials)
@@ -137,7 +138,7 @@ def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_p
     assert counts[0] <= counts[1]
     assert told["all"]["stripped"].keys() == {"tcga_lgg stripped"}
     write_levers(tmp_path / "levers", told, TERMS)
-    assert "- no: strip=0" in (tmp_path / "levers.md").read_text()
+    assert "- no: strip=0; seed 3" in (tmp_path / "levers.md").read_text()
 
 
 def test_a_journey_that_stopped_improving_is_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
