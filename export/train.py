@@ -502,9 +502,11 @@ def weighted_figures(
 
 
 def _rate(progress: Progress, chosen: Recipe, epoch: int) -> float:
-    """Return the learning rate of an epoch: as the plateau left it, or half a cosine after one slower epoch."""
+    """Return the learning rate of an epoch: as the plateau left it, or after one slower epoch steady or half a cosine."""
     if chosen.schedule == "plateau":
         return progress.rate
+    if chosen.schedule == "steady":
+        return chosen.learning_rate / 2 if epoch == 0 else chosen.learning_rate
     if epoch == 0:
         return chosen.learning_rate / 3
     return chosen.learning_rate * max(0.02, 0.5 * (1 + math.cos(math.pi * epoch / chosen.epochs)))

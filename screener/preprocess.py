@@ -123,10 +123,21 @@ class Frame:
         return canvas
 
     def restore(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lay a map of the square view, of any (h, w), back over the slice: (H, W), float32, 0 outside the view."""
+        """Lay a map of the square view back over the slice.
+
+        Parameters
+        ----------
+        grid : ndarray of shape (h, w), float32, in [0, 1]
+            As the model gives it, no larger than the view.
+
+        Returns
+        -------
+        ndarray of shape (H, W), float32, in [0, 1]
+            0 outside the view.
+        """
         import numpy as np
 
-        square = _resize(grid, self.size, self.size)
+        square = enlarged(grid, self.size, self.size)
         top, bottom, left, right = self.inner
         part = square[top:bottom, left:right]
         top, bottom, left, right = self.box
@@ -242,6 +253,22 @@ def _resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     shrink = height * width < pixels.shape[0] * pixels.shape[1]
     how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.float32)
+
+
+def enlarged(grid: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Interpolate a heatmap: (h, w) → (height, width), both float32 in [0, 1].
+
+    Bicubic, so that the maximum may lie between cells, where that of a small tumour mostly is; and as log-odds, in
+    which no overshoot leaves the range.
+    """
+    import cv2
+    import numpy as np
+
+    if grid.shape == (height, width):
+        return grid
+    safe = np.clip(grid, 1e-4, 1 - 1e-4)
+    odds = cv2.resize(np.log(safe / (1 - safe)), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float32)
 
 
 def stretch(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -153,12 +153,10 @@ def _uri(kind: str, pixels: NDArray[np.uint8]) -> str:
 
 def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Enlarge a grid by a whole factor; its peak becomes white."""
-    import cv2
-    import numpy as np
+    from screener.preprocess import enlarged
 
     factor = -(-_FINE_SIDE // max(heatmap.shape))
-    size = factor * heatmap.shape[1], factor * heatmap.shape[0]
-    fine = np.asarray(cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    fine = enlarged(heatmap, factor * heatmap.shape[0], factor * heatmap.shape[1])
     return eight_bit(fine / strongest(fine))
 
 
@@ -167,8 +165,10 @@ def _path(heatmap: NDArray[np.float32], view: tuple[float, float, float, float])
     import cv2
     import numpy as np
 
+    from screener.preprocess import enlarged
+
     left, top, wide, high = view
-    fine = np.asarray(cv2.resize(heatmap, (_CONTOUR_SIDE, _CONTOUR_SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
+    fine = enlarged(heatmap, _CONTOUR_SIDE, _CONTOUR_SIDE)
     scale = np.array([wide, high], np.float32) / _CONTOUR_SIDE
     path = ""
     for line in contours(fine):

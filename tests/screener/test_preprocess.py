@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from export.phantoms import phantom
 from screener.errors import ModelError
-from screener.preprocess import Preprocessing, _median, frame, head_box, prepare
+from screener.preprocess import Preprocessing, _median, enlarged, frame, head_box, prepare
 
 LITE = Preprocessing(64, "head", "square", "percentile")
 PLAIN = Preprocessing(64)
@@ -78,6 +78,22 @@ def test_a_heatmap_finds_its_way_back() -> None:
     assert restored.shape == pixels.shape
     assert restored[70:80, 70:80].min() > 0.9
     assert restored[100:, :].max() < 0.1
+
+
+def test_a_heatmap_peaks_between_two_cells_that_say_the_same() -> None:
+    grid = np.full((10, 10), 0.01, np.float32)
+    grid[4, 3:5] = 0.9
+    fine = enlarged(grid, 160, 320)
+    row, column = np.unravel_index(int(fine.argmax()), fine.shape)
+    assert (row, column) == (pytest.approx(16 * 4.5, abs=1), pytest.approx(32 * 4, abs=1))
+    assert enlarged(fine, 160, 320) is fine
+
+
+@given(arrays(np.float32, (5, 7), elements=st.floats(0, 1, width=32)))
+def test_an_enlarged_heatmap_stays_in_its_range(grid: np.ndarray) -> None:
+    fine = enlarged(grid, 40, 56)
+    assert fine.dtype == np.float32
+    assert 0 <= fine.min() <= fine.max() <= 1
 
 
 @pytest.mark.parametrize(
