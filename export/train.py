@@ -502,7 +502,7 @@ def weighted_figures(
 
 
 def _rate(progress: Progress, chosen: Recipe, epoch: int) -> float:
-    """Return the learning rate of an epoch: as the plateau left it, or after one slower epoch steady or half a cosine."""
+    """Return the rate of an epoch: as the plateau left it; after one slower epoch steady, or half a cosine."""
     if chosen.schedule == "plateau":
         return progress.rate
     if chosen.schedule == "steady":

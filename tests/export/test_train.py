@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import keras
@@ -202,6 +203,13 @@ def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
     progress.history = [{"val_auc": 0.9}, *({"val_auc": 0.8} for _ in range(10))]
     assert lab.finished(progress, replace(SMALL, epochs=99))
     assert not lab.finished(progress, replace(SMALL, epochs=99, patience=11))
+
+
+@pytest.mark.parametrize(("schedule", "wanted"), [("steady", [0.5, 1, 1, 1]), ("cosine", [0.333, 0.854, 0.5, 0.146])])
+def test_the_rate_goes_as_the_schedule_says(schedule: Literal["steady", "cosine"], wanted: list[float]) -> None:
+    chosen = replace(recipe("lite"), schedule=schedule, learning_rate=1.0, epochs=4)
+    rates = [lab._rate(lab.Progress([], 1.0), chosen, epoch) for epoch in range(4)]
+    assert rates == pytest.approx(wanted, abs=1e-3)
 
 
 def test_sources_and_labels_weigh_the_same() -> None:
