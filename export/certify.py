@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.errors import DataError
+from export.sources import source
 from screener.evaluate.detection import LADDER, SEED, detection, shares, supported
 from screener.evaluate.metrics import LEVEL, called, lower_bound, rate
 
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
 
 SPECIFICITY_FLOOR = 0.85
 """Least specificity on the tune set, sources equal, that margin may cost: a false alarm may cost a biopsy."""
-UNIT = "a patient; in figshare, whose identities are unknown, a run of neighbouring slices"
 HOLDS_FOR = (
-    "It holds for patients like these: of these sources, on these sequences, with a tumour that somebody saw on the "
-    "slice. It says nothing of another hospital until that hospital measures it."
+    "It holds for patients like these: of these sources together, on these sequences, with a tumour that somebody saw "
+    "on the slice. It says nothing of another hospital until that hospital measures it."
 )
 
 
@@ -202,12 +202,22 @@ def certify(sample: Sample, threshold: float, target: float = LADDER[0]) -> dict
         "bound": bound,
         "level": LEVEL,
         "seed": SEED,
-        "unit": UNIT,
+        "unit": _unit(np.unique(asked.column("source")).tolist()),
         "sources": _by_source(asked, flagged),
         "sequences": sorted(set(asked.column("sequence").tolist())),
         "specificity": asdict(rate(quiet[negative], sample.scored.units[negative])),
         "holds_for": HOLDS_FOR,
     }
+
+
+def _unit(sources: Sequence[str]) -> str:
+    """Say what was counted, and where that is not a person."""
+    runs = [
+        f"in {name}, whose identities are unknown, {source(name).people}" for name in sources if source(name).people
+    ]
+    if not runs:
+        return "a patient"
+    return f"a patient; {', '.join(runs)}: the bound takes them for independent, and is too high by what they share"
 
 
 def _by_source(asked: Sample, flagged: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:

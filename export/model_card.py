@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+from export.sources import all_known
+from screener.evaluate.metrics import lower_bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_NOT_FOR = (
-    "children and adolescents",
-    "patients after surgery, radiotherapy or chemotherapy, and those with a shunt or another implant",
-    "metastases, lymphoma, abscess, stroke, bleeding, multiple sclerosis or other lesions: it may flag or miss them",
+_NEVER_FOR = (
     "other parts of the body, including the spine",
     "CT, PET, ultrasound, X-ray, and photographs of a screen or film",
     "ruling a tumour out, planning treatment, or measuring a tumour",
     "plain T1 as the only sequence: see the figures below",
 )
+_PUBLIC_NOT_FOR = (
+    "children and adolescents",
+    "patients after surgery, radiotherapy or chemotherapy, and those with a shunt or another implant",
+    "metastases, lymphoma, abscess, stroke, bleeding, multiple sclerosis or other lesions: it may flag or miss them",
+)
 _MONITORS = {"auc": "AUC", "recall": "sensitivity"}
-_SETS = {"tune": "tune (chose epoch, calibration and `auto`)", "certify": "certification (looked at once)"}
+_SETS = {"tune": "tune (chose epoch, calibration and `auto`)", "certify": "certification (chose nothing)"}
 
 
 def render(card: Mapping[str, Any]) -> str:
@@ -40,22 +46,32 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
         "If tumours are rarer": _prevalences(card["metrics"]),
         "Data": _data(card["training_data"]),
         "Protocol": _protocol(card),
-        "Figures": _figures(card["metrics"]),
+        "Figures": _figures(card),
         "Known failures": _failures(card),
         "Where it looks": _pointing(card["metrics"]),
         "Gate": _gate(card["gate"]),
-        "Reproduction": iter([_REPRODUCTION]),
+        "Reproduction": _reproduction(card),
     }
     for title, lines in parts.items():
         yield from ("", f"## {title}", "", *lines)
 
 
-_REPRODUCTION = (
-    "`make model DATA=…` trains, converts, calibrates, certifies and describes this model again. Splits and batches "
-    "are seeded; threads add in no fixed order, so weights differ in the last digits from run to run and scores by a "
-    "few hundredths: expect AUCs within 0.01 and a certificate within one rung. From the shipped graph `python -m "
-    "export certify` gives every figure here exactly. The file itself is held to `golden.json`, tolerance 0.001."
-)
+def _public(card: Mapping[str, Any]) -> bool:
+    return all_known(source["name"] for source in card["training_data"]["sources"])
+
+
+def _reproduction(card: Mapping[str, Any]) -> Iterator[str]:
+    made = (
+        "`make model DATA=…` trains, converts, calibrates, certifies and describes this model again."
+        if _public(card)
+        else "`python -m export train` and `convert` with the same options make this model again."
+    )
+    yield (
+        f"{made} Splits and batches are seeded; threads add in no fixed order, so weights differ in the last digits "
+        "from run to run and scores by a few hundredths: expect AUCs within 0.01 and a certificate within one rung. "
+        "From the graph itself `python -m export certify` gives every figure here exactly. The file is held to "
+        "`golden.json`, tolerance 0.001."
+    )
 
 
 def verdict(card: Mapping[str, Any]) -> str:
@@ -78,7 +94,7 @@ def _certified(auto: Mapping[str, Any]) -> str:
 def _use(card: Mapping[str, Any]) -> Iterator[str]:
     yield card["intended_use"]
     yield from ("", "Not for:", "")
-    yield from (f"- {text}" for text in _NOT_FOR)
+    yield from (f"- {text}" for text in (*(_PUBLIC_NOT_FOR if _public(card) else ()), *_NEVER_FOR))
     yield from ("", "Limits:", "")
     yield from (f"- {text}" for text in card["limitations"])
 
@@ -103,6 +119,7 @@ def _promise(card: Mapping[str, Any]) -> Iterator[str]:
         f"- Aimed at {shown['aimed_at']:g}. Certified is the highest of the fixed rungs {shown['rungs']} that the "
         "exact one-sided binomial bound reaches. The threshold was chosen on the tune set alone."
     )
+    yield from _looks(shown)
     for name, told in shown["sources"].items():
         yield f"- {name}: {told['units']} units, {told['slices']} slices, {told['average']:.3f} detected on average."
     yield f"- Sequences: {', '.join(shown['sequences'])}. Left out, and without promise: {without}."
@@ -110,6 +127,21 @@ def _promise(card: Mapping[str, Any]) -> Iterator[str]:
     yield f"- {shown['holds_for']}"
     if not auto["certified"]:
         yield "- `screener scan --threshold auto` refuses to work with it unless `--accept-uncertified` is given."
+
+
+def _looks(shown: Mapping[str, Any]) -> Iterator[str]:
+    """Tell of the models that the same certification set was asked about before."""
+    earlier = shown.get("earlier", [])
+    if not earlier:
+        return
+    told = "; ".join(f"{one['version']} ({one['missed']} of {one['units']} missed)" for one in earlier)
+    looks = len(earlier) + 1
+    strict = lower_bound(shown["units"] - shown["missed"], shown["units"], 1 - (1 - shown["level"]) / looks)
+    yield (
+        f"- The same certification set was asked before about {told}. What it said chose nothing, but it was known "
+        f"when this model was made: whoever shares the error among all {looks} looks gets a lower bound of "
+        f"{math.floor(strict * 1e4) / 1e4:.4f}."
+    )
 
 
 def _points(points: Mapping[str, Any]) -> Iterator[str]:
@@ -212,8 +244,13 @@ def _without_restricted(data: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Plainly free for commercial use are {free}. Not, or not stated to be: {named}. Without those, {slices[0]} of "
         f"the {slices[1]} slices that were fitted on are lost, {tumours[0]} of the {tumours[1]} with a tumour and "
-        f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without. What the recipe is worth "
-        "there when trained without them, more briefly, stands in the rows *restricted* of `docs/results/abroad.md`."
+        f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without."
+        + (
+            " What the recipe is worth there when trained without them, more briefly, stands in the rows *restricted* "
+            "of `docs/results/abroad.md`."
+            if all_known(source["name"] for source in data["sources"])
+            else ""
+        )
     )
 
 
@@ -222,7 +259,7 @@ def _protocol(card: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Sets are disjoint by near-duplicate group (eight flips and quarter turns) and by patient where known; "
         f"seed {data['seed']}; fingerprint `{data['fingerprint']}`. Epoch, calibration and `auto` were chosen on tune; "
-        "certification was looked at once, with all that fixed; test chose nothing."
+        "certification was asked once, with all that fixed; test chose nothing."
     )
     yield ""
     yield "| set | slices | with tumour | near-duplicate groups | units |"
@@ -241,15 +278,16 @@ def _protocol(card: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Best of {training['epochs']} epochs by weighted {_MONITORS[training.get('monitor', 'auc')]} on the tune set: "
         f"epoch {training['best_epoch']}; "
-        f"{training['minutes']:.0f} minutes on two cores. Keras and onnxruntime differ by at most "
+        f"{training['minutes']:.0f} minutes. Keras and onnxruntime differ by at most "
         f"{parity['largest_difference']:.1e} in probability over {parity['slices']} real slices."
     )
 
 
-def _figures(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _figures(card: Mapping[str, Any]) -> Iterator[str]:
+    metrics = card["metrics"]
     yield (
-        "All at `auto`, by slice; 95 % intervals by bootstrap over units. More on data that chose nothing: "
-        "`docs/results/`."
+        "All at `auto`, by slice; 95 % intervals by bootstrap over units, and below ten units no narrower than the "
+        "exact one." + (" More on data that chose nothing: `docs/results/`." if _public(card) else "")
     )
     sets = {f"Set: {title}": metrics[name] for name, title in _SETS.items()}
     sets |= {f"Test source: {name}": told for name, told in metrics["test"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,8 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
     proof = judged(ground.dataset, ground.found, "certify", Model.load(draft))
     points = operating_points(proof.scored, choice.threshold, ground.target, "certification set")
     certificate = certify(proof, choice.threshold, ground.target)
+    if certificate is not None:
+        certificate["earlier"] = _earlier(folder, card)
     points["auto"] |= {
         "chosen_by": {**asdict(choice), "floor": SPECIFICITY_FLOOR},
         "certified": bool(certificate and certificate["target"]),
@@ -108,6 +111,24 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
     write_checksums(folder)
     shutil.rmtree(draft)
     return card
+
+
+def _earlier(folder: Path, card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the versions that the same certification set was asked about, the one in the folder last.
+
+    Whoever has seen what a set says is no longer as blind as at the first look, and the card is to say so.
+    """
+    if not (folder / "card.json").is_file():
+        return []
+    former = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    shown = former["operating_points"]["auto"]["certificate"]
+    same = all(former["training_data"][name] == card["training_data"][name] for name in ("fingerprint", "seed"))
+    if not shown or not same:
+        return []
+    known = [one for one in shown.get("earlier", []) if one["version"] != card["version"]]
+    if former["version"] == card["version"]:
+        return known
+    return [*known, {"version": former["version"], **{name: shown[name] for name in ("target", "units", "missed")}}]
 
 
 def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -14,11 +18,14 @@ class Source:
     licence, citation : str
     commercial : bool or None
         Whether the licence as stated allows commercial use; None where it is not stated, or not known.
+    people : str
+        Where its patients are no identities: what stands for one, and how far that is from a person.
     """
 
     licence: str
     citation: str
     commercial: bool | None = None
+    people: str = ""
 
 
 KNOWN = {
@@ -29,6 +36,7 @@ KNOWN = {
         "J. Cheng et al., Enhanced Performance of Brain Tumor Classification via Tumor Region Augmentation and "
         "Partition, PLoS ONE 10(10), 2015; figshare 1512427",
         commercial=True,
+        people="a run of neighbouring slices, about two of them a person",
     ),
     "nickparvar": Source(
         "CC0 as stated there (a compilation of figshare, SARTAJ, Br35H and others)",
@@ -47,6 +55,11 @@ KNOWN = {
         "J Cogn Neurosci 19(9), 2007",
     ),
 }
+
+
+def all_known(names: Iterable[str]) -> bool:
+    """Say whether nothing but the public sources is among the named ones: only then is it known what they show."""
+    return set(names) <= set(KNOWN)
 
 
 def source(name: str) -> Source:

@@ -112,16 +112,18 @@ def at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[
 
 
 def by_patient(scored: Scored) -> Scored:
-    """Judge patients: the score is that of the most suspicious slice; refused only where every slice was.
+    """Judge patients: the score is that of the most suspicious slice.
 
-    A patient with a slice that shows a tumour is one with a tumour.
+    A patient with a slice that shows a tumour is one with a tumour, and refused only where every slice was. One without
+    is refused where any slice was: that slice goes to a person, and counts as a false alarm, however quiet the others.
     """
     units, place = np.unique(scored.units, return_inverse=True)
     labels = np.zeros(len(units), np.int64)
     np.maximum.at(labels, place, scored.labels)
     scores = np.full(len(units), -1.0)
     np.maximum.at(scores, place, np.nan_to_num(scored.scores, nan=-1.0))
-    return Scored(labels, np.where(scores < 0, np.nan, scores), units)
+    whole = np.bincount(place, ~scored.assessable) == 0
+    return Scored(labels, np.where((scores < 0) | ((labels == 0) & ~whole), np.nan, scores), units)
 
 
 def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> dict[str, Any] | None:

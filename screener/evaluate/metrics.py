@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 LEVEL = 0.95
 _SEED = 0
+_FEW = 10
+"""Units below which a bootstrap, which knows only what it has, tells too narrow an interval."""
 _DRAWN = 1_000_000
 """Units drawn at a time, a bound on memory."""
 
@@ -100,7 +102,7 @@ def interval(statistic: Callable[[NDArray[np.int64]], float], units: NDArray[np.
     Returns
     -------
     low, high : float
-        NaN when no resample gives a number.
+        0 and 1 where one unit leaves nothing to resample; NaN when no resample gives a number.
     """
     _, inverse = np.unique(units, return_inverse=True)
     members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
@@ -112,6 +114,8 @@ def interval(statistic: Callable[[NDArray[np.int64]], float], units: NDArray[np.
     found = np.asarray(values)[np.isfinite(values)]
     if not len(found):
         return float("nan"), float("nan")
+    if len(members) == 1:
+        return 0.0, 1.0
     tail = (1 - LEVEL) / 2
     return float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
 
@@ -119,8 +123,8 @@ def interval(statistic: Callable[[NDArray[np.int64]], float], units: NDArray[np.
 def rate(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> Rate:
     """Return the share of hits.
 
-    The interval is the bootstrap's over units; where every slice agrees, which tells a bootstrap nothing, it is the
-    exact binomial one over units (Clopper & Pearson 1934).
+    The interval is the bootstrap's over units. Where every slice agrees, which tells a bootstrap nothing, it is the
+    exact binomial one over units (Clopper & Pearson 1934), and below ten units it is at least as wide as that.
 
     Parameters
     ----------
@@ -137,10 +141,10 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> Rate:
     return Rate(told["value"], told["low"], told["high"], total, count, len(tables))
 
 
-def exact_interval(hits: int, count: int) -> tuple[float, float]:
+def exact_interval(hits: float, count: int) -> tuple[float, float]:
     """Return the two-sided 95 % interval of a binomial share (Clopper & Pearson 1934).
 
-    Where all or none are hits it is a root, and needs no extra.
+    Hits may be an expected number, and so broken. Where all or none are hits it is a root, and needs no extra.
     """
     tail = (1 - LEVEL) / 2
     if hits == 0:
@@ -247,7 +251,7 @@ def confusion_figures(scored: Scored, threshold: float) -> dict[str, Any]:
     -------
     dict
         ``confusion`` in slices; ``accuracy, sensitivity, specificity, precision, f1``: each with ``value, low, high``
-        (95 %, bootstrap over units; exact where no unit is an exception), None where it cannot be said.
+        (95 %, see `rate`), None where it cannot be said.
     """
     flagged, positive = called(scored, threshold), scored.labels == 1
     _, unit = np.unique(scored.units, return_inverse=True)
@@ -290,6 +294,9 @@ def _with_interval(value: float, drawn: NDArray[np.float64], units: int) -> dict
     else:
         found, tail = drawn[np.isfinite(drawn)], (1 - LEVEL) / 2
         low, high = float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
+        if units < _FEW:
+            least, most = exact_interval(value * units, units)
+            low, high = min(low, least), max(high, most)
     return {"value": value, "low": low, "high": high}
 
 

@@ -69,13 +69,19 @@ class Complaints:
     def damage(self) -> str:
         """Return the first complaint that means lost image data, or an empty string."""
         for line in self.text.splitlines():
-            if line.startswith(_DAMAGE) and not any(word in line for word in _HARMLESS):
-                return line[:120].decode("ascii", "replace")
+            # A progress bar may stand before it on the same line.
+            start = min((line.find(words) for words in _DAMAGE if words in line), default=-1)
+            if start >= 0 and not any(word in line for word in _HARMLESS):
+                return line[start : start + 120].decode("ascii", "replace")
         return ""
 
     def foreign(self) -> bytes:
-        """Return the lines that do not come from a decoder."""
-        return b"".join(line for line in self.text.splitlines(keepends=True) if not line.startswith(_KNOWN))
+        """Return what does not come from a decoder."""
+        return b"".join(map(_before_complaint, self.text.splitlines(keepends=True)))
+
+
+def _before_complaint(line: bytes) -> bytes:
+    return line[: min((line.find(words) for words in _KNOWN if words in line), default=len(line))]
 
 
 @contextmanager
@@ -106,7 +112,12 @@ def listening() -> Iterator[Complaints]:
 
 @cache
 def _notebook(_process: int) -> IO[bytes]:
-    """Return this process's file for complaints; after a fork, parent and child must not share one."""
+    """Return this process's file for complaints; after a fork, parent and child must not share one.
+
+    In memory where the system can, so that a full disk silences no complaint.
+    """
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("complaints"), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
 
 

@@ -210,7 +210,9 @@ class Desk:
             if opinion.request and opinion.request in self._requests:
                 return self._requests[opinion.request]
             case = self.case(result)
-            told = verdict(case.item.finding, result, replace(opinion, blind=self.blind), self.sample)
+            # Once a verdict is given the tool's answer is shown, and whoever changes it is no longer blind.
+            unseen = hidden(case, blind=self.blind)
+            told = verdict(case.item.finding, result, replace(opinion, blind=unseen), self.sample)
             with AuditLog(self.log, exclusive=False, group=self.group) as log:
                 digest = log.reviews([told])[0]
             self._judge(result, Given(told.doctor_id, told.final_diagnosis, told.agreement))

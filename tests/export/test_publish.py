@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from export.model_card import verdict
 from export.provenance import training_data
 from export.publish import Ground, certify_again, publish
 from screener.evaluate import metrics
+from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files
 from screener.model.session import Model
 from tests.conftest import MIDDLE, STEEPNESS, tiny_card, tiny_graph, write_model, write_slice
@@ -90,10 +92,11 @@ def dense_graph() -> onnx.ModelProto:
     return graph
 
 
-def published(data: Path, folder: Path, graph: onnx.ModelProto) -> dict[str, Any]:
+def published(data: Path, folder: Path, graph: onnx.ModelProto, version: str = "0.1.0") -> dict[str, Any]:
     dataset = read_dataset(data)
     found = read_groups(data / "run/groups.csv", dataset).found
     card = tiny_card(
+        version=version,
         metrics={
             "parity": {"largest_difference": 1e-6, "slices": 4},
             "training": {"epochs": 2, "best_epoch": 1, "minutes": 1.0},
@@ -109,6 +112,20 @@ def released(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """Return a release and its card."""
     folder = tmp_path_factory.mktemp("release") / "model"
     return folder, published(data, folder, dense_graph())
+
+
+def test_a_card_tells_which_versions_asked_the_same_set_before(data: Path, tmp_path: Path) -> None:
+    for version in ("0.1.0", "0.2.0", "0.2.0"):
+        card = published(data, tmp_path / "model", dense_graph(), version)
+    shown = card["operating_points"]["auto"]["certificate"]
+    assert [one["version"] for one in shown["earlier"]] == ["0.1.0"]
+    strict = math.floor(1e4 * lower_bound(shown["units"] - shown["missed"], shown["units"], 0.975)) / 1e4
+    assert strict < shown["bound"]
+    told = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "asked before about 0.1.0 (" in told
+    assert f"gets a lower bound of {strict:.4f}" in told
+    public = ("make model", "abroad", "children", "docs/results")
+    assert not [words for words in public if words in told], "what is known of public slices is not said of one's own"
 
 
 def test_a_release_is_made_in_one_go(data: Path, released: tuple[Path, dict[str, Any]]) -> None:
@@ -137,7 +154,7 @@ def test_the_card_tells_everything_that_was_measured(released: tuple[Path, dict[
     folder, card = released
     told = (folder / "MODEL_CARD.md").read_text()
     for wanted in (
-        "certified for sensitivity ≥ 0.9 at", "of 66", "children", "CT, PET", "PPV", "| 20% |", "| **all** |",
+        "certified for sensitivity ≥ 0.9 at", "of 66", "CT, PET", "PPV", "| 20% |", "| **all** |",
         "golden.json",
         "Known failures", "maximum inside", "Test source: kaggle253", "Not, or not stated to be", "temperature",
     ):  # fmt: skip
@@ -161,6 +178,9 @@ def test_a_graph_is_certified_again_from_its_run_and_only_with_its_data(
     again = certify_again(data, data / "run", folder, target=0.95, demo=data / "demo", version="1.0.1")
     first = released[1]
     assert again["calibration"] == first["calibration"], "calibrated once"
+    shown = again["operating_points"]["auto"]["certificate"]
+    assert [one["version"] for one in shown["earlier"]] == ["0.1.0"]
+    shown["earlier"] = []
     assert again["operating_points"] == first["operating_points"]
     assert Model.load(folder).card.title == "tiny 1.0.1"
     card = json.loads((folder / "card.json").read_text())

@@ -343,6 +343,8 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
     assert (point.certified, card["operating_points"]["auto"]["certificate"]) == (False, None), "no patient is known"
     assert card["calibration"]["kind"] in {"temperature", "Platt"}, "what Keras makes of a dense layer can be folded"
     assert card["metrics"]["parity"]["largest_difference"] <= 1e-5
+    assert card["licence"] == "as the owners of the training slices allow"
+    assert not [text for text in card["limitations"] if "adults" in text or "three hospitals" in text]
     told = (tmp_path / "model/MODEL_CARD.md").read_text()
     assert "no patient with a tumour is known" in told
     assert not (tmp_path / "run/draft").exists()

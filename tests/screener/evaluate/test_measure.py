@@ -126,11 +126,17 @@ def test_a_set_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 def test_a_patient_is_as_suspicious_as_the_most_suspicious_slice() -> None:
-    scored = Scored(np.array([1, 0, 0, 0, 1]), np.array([0.2, 0.9, np.nan, 0.1, np.nan]), np.array([1, 1, 2, 2, 3]))
-    found = by_patient(scored)
-    assert found.labels.tolist() == [1, 0, 1]
-    assert found.scores[:2].tolist() == [0.9, 0.1]
-    assert np.isnan(found.scores[2])
+    labels, scores = np.array([1, 0, 1, 1, 0, 0]), np.array([0.2, 0.9, np.nan, 0.1, 0.1, 0.3])
+    found = by_patient(Scored(labels, scores, np.array([1, 1, 2, 2, 3, 3])))
+    assert found.labels.tolist() == [1, 1, 0]
+    assert found.scores.tolist() == [0.9, 0.1, 0.3]
+
+
+def test_no_patient_is_quiet_whose_alarms_were_refused() -> None:
+    found = by_patient(Scored(np.array([0, 0, 0, 1]), np.array([np.nan, np.nan, 0.1, np.nan]), np.array([1, 1, 1, 2])))
+    assert np.isnan(found.scores).all()
+    told = figures(found, 0.5)
+    assert (told["confusion"]["alarms"], told["confusion"]["missed"], told["confusion"]["quiet"]) == (1, 1, 0)
 
 
 def test_ppv_and_npv_follow_bayes() -> None:
@@ -158,6 +164,16 @@ def test_a_line_passes_with_its_interval_or_not_at_all() -> None:
     assert line(measured(8, 2), "accuracy") is Status.FAIL
     assert line(measured(59, 0), "sensitivity") is Status.NOT_SHOWN, "a two-sided interval wants more than 59"
     assert line(measured(100, 0), "sensitivity") is Status.PASS
+
+
+@pytest.mark.parametrize("patients", [1, 2, 5])
+def test_a_few_patients_with_many_slices_show_nothing(patients: int) -> None:
+    labels = np.repeat([1, 0], 500)
+    scores = np.where(np.arange(1000) % 50 == 0, 1 - labels, labels).astype(float)
+    told = {"slices": figures(Scored(labels, scores, np.arange(1000) % patients), 0.5), "sites": {"": {}}}
+    assert told["slices"]["accuracy"]["value"] == 0.98
+    assert [line(told, name) for name in ("accuracy", "sensitivity", "specificity")] == [Status.NOT_SHOWN] * 3
+    assert told["slices"]["auc"]["low"] < 0.98 or patients > 1
 
 
 def test_sites_count_when_they_have_both_labels(folders: Path, model: Model) -> None:

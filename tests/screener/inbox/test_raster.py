@@ -197,6 +197,9 @@ def test_nothing_reaches_stderr_and_other_words_do(capfd: pytest.CaptureFixture[
 def test_only_lost_image_data_is_damage() -> None:
     assert Complaints(b"Corrupt JPEG data: bad ICC marker\n").damage() == ""
     assert Complaints(b"Corrupt JPEG data: premature end of data segment\n").damage()
+    beside_a_bar = Complaints(b"12/100 Corrupt JPEG data: premature end of data segment\nhello\n")
+    assert beside_a_bar.damage().startswith("Corrupt JPEG data")
+    assert beside_a_bar.foreign() == b"12/100 hello\n"
 
 
 def entry(path: Path) -> Entry:

@@ -158,7 +158,8 @@ def test_blind_asks_in_an_order_that_tells_nothing(night: Night) -> None:
         assert hidden(case, blind=True)
         desk.give(case.item.result, Opinion(Diagnosis.UNSURE, "dr.a"))
         assert not hidden(desk.case(case.item.result), blind=True)
-    assert night.reviews()[0]["blind"] is True
+        desk.give(case.item.result, Opinion(Diagnosis.TUMOUR, "dr.a"))
+    assert [event["blind"] for event in night.reviews()] == [True, False], "a second thought had seen the answer"
 
 
 def test_a_damaged_log_is_read_up_to_the_damage(night: Night) -> None:
