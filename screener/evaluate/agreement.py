@@ -71,12 +71,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A model version or a week.
+    """A model version at a threshold, or a week.
 
     Attributes
     ----------
     name : str
-        Title of the model, or ISO week such as ``2026-W48``.
+        Title of the model and threshold, such as ``lite 0.3.0 ≥ 0.31``, or ISO week such as ``2026-W48``.
     model_sha256 : str
         Empty for a week.
     slices : int or None

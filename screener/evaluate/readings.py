@@ -17,7 +17,7 @@ from screener.worklist import item_of, marked
 if TYPE_CHECKING:
     from screener.audit import Event
     from screener.report.spool import Item
-    from screener.types import Decision, Urgency
+    from screener.types import Decision, Finding, Urgency
     from screener.worklist import Story
 
 NOTE = 500
@@ -27,11 +27,24 @@ _LEAST_SAMPLING = 1e-9
 
 
 class Stratum(NamedTuple):
-    """Slices of which those read may stand for those not read."""
+    """Slices of which those read may stand for those not read.
+
+    Attributes
+    ----------
+    model : str
+        Its title and the threshold: at another one it is another test, with another sensitivity.
+    model_sha256 : str
+    decision : Decision
+    """
 
     model: str
     model_sha256: str
     decision: Decision
+
+    @classmethod
+    def of(cls, finding: Finding) -> Stratum:
+        """Return where a slice belongs."""
+        return cls(f"{finding.model} ≥ {finding.threshold:g}", finding.model_sha256, finding.decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ class Reading:
     @property
     def stratum(self) -> Stratum:
         """Where it belongs."""
-        return _stratum(self.item)
+        return Stratum.of(self.item.finding)
 
     @property
     def reference(self) -> Diagnosis:
@@ -208,7 +221,7 @@ class _Gathering:
             self._story.problem = error
             return
         key = _key(item, event)
-        self._slices[key] = self._number((_stratum(item), item.finding.urgency))
+        self._slices[key] = self._number((Stratum.of(item.finding), item.finding.urgency))
         if item.result in self._wanted:
             self._keys[item.result] = key
         if item.result in self._wanted or key in self._items:
@@ -248,10 +261,6 @@ class _Gathering:
         if number == len(self._places):
             self._places.append(place)
         return number
-
-
-def _stratum(item: Item) -> Stratum:
-    return Stratum(item.finding.model, item.finding.model_sha256, item.finding.decision)
 
 
 def _key(item: Item, event: Event) -> bytes:

@@ -26,7 +26,7 @@ def study_of(findings: list[object], readings: list[Reading]) -> Study:
     population: Counter[Stratum] = Counter()
     study = Study(population, readings=readings)
     for found in findings:
-        stratum = Stratum(found.model, found.model_sha256, found.decision)  # type: ignore[attr-defined]
+        stratum = Stratum.of(found)  # type: ignore[arg-type]
         population[stratum] += 1
         study.urgencies[stratum, found.urgency] += 1  # type: ignore[attr-defined]
     return study
@@ -244,7 +244,7 @@ def test_models_have_figures_of_their_own_and_one_that_nobody_read_spoils_none()
     readings = [reading(found, TUMOUR if n < 5 else NO_TUMOUR) for n, found in enumerate(new)]
     found = agreement(study_of([*old, *new], readings))
     first, second = found.models
-    assert (first.name, first.slices, first.figures.read) == ("old", 20, 0)
+    assert (first.name, first.slices, first.figures.read) == ("old ≥ 0.4", 20, 0)
     assert first.figures.headline["sensitivity"].value is None
     assert second.figures.headline["sensitivity"].value == 1
     assert found.overall.figures.headline["sensitivity"].value == 1

@@ -189,14 +189,26 @@ def test_each_of_several_models_has_its_figures(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     hashes = write_results(log, [finding(n, 0.95) for n in range(3)])
     write_verdicts(log, [said(hashes[0])])
-    name = f"lite 1.0.0 · {'b' * 12}"
+    name = f"lite 1.0.0 ≥ 0.4 · {'b' * 12}"
     assert made(log)[0].words.count(name) == 1
     write_results(log, [finding(n, 0.95, model="next", model_sha256="c" * 64) for n in range(4)])
     page, report = made(log)
     assert page.words.count(name) == 2
-    assert [(model["name"], model["slices"]) for model in report.figures["models"]] == [("lite 1.0.0", 3), ("next", 4)]
+    models = [(model["name"], model["slices"]) for model in report.figures["models"]]
+    assert models == [("lite 1.0.0 ≥ 0.4", 3), ("next ≥ 0.4", 4)]
     assert REPORT["en"]["left_out"] in page.words
     assert report.figures["overall"]["slices"] == 3
+
+
+def test_another_threshold_is_another_test(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    hashes = write_results(log, [finding(1, 0.5), finding(2, 0.5)])
+    write_results(log, [finding(1, 0.5, threshold=0.7, decision=Decision.NOT_FLAGGED)])
+    write_verdicts(log, [said(hashes[0])])
+    models = {model["name"]: model for model in made(log)[1].figures["models"]}
+    assert [models[f"lite 1.0.0 ≥ {threshold}"]["slices"] for threshold in (0.4, 0.7)] == [2, 1]
+    assert models["lite 1.0.0 ≥ 0.4"]["figures"]["headline"]["sensitivity"]["value"] == 1
+    assert models["lite 1.0.0 ≥ 0.7"]["figures"]["read"] == 0
 
 
 def test_damaged_log_shows_what_stands_before(read: Path, bright: Model) -> None:
