@@ -14,6 +14,7 @@ from screener.cores import workers
 from screener.errors import NothingFoundError
 from screener.inbox import Fetched, Limits, WalkOptions, develop, fetch, find
 from screener.inbox.decoder import SafeDecoder
+from screener.inbox.walk import Fate
 from screener.model.session import AT_ONCE
 from screener.types import Decision, Finding, Prediction, Reason, Refused, Slice
 
@@ -120,7 +121,8 @@ class Scan:
     Attributes
     ----------
     counts : Counter of str
-        Slices by decision and urgency; ``seen_before``, ``deferred``, ``files``.
+        Slices by decision and urgency; ``seen_before``, ``deferred``, ``files``; ``skipped``, links and special files
+        that the walk left out.
     onlooker : Onlooker or None
         Is shown each finding with what was kept of its pixels; the heatmap costs nothing, the graph computes it anyway.
     """
@@ -135,6 +137,7 @@ class Scan:
         self._stopped = False
         self._gone = False
         self._folder = _folder(inbox)
+        self._fates: Counter[Fate] = Counter()
 
     def stop(self) -> None:
         """Finish the batch in hand and end; safe to call from a signal handler."""
@@ -161,6 +164,7 @@ class Scan:
                     yield from self._decide(batch)
                     batch = []
             yield from self._decide(batch)
+        self.counts["skipped"] = self._fates[Fate.SKIPPED]
         self._refuse_vanished()
 
     def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
@@ -188,7 +192,7 @@ class Scan:
 
     def _found(self) -> Iterator[Entry | Refused]:
         """Walk the inbox, under pseudonyms where they are wanted."""
-        items = find(self.inbox, options=self.options.walk)
+        items = find(self.inbox, options=self.options.walk, counts=self._fates)
         return items if self.options.pseudonyms is None else map(self.options.pseudonyms.rename, items)
 
     def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[Fetched | Refused]:
@@ -330,5 +334,5 @@ def _done(value: T) -> Future[T]:
 
 def summary_counts(counts: Counter[str]) -> dict[str, int]:
     """Return what an END event records."""
-    names = (*(decision.value for decision in Decision), "HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "deferred")
-    return {"files": counts["files"], **{name: counts[name] for name in names}}
+    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "deferred", "skipped")
+    return {name: counts[name] for name in ("files", *(decision.value for decision in Decision), *names)}

@@ -47,6 +47,9 @@ TEXT: dict[Language, dict[str, str]] = {
         "counts": "{total} slices: {high} HIGH, {medium} MEDIUM, {review} REVIEW, {low} LOW",
         "seen": "{count} of them seen before, not scored again",
         "deferred": "{count} files still being written: left for the next run",
+        "skipped": "{count} links or special files left out and not screened: --dry-run names them",
+        "unlisted": "{count} slices of the last run were judged before in another inbox and are not listed here: "
+        "report that inbox, or scan with --rescan",
         "stopped": "Stopped before the end: the next run goes on from here",
         "point": "Threshold {threshold} ({name}) · model {model}",
         "measured": "sensitivity {sensitivity}, specificity {specificity} on the {where}",
@@ -71,6 +74,9 @@ TEXT: dict[Language, dict[str, str]] = {
         "counts": "{total} coupes : {high} HAUTE, {medium} MOYENNE, {review} À RELIRE, {low} FAIBLE",
         "seen": "dont {count} déjà vues, non réévaluées",
         "deferred": "{count} fichiers en cours d'écriture : laissés au prochain passage",
+        "skipped": "{count} liens ou fichiers spéciaux laissés de côté, non évalués : --dry-run les nomme",
+        "unlisted": "{count} coupes du dernier passage avaient été évaluées dans un autre dossier et ne figurent pas "
+        "ici : demandez le rapport de ce dossier, ou relancez avec --rescan",
         "stopped": "Arrêté avant la fin : le prochain passage reprend ici",
         "point": "Seuil {threshold} ({name}) · modèle {model}",
         "measured": "sensibilité {sensitivity}, spécificité {specificity} sur « {where} »",

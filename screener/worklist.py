@@ -112,7 +112,10 @@ def waiting(story: Story, spool: Spool) -> None:
 
 
 def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
-    """Collect the latest result of every slice of an inbox, with its last verdict.
+    """Collect the result of every slice of an inbox, with its last verdict.
+
+    The latest by the model and threshold of the last run, which may be of an earlier run: what was judged so before is
+    shown again without a new event. Where there is none, the latest of all.
 
     Parameters
     ----------
@@ -132,9 +135,13 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
         No run in the log screened that inbox.
     """
     wanted = inbox if inbox is not None else last_inbox(story.log)
+    now = None
+    for start in marked(story.log, Kind.START):
+        if start.get("inbox") == wanted:
+            now = _means(start)
     for event in story.events():
         if event["event"] == Kind.RESULT and story.inbox(event) == wanted:
-            _take(story, event, spool)
+            _take(story, event, spool, now=now)
         elif event["event"] == Kind.REVIEW:
             spool.judge(target_of(event), verdict_of(event))
     story.refuse_unscreened(wanted)
@@ -165,10 +172,22 @@ def verdict_of(event: Event) -> Verdict:
     )
 
 
-def _take(story: Story, event: Event, spool: Spool) -> None:
-    """Put a result on the list; one that makes no sense is told of and does not hide the others."""
+def _means(event: Event) -> tuple[str, float] | None:
+    """Return by which model and threshold a run or a result judged; None where it tells nonsense."""
+    with suppress(ValueError):
+        return str(event.get("model_sha256")), float(str(event.get("threshold")))
+    return None
+
+
+def _take(story: Story, event: Event, spool: Spool, *, now: tuple[str, float] | None = None) -> None:
+    """Put a result on the list; one that makes no sense is told of and does not hide the others.
+
+    One that was judged otherwise than `now` takes no place of one that was judged so.
+    """
     try:
-        spool.add(item_of(story, event))
+        item = item_of(story, event)
+        if now is None or _means(event) == now or not spool.holds(item, *now):
+            spool.add(item)
     except AuditLogError as error:
         story.problem = error
 

@@ -177,18 +177,6 @@ class AuditLog:
         ]
         return list(self._append(events).hashes) if events else []
 
-    def review(
-        self,
-        result: str,
-        *,
-        doctor_id: str,
-        final_diagnosis: str,
-        agreement: bool | None,
-        details: Mapping[str, object] | None = None,
-    ) -> str:
-        """Record one verdict and return the hash of its event; see `Verdict` and `reviews`."""
-        return self.reviews([Verdict(result, doctor_id, final_diagnosis, agreement, details or {})])[0]
-
     def reviews(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Record verdicts as one write.
 

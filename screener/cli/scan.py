@@ -117,9 +117,10 @@ def run(request: Request, output: Output) -> ExitCode:
             log.start(_details(request, options, model, judge))
             found = _follow(scan, log, output, lang)
             signals.over = True
+            # Before the page: should its disk be full, the night's result is seen all the same.
+            if not output.quiet and not output.json:
+                _show(found, scan, str(path), output, lang)
             _complete(report, scan, log)
-        if not output.quiet and not output.json:
-            _show(found, scan, str(path), output, lang)
         return exit_code(scan)
 
 

@@ -197,7 +197,7 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
     told.append(words["counts"].format(total=sum(by_urgency.values()), **by_urgency))
     told += [
         words[name].format(count=counts[key])
-        for name, key in (("seen", "seen_before"), ("deferred", "deferred"))
+        for name, key in (("seen", "seen_before"), ("deferred", "deferred"), ("skipped", "skipped"))
         if counts[key]
     ]
     if summary.stopped:

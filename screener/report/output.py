@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from screener.errors import UsageError
+from screener.errors import ScreenerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def refuse(out: Path, mark: str, kind: str) -> None:
             raise UsageError(f"the folder of {out} does not exist", "create it first, or name a file elsewhere")
         taken = out.exists() and not _has(out, mark)
     except OSError as error:
-        raise unwritable(out, error) from None
+        raise UsageError(f"{out} cannot be written: {error.strerror or error}", "name a file elsewhere") from None
     if taken:
         raise UsageError(f"{out} exists and is no {kind}", "it is left alone: name another file")
 
@@ -69,7 +69,7 @@ def whole(out: Path) -> Iterator[IO[str]]:
 
     Raises
     ------
-    UsageError
+    ScreenerError
         The page cannot be written.
     """
     draft = out.with_name(f".{out.name}.{os.getpid()}.part")
@@ -87,10 +87,12 @@ def whole(out: Path) -> Iterator[IO[str]]:
             draft.unlink()
 
 
-def unwritable(out: Path, error: OSError) -> UsageError:
-    """Say that a file cannot be written."""
-    why = error.strerror or error
-    return UsageError(f"{out} cannot be written: {why}", "name a file elsewhere, or free some space")
+def unwritable(out: Path, error: OSError) -> ScreenerError:
+    """Say that a page cannot be written though its place was found fit: no slip of whoever gave the command."""
+    return ScreenerError(
+        f"{out} cannot be written: {error.strerror or error}",
+        "free some space or name a file elsewhere; `screener report` makes a worklist again from the log",
+    )
 
 
 def _has(out: Path, mark: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -43,8 +43,8 @@ class About:
     ----------
     inbox, model, model_sha256, operating_point, tool_version, log, head, written : str
     threshold : float, in [0, 1]
-    deferred : int
-        Files left for the next run.
+    deferred, skipped : int
+        Files left for the next run; links and special files left out.
     warnings : tuple of str
         What is wrong with the list, in whole sentences.
     """
@@ -59,6 +59,7 @@ class About:
     head: str = ""
     written: str = ""
     deferred: int = 0
+    skipped: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -72,7 +73,6 @@ class Totals:
     low_pictures: int = 0
     capped: bool = False
     older: bool = False
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def text(value: str) -> str:
@@ -277,8 +277,9 @@ def _remarks(about: About, totals: Totals, lang: Language) -> Iterator[str]:
         told.append(words["caps"].format(urgent=totals.urgent_pictures, low=totals.low_pictures))
     if totals.hidden_low:
         told.append(words["hidden_low"].format(count=totals.hidden_low))
-    if about.deferred:
-        told.append(words["deferred"].format(count=about.deferred))
+    for name, count in (("deferred", about.deferred), ("skipped", about.skipped)):
+        if count:
+            told.append(words[name].format(count=count))
     if totals.older:
         told.append(words["older"])
     yield from (f'<p class="remark">{text(remark)}</p>\n' for remark in told)

@@ -13,6 +13,7 @@ from screener.audit.segments import lines
 from screener.errors import UsageError
 from screener.report.html import ReportWriter
 from screener.report.page import About
+from screener.types import Decision
 from screener.words import TEXT
 from screener.worklist import Story, judged, last_inbox, last_run, marked, recorded, target_of, verdict_of
 
@@ -82,8 +83,25 @@ def write_report(
     with ReportWriter(out, About(wanted, "", "", 0.0, "", ""), lang, images=images) as report:
         judged(story, report.spool, wanted)
         report.about = about(story, last_run(story, wanted))
+        unlisted = _screened(story, wanted) - report.spool.count()
+        if unlisted > 0 and story.problem is None:
+            told = TEXT[lang]["unlisted"].format(count=unlisted)
+            report.about = replace(report.about, warnings=(*report.about.warnings, told))
         illustrate(report, model)
     return story.problem
+
+
+def _screened(story: Story, inbox: str) -> int:
+    """Return how many slices the last run over an inbox had, those seen before included; 0 when it has not ended."""
+    start = last_run(story, inbox)
+    return sum(_counted(story, start, decision.value) for decision in Decision)
+
+
+def _counted(story: Story, start: Event, name: str) -> int:
+    """Return what the END of a run counted; 0 where it does not tell."""
+    counts = story.ends.get(start["run_id"], {}).get("counts")
+    count = counts.get(name) if isinstance(counts, dict) else 0
+    return count if isinstance(count, int) else 0
 
 
 def about(story: Story, start: Event) -> About:
@@ -92,8 +110,6 @@ def about(story: Story, start: Event) -> About:
     def told(name: str) -> str:
         return str(start.get(name) or "")
 
-    end = story.ends.get(start["run_id"], {}).get("counts")
-    deferred = end.get("deferred") if isinstance(end, dict) else 0
     threshold = 0.0
     with suppress(ValueError):
         threshold = float(told("threshold"))
@@ -106,7 +122,8 @@ def about(story: Story, start: Event) -> About:
         tool_version=told("tool_version"),
         log=str(story.log),
         head=story.head,
-        deferred=deferred if isinstance(deferred, int) else 0,
+        deferred=_counted(story, start, "deferred"),
+        skipped=_counted(story, start, "skipped"),
         warnings=() if story.problem is None else (str(story.problem),),
     )
 
@@ -115,8 +132,9 @@ def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
     """Complete the page of a scan that has ended: the log's head, earlier verdicts, and what pictures it lacks."""
     story = Story(log.path)
     warnings = (TEXT[report.lang]["stopped"],) if scan.stopped else ()
+    deferred, skipped = scan.counts["deferred"], scan.counts["skipped"]
     report.about = replace(
-        report.about, head=log.head, log=str(story.log), deferred=scan.counts["deferred"], warnings=warnings
+        report.about, head=log.head, log=str(story.log), deferred=deferred, skipped=skipped, warnings=warnings
     )
     recall(report, log.path)
     illustrate(report, scan.model)

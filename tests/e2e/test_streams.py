@@ -46,6 +46,16 @@ def test_a_full_disk_behind_stdout_loses_nothing_of_the_log(screener: Command, i
     assert verify(screener.log).ok
 
 
+def test_a_page_that_cannot_be_written_hides_no_result(screener: Command, inbox: Path, tmp_path: Path) -> None:
+    # The page may have this name, but no draft beside it can.
+    done = screener.scan(inbox, "--report", tmp_path / f"{'p' * 248}.html")
+    assert done.returncode == 1
+    assert "cannot be written: File name too long" in done.stderr
+    assert "makes a worklist again from the log" in done.stderr
+    assert "SUSPECTED TUMOUR" in done.stdout
+    assert [event["reason"] for event in screener.events("END")] == ["complete"]
+
+
 def test_a_reader_that_goes_away_leaves_a_whole_log(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 300)
     process = subprocess.Popen(

@@ -192,7 +192,9 @@ def test_a_decoder_that_dies_with_the_run_blames_no_file(
 
 def test_options_reach_the_walk(model: Model, inbox: Path) -> None:
     (inbox / "link.png").symlink_to(inbox / "p0/0.png")
-    assert len(list(Scan(inbox, model, judge(model)).findings())) == 4
+    scan = Scan(inbox, model, judge(model))
+    assert len(list(scan.findings())) == 4
+    assert summary_counts(scan.counts)["skipped"] == 1, "a link that is not followed is told of"
     follow = ScanOptions(walk=WalkOptions(follow_symlinks=True))
     assert len(list(Scan(inbox, model, judge(model), options=follow).findings())) == 5
     assert len(list(Scan(inbox, model, judge(model), options=ScanOptions(limit=2)).findings())) == 2

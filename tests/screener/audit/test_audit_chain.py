@@ -13,7 +13,7 @@ from audit_samples import PREPROCESSING, finding, look_up, write_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screener.audit import AuditLog, read, segments, verify
+from screener.audit import AuditLog, Verdict, read, segments, verify
 from screener.audit import tail as tail_module
 from screener.audit.segments import sealed_path
 from screener.audit.tail import torn_path
@@ -182,7 +182,7 @@ def test_another_writer_may_seal_the_file_in_between(log: Path) -> None:
         for number in range(10, 16):
             scan.results([finding(number)], doctor_id=None, preprocessing=PREPROCESSING)
             with AuditLog(log, exclusive=False, rotate_bytes=1000) as clinic:
-                clinic.review(hashes[0], doctor_id="dr", final_diagnosis="glioma", agreement=True)
+                clinic.reviews([Verdict(hashes[0], "dr", "glioma", agreement=True)])
         assert all(look_up(scan, finding(number)) for number in range(10, 16))
         scan.end({}, "done")
     found = verify(log)

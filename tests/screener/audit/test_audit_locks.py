@@ -28,10 +28,10 @@ ROOT = HERE.parents[2]
 REVIEWER = """
 import sys, time
 from pathlib import Path
-from screener.audit import AuditLog
+from screener.audit import AuditLog, Verdict
 with AuditLog(Path(sys.argv[1]), exclusive=False) as log:
     for number in range(int(sys.argv[3])):
-        log.review(sys.argv[2], doctor_id="dr", final_diagnosis="glioma", agreement=True, details={"seconds": 1.5})
+        log.reviews([Verdict(sys.argv[2], "dr", "glioma", agreement=True, details={"seconds": 1.5})])
 """
 
 

@@ -97,10 +97,11 @@ def test_seen_stopped_and_deferred_are_told() -> None:
     again = replace(finding(0.9), seen_before=True)
     assert "seen before" in drawn(again)
     assert "Stopped before the end" in drawn(again, stopped=True)
-    counts = Counter({"LOW": 3, "seen_before": 2, "deferred": 4})
+    counts = Counter({"LOW": 3, "seen_before": 2, "deferred": 4, "skipped": 1})
     told = "\n".join(lines(TopFindings(5), Summary(counts, POINT, "tiny 1", ""), "fr"))
     assert "dont 2 déjà vues" in told
     assert "4 fichiers en cours d'écriture" in told
+    assert "1 liens ou fichiers spéciaux laissés de côté" in told
     assert "Journal" not in told
 
 

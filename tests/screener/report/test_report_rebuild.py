@@ -13,9 +13,9 @@ from report_models import judge, screen, write_model, write_slice
 from report_samples import Parsed
 
 from export.phantoms import phantom
-from screener.audit import AuditLog
+from screener.audit import AuditLog, Verdict
 from screener.audit.events import seal
-from screener.errors import AuditLogError, UsageError
+from screener.errors import AuditLogError, ScreenerError, UsageError
 from screener.model.session import Model
 from screener.report.html import ReportWriter
 from screener.report.page import About
@@ -65,7 +65,7 @@ def results(log: Path) -> dict[str, str]:
 
 def verdict(log: Path, path: str, diagnosis: str = "glioma") -> None:
     with AuditLog(log, exclusive=False) as writer:
-        writer.review(results(log)[path], doctor_id="dr-7", final_diagnosis=diagnosis, agreement=True)
+        writer.reviews([Verdict(results(log)[path], "dr-7", diagnosis, agreement=True)])
 
 
 def writer(inbox: Path, model: Model, out: Path) -> ReportWriter:
@@ -209,7 +209,7 @@ def test_a_full_disk_for_pictures_ends_the_page_but_not_the_scan(
             monkeypatch.setattr(report.spool, "add", full)
             screen(inbox, bright, log, onlooker=report)
 
-    with pytest.raises(UsageError, match="disk is full"):
+    with pytest.raises(ScreenerError, match="disk is full"):
         scan_on_a_full_disk()
     assert len(results(log)) == 7
     assert not (tmp_path / "list.html").exists()
@@ -241,6 +241,34 @@ def test_only_a_person_takes_a_slice_off_the_worklist(inbox: Path, bright: Model
     assert len(open_items(log)) == 3
     screen(inbox, bright, log, rescan=True)
     assert len(open_items(log)) == 4, "a new result waits for a verdict of its own"
+
+
+def urgencies(parsed: Parsed) -> list[str]:
+    return [str(attrs["data-urgency"]) for attrs in parsed.slices()]
+
+
+def test_what_the_last_run_showed_again_is_listed_as_it_showed_it(inbox: Path, bright: Model, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    screen(inbox, bright, log)
+    low = {"decision": "not_flagged", "urgency": Urgency.LOW, "threshold": 0.99}
+    flagged = [item.finding for item in open_items(log) if item.finding.urgency is Urgency.HIGH]
+    with AuditLog(log) as other:
+        other.start({"inbox": str(inbox), "model_sha256": bright.sha256, "threshold": "0.99"})
+        other.results([replace(found, **low) for found in flagged], doctor_id=None, preprocessing="x")
+    assert urgencies(rebuilt(log)).count("HIGH") == 0
+    verdict(log, flagged[0].path)
+    screen(inbox, bright, log)
+    assert urgencies(rebuilt(log)).count("HIGH") == 3, "seen before at this threshold, whatever another one said since"
+
+
+def test_slices_that_the_log_has_under_another_inbox_are_told_of(inbox: Path, bright: Model, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    screen(inbox, bright, log)
+    with AuditLog(log) as moved:
+        moved.start({"inbox": "/moved", "model_sha256": bright.sha256, "threshold": "0.4"})
+        moved.end({"flagged": 3, "not_flagged": 4, "not_assessable": 1}, "complete")
+    assert any("8 slices of the last run were judged before in another inbox" in word for word in rebuilt(log).words)
+    assert not any("another inbox" in word for word in rebuilt(log, inbox=inbox).words)
 
 
 def test_forged_results_are_told_of_and_hide_nothing(inbox: Path, bright: Model, tmp_path: Path) -> None:
