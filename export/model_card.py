@@ -130,7 +130,7 @@ def _promise(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _looks(shown: Mapping[str, Any]) -> Iterator[str]:
-    """Tell of the models that the same certification set was asked about before."""
+    """Tell of the other models that the same certification set was asked about."""
     earlier = shown.get("earlier", [])
     if not earlier:
         return
@@ -138,9 +138,8 @@ def _looks(shown: Mapping[str, Any]) -> Iterator[str]:
     looks = len(earlier) + 1
     strict = lower_bound(shown["units"] - shown["missed"], shown["units"], 1 - (1 - shown["level"]) / looks)
     yield (
-        f"- The same certification set was asked before about {told}. What it said chose nothing, but it was known "
-        f"when this model was made: whoever shares the error among all {looks} looks gets a lower bound of "
-        f"{math.floor(strict * 1e4) / 1e4:.4f}."
+        f"- The same certification set was also asked about {told}. Whoever shares the error among all {looks} looks "
+        f"gets a lower bound of {math.floor(strict * 1e4) / 1e4:.4f}."
     )
 
 

@@ -502,13 +502,9 @@ def weighted_figures(
 
 
 def _rate(progress: Progress, chosen: Recipe, epoch: int) -> float:
-    """Return the rate of an epoch: as the plateau left it; after a slower epoch a trapezium, or half a cosine."""
+    """Return the learning rate of an epoch: as the plateau left it, or half a cosine after one slower epoch."""
     if chosen.schedule == "plateau":
         return progress.rate
-    if chosen.schedule == "trapezium":
-        # The last fifth of the epochs falls towards zero.
-        falling = chosen.epochs // 5
-        return chosen.learning_rate * min(0.5 if epoch == 0 else 1.0, (chosen.epochs - epoch) / (falling + 1))
     if epoch == 0:
         return chosen.learning_rate / 3
     return chosen.learning_rate * max(0.02, 0.5 * (1 + math.cos(math.pi * epoch / chosen.epochs)))

@@ -65,9 +65,7 @@ class Recipe:
     steps : int or None
         Batches an epoch, drawn at random and balanced over sources; None: every slice once.
     learning_rate : float
-    schedule : {"plateau", "cosine", "trapezium"}
-        How the learning rate falls: by half when the tune set asks for it; along a cosine; or in the last fifth of the
-        epochs alone, so that the average of the weights spans a wide valley (Cha et al., SWAD, NeurIPS 2021).
+    schedule : {"plateau", "cosine"}
     monitor : {"recall", "auc"}
         What picks the best epoch on the tune set and stops the run.
     patience : int
@@ -96,7 +94,7 @@ class Recipe:
     epochs: int
     steps: int | None
     learning_rate: float
-    schedule: Literal["plateau", "cosine", "trapezium"]
+    schedule: Literal["plateau", "cosine"]
     monitor: Literal["recall", "auc"]
     patience: int
     averaging: float

@@ -122,7 +122,7 @@ def test_a_card_tells_which_versions_asked_the_same_set_before(data: Path, tmp_p
     strict = math.floor(1e4 * lower_bound(shown["units"] - shown["missed"], shown["units"], 0.975)) / 1e4
     assert strict < shown["bound"]
     told = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "asked before about 0.1.0 (" in told
+    assert "also asked about 0.1.0 (" in told
     assert f"gets a lower bound of {strict:.4f}" in told
     public = ("make model", "abroad", "children", "docs/results")
     assert not [words for words in public if words in told], "what is known of public slices is not said of one's own"
