@@ -37,7 +37,7 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     yield "Generated from the card inside `model.onnx`; do not edit."
     yield ""
     yield f"{card['architecture'][:1].upper()}{card['architecture'][1:]}. Created {card['created']}."
-    yield f"Weights: {card['licence']}, research use (see `LICENSE-WEIGHTS`)."
+    yield f"Weights: {card['licence']}{', research use (see `LICENSE-WEIGHTS`)' if _public(card) else ''}."
     parts = {
         "Intended use": _use(card),
         "What it promises": _promise(card),
@@ -285,8 +285,8 @@ def _protocol(card: Mapping[str, Any]) -> Iterator[str]:
 def _figures(card: Mapping[str, Any]) -> Iterator[str]:
     metrics = card["metrics"]
     yield (
-        "All at `auto`, by slice; 95 % intervals by bootstrap over units, and below ten units no narrower than the "
-        "exact one." + (" More on data that chose nothing: `docs/results/`." if _public(card) else "")
+        "All at `auto`, by slice; 95 % intervals by bootstrap over units, those of rates below ten units no narrower "
+        "than the exact ones." + (" More on data that chose nothing: `docs/results/`." if _public(card) else "")
     )
     sets = {f"Set: {title}": metrics[name] for name, title in _SETS.items()}
     sets |= {f"Test source: {name}": told for name, told in metrics["test"].items()}

@@ -19,7 +19,7 @@ from export.golden import golden_scores
 from export.groups import read_groups
 from export.model_card import render
 from export.parts import set_figures
-from export.provenance import training_data
+from export.provenance import statements, training_data
 from export.sample import WITHOUT_PROMISE, judged
 from export.tune import operating_points
 from screener.evaluate.metrics import calibration_error
@@ -114,9 +114,10 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
 
 
 def _earlier(folder: Path, card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the versions that the same certification set was asked about, the one in the folder last.
+    """Return the models that the same certification set was asked about, the one in the folder last.
 
-    Whoever has seen what a set says is no longer as blind as at the first look, and the card is to say so.
+    Whoever has seen what a set says is no longer as blind as at the first look, and the card is to say so. A model is
+    what was converted at one time: certified again it is the same one, and made again under its version another.
     """
     if not (folder / "card.json").is_file():
         return []
@@ -125,10 +126,13 @@ def _earlier(folder: Path, card: Mapping[str, Any]) -> list[dict[str, Any]]:
     same = all(former["training_data"][name] == card["training_data"][name] for name in ("fingerprint", "seed"))
     if not shown or not same:
         return []
-    known = [one for one in shown.get("earlier", []) if one["version"] != card["version"]]
-    if former["version"] == card["version"]:
+    known = list(shown.get("earlier", []))
+    if former["created"] == card["created"]:
         return known
-    return [*known, {"version": former["version"], **{name: shown[name] for name in ("target", "units", "missed")}}]
+    told = {name: former[name] for name in ("version", "created")} | {
+        name: shown[name] for name in ("target", "units", "missed")
+    }
+    return [*known, told]
 
 
 def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
@@ -214,5 +218,6 @@ def certify_again(
     ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
     card["version"] = version or card["version"]
     card["training_data"] = training_data(dataset, ground.found, options.test_sources, options.seed)
+    card |= statements(record.source for record in dataset.records)
     card["metrics"] = {name: card["metrics"][name] for name in ("parity", "training") if name in card["metrics"]}
     return publish(folder, graph, card, ground, run / "draft")

@@ -14,10 +14,9 @@ from export.convert import parity, to_onnx, write_checksums
 from export.groups import places
 from export.layers import FILE as LAYERS
 from export.layers import layers_graph, write_layers
-from export.provenance import training_data
+from export.provenance import statements, training_data
 from export.publish import Ground, publish
 from export.reference import attach
-from export.sources import all_known
 from export.splits import WITHHELD
 from export.train import Progress, best_model, prepare_lab
 from export.tune import FIXED_POINTS
@@ -31,29 +30,6 @@ if TYPE_CHECKING:
 
 _PARITY_SLICES = 256
 _FIRST_VERSION = "0.1.0"
-_INTENDED_USE = (
-    "Orders a radiologist's reading of {whose} brain MRI slices: which patients to look at first. A decision aid under "
-    "research; every slice is still read. Not a diagnosis, not a medical device: no CE or FDA clearance."
-)
-_PUBLIC_LIMITS = (
-    (
-        "Trained on adults with primary brain tumours before treatment. Not for children, for patients after surgery "
-        "or radiotherapy, for metastases or other lesions, for other parts of the body, nor for CT."
-    ),
-    "Tumours are often hardly visible on T1 without contrast, and are missed there more often.",
-    (
-        "The tumour-free slices of known patients come from three hospitals; what another scanner does to specificity "
-        "is not known until it is measured there."
-    ),
-)
-_OWN_LIMITS = (
-    (
-        "Knows what its training slices show. Not for other ages, diseases, treatments or sequences, nor other "
-        "scanners: what those do to sensitivity and specificity is not known until it is measured there."
-    ),
-)
-_WEIGHTS_LICENCE = "CC BY-NC-SA 4.0"
-"""What the public sources allow for weights that learnt from them."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +121,6 @@ def _draft(
         }
         for name, threshold in (FIXED_POINTS | {"auto": 0.5}).items()
     }
-    public = all_known(record.source for record in lab.dataset.records)
     return {
         "schema": 1,
         "name": wanted.name,
@@ -159,18 +134,8 @@ def _draft(
         "training_data": training_data(lab.dataset, lab.found, options.test_sources, options.seed),
         "metrics": {},
         "gate": gate,
-        "intended_use": _INTENDED_USE.format(whose="adult" if public else "its owner's"),
-        "limitations": _limitations(public=public),
-        "licence": _WEIGHTS_LICENCE if public else "as the owners of the training slices allow",
+        **statements(record.source for record in lab.dataset.records),
     }
-
-
-def _limitations(*, public: bool) -> list[str]:
-    return [
-        "Judges single slices, not studies; one slice that is not flagged reassures nobody.",
-        *(_PUBLIC_LIMITS if public else _OWN_LIMITS),
-        "A heatmap shows where the evidence lies, not where the tumour ends.",
-    ]
 
 
 def _version(wanted: Release) -> str:

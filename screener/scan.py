@@ -121,8 +121,8 @@ class Scan:
     Attributes
     ----------
     counts : Counter of str
-        Slices by decision and urgency; ``seen_before``, ``deferred``, ``files``; ``skipped``, links and special files
-        that the walk left out.
+        Slices by decision and urgency; ``seen_before``, and of these ``seen_elsewhere``, in another inbox;
+        ``deferred``, ``files``; ``skipped``, links and special files that the walk left out.
     onlooker : Onlooker or None
         Is shown each finding with what was kept of its pixels; the heatmap costs nothing, the graph computes it anyway.
     """
@@ -220,7 +220,9 @@ class Scan:
         # What another version of this tool recorded in words unknown to this one is judged anew.
         with suppress(KeyError, TypeError, ValueError):
             if event is not None:
-                return replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
+                found = replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
+                self.counts["seen_elsewhere"] += self.log.elsewhere(event)
+                return found
         event = self.log.score_of(identity.sha256, **about)
         return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
 
@@ -334,5 +336,5 @@ def _done(value: T) -> Future[T]:
 
 def summary_counts(counts: Counter[str]) -> dict[str, int]:
     """Return what an END event records."""
-    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "deferred", "skipped")
+    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "seen_elsewhere", "deferred", "skipped")
     return {name: counts[name] for name in ("files", *(decision.value for decision in Decision), *names)}

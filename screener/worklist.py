@@ -135,17 +135,29 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
         No run in the log screened that inbox.
     """
     wanted = inbox if inbox is not None else last_inbox(story.log)
-    now = None
-    for start in marked(story.log, Kind.START):
-        if start.get("inbox") == wanted:
-            now = _means(start)
+    met = set()
     for event in story.events():
         if event["event"] == Kind.RESULT and story.inbox(event) == wanted:
-            _take(story, event, spool, now=now)
+            met.add(_means(event))
+            _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
             spool.judge(target_of(event), verdict_of(event))
     story.refuse_unscreened(wanted)
+    if len(met) > 1:
+        _prefer(_means(last_run(story, wanted)), story, spool, wanted)
     return wanted
+
+
+def _prefer(means: tuple[str, str], story: Story, spool: Spool, inbox: str) -> None:
+    """Go through the sound events again, and let the results of one model and threshold take the place of others."""
+    for event in Story(story.log).events():
+        if event["event"] == Kind.RESULT and story.inbox(event) == inbox and _means(event) == means:
+            _take(story, event, spool)
+        elif event["event"] == Kind.REVIEW:
+            spool.judge(target_of(event), verdict_of(event))
+        # Others may be writing: what comes after the first reading belongs to the next page.
+        if event["hash"] == story.head:
+            return
 
 
 def last_run(story: Story, inbox: str) -> Event:
@@ -172,22 +184,15 @@ def verdict_of(event: Event) -> Verdict:
     )
 
 
-def _means(event: Event) -> tuple[str, float] | None:
-    """Return by which model and threshold a run or a result judged; None where it tells nonsense."""
-    with suppress(ValueError):
-        return str(event.get("model_sha256")), float(str(event.get("threshold")))
-    return None
+def _means(event: Event) -> tuple[str, str]:
+    """Return by which model and threshold a run or a result judged."""
+    return str(event.get("model_sha256")), str(event.get("threshold"))
 
 
-def _take(story: Story, event: Event, spool: Spool, *, now: tuple[str, float] | None = None) -> None:
-    """Put a result on the list; one that makes no sense is told of and does not hide the others.
-
-    One that was judged otherwise than `now` takes no place of one that was judged so.
-    """
+def _take(story: Story, event: Event, spool: Spool) -> None:
+    """Put a result on the list; one that makes no sense is told of and does not hide the others."""
     try:
-        item = item_of(story, event)
-        if now is None or _means(event) == now or not spool.holds(item, *now):
-            spool.add(item)
+        spool.add(item_of(story, event))
     except AuditLogError as error:
         story.problem = error
 

@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_VERSION = 1
+_VERSION = 2
 _BATCH = 4096
 """Events between two commits. What a crash takes from the index is read again from the log."""
 _CACHE_KIB = 16_384
 _USUAL_LINE = 2048
 _OPEN_FILES = 8
 _RESULT_MARK = b'"event":"RESULT"'
+_START_MARK = b'"event":"START"'
 _TABLES = """
 CREATE TABLE result (
     bytes_key INTEGER NOT NULL, scored INTEGER NOT NULL, slice_key INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL,
     PRIMARY KEY (bytes_key, scored, slice_key, segment, offset)
 ) WITHOUT ROWID;
+CREATE TABLE run (run_id TEXT PRIMARY KEY, inbox TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE position (segment INTEGER NOT NULL, offset INTEGER NOT NULL, hash TEXT NOT NULL);
 INSERT INTO position VALUES (0, 0, '');
 """
@@ -121,6 +123,10 @@ class History:
         wanted = {"sha256": sha256, "model_sha256": model_sha256, "preprocessing": preprocessing}
         return self._guarded(lambda: self._find(wanted, _SAME_BYTES, (_bytes_key(wanted),)))
 
+    def elsewhere(self, event: Event, run_id: str) -> bool:
+        """Say whether no run over the inbox of this one has a result such as `seen` found."""
+        return self._guarded(lambda: self._elsewhere(event, self._inbox_of(run_id)))
+
     def add(self, events: Sequence[Event], written: Written) -> None:
         """Index a batch just appended, or catch up when others wrote in between."""
         self._guarded(lambda: self._add(events, written))
@@ -128,18 +134,21 @@ class History:
     def catch_up(self) -> None:
         """Index what was appended since."""
         rows: list[tuple[int, ...]] = []
+        runs: list[tuple[str, str]] = []
         position = self._position
         for line in self._new_lines():
             if not line.raw.endswith(b"\n"):
                 continue
             if _RESULT_MARK in line.raw and (row := _row_of(line.raw, line.segment, line.offset)):
                 rows.append(row)
+            elif _START_MARK in line.raw:
+                runs += _runs_of(line.raw)
             # Any complete line moves the position, sound or not: it will not get better by reading it again.
             position = _Position(line.segment, line.offset + len(line.raw), line.raw[-67:-3].decode("latin-1"))
             if len(rows) >= _BATCH:
-                self._store(rows, position)
-                rows = []
-        self._store(rows, position)
+                self._store(rows, runs, position)
+                rows, runs = [], []
+        self._store(rows, runs, position)
         self._commit()
 
     def close(self) -> None:
@@ -163,15 +172,17 @@ class History:
             for event, offset in zip(events, written.offsets, strict=False)
             if event["event"] == Kind.RESULT
         ]
-        self._store(rows, _Position(written.segment, written.offsets[-1], written.hashes[-1]))
+        runs = [(event["run_id"], str(event.get("inbox"))) for event in events if event["event"] == Kind.START]
+        self._store(rows, runs, _Position(written.segment, written.offsets[-1], written.hashes[-1]))
 
-    def _store(self, rows: list[tuple[int, ...]], position: _Position) -> None:
+    def _store(self, rows: list[tuple[int, ...]], runs: list[tuple[str, str]], position: _Position) -> None:
         if position == self._position:
             return
         if not self._base.in_transaction:
             self._base.execute("BEGIN IMMEDIATE")
         # Sorted, so that neighbours in the tree are written together.
         self._base.executemany("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?)", sorted(rows))
+        self._base.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", runs)
         self._position = position
         self._pending += len(rows)
         if self._pending >= _BATCH:
@@ -195,6 +206,18 @@ class History:
             self._start_over()
             return self._find(wanted, query, keys)
         return None
+
+    def _elsewhere(self, event: Event, inbox: str) -> bool:
+        if self._inbox_of(event["run_id"]) == inbox:
+            return False
+        others = self._base.execute(_SAME_SLICE, (_bytes_key(event), _slice_key(event))).fetchall()
+        found = (self._event_at(segment, offset) for segment, offset in others)
+        return not any(other is not None and self._inbox_of(other["run_id"]) == inbox for other in found)
+
+    def _inbox_of(self, run_id: str) -> str:
+        """Return the inbox that a run's START tells of; empty where none does."""
+        row = self._base.execute("SELECT inbox FROM run WHERE run_id = ?", (run_id,)).fetchone()
+        return "" if row is None else str(row[0])
 
     def _event_at(self, segment: int, offset: int) -> Event | None:
         try:
@@ -337,6 +360,15 @@ def _slice_key(event: Event) -> int:
 
 def _row(event: Event, segment: int, offset: int) -> tuple[int, ...]:
     return _bytes_key(event), int(scored(event)), _slice_key(event), segment, offset
+
+
+def _runs_of(line: bytes) -> list[tuple[str, str]]:
+    """Return run and inbox of a START, as a list that is empty for anything else."""
+    with suppress(BadLineError, TypeError, ValueError, AttributeError):
+        event = parse(line)
+        if event["event"] == Kind.START:
+            return [(str(event["run_id"]), str(event.get("inbox")))]
+    return []
 
 
 def _row_of(line: bytes, segment: int, offset: int) -> tuple[int, ...] | None:

@@ -223,6 +223,10 @@ class AuditLog:
             self._history = History(self.path, keep=self._run_lock is not None, access=self._access)
         return self._history
 
+    def elsewhere(self, event: Event) -> bool:
+        """Say whether what `seen` found is the result of another inbox, of which this one has none."""
+        return self._lookup().elsewhere(event, self.run_id)
+
     def _append(self, events: list[Event]) -> Written:
         written = self._chain.append(events)
         if self._run_lock is not None:

@@ -50,12 +50,15 @@ def run(source: Path, wanted: Wanted) -> ExitCode:
     told = measure(found, model, operating_point(wanted.threshold, model.card.operating_points))
     lines = checklist(told, evidence)
     told["checklist"] = as_json(lines)
-    if wanted.out is not None:
-        from screener.report.document import save
-        from screener.report.evaluation import evaluation_page
+    try:
+        if wanted.out is not None:
+            from screener.report.document import save
+            from screener.report.evaluation import evaluation_page
 
-        save(wanted.out, evaluation_page(found, told, model))
-    _tell(told, wanted)
+            save(wanted.out, evaluation_page(found, told, model))
+    finally:
+        # Measuring takes long: a page that cannot be written hides no figure.
+        _tell(told, wanted)
     if missing := lacking(lines, list(wanted.require)):
         named = "; ".join(f"{line.asked}: {line.status.value} ({line.why})" for line in missing)
         raise NotShownError(f"required and not shown: {named}", "see the checklist; it says what would help")

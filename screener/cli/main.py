@@ -195,7 +195,8 @@ def report(
 ) -> None:
     """Write the worklist as a page to open in a browser, made anew from the log; or the agreement with readers.
 
-    Exit codes: 0 written; 2 usage; 6 no log, or a damaged one: the page then shows what stands before the damage.
+    Exit codes: 0 written; 1 the page cannot be written; 2 usage; 6 no log, or a damaged one: the page then shows what
+    stands before the damage.
     """
     from screener.cli.report import run, run_agreement
 
@@ -293,8 +294,8 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled slices: by slice, patient and site, with intervals and the release checklist.
 
-    Exit codes: 0 measured; 2 usage; 3 nothing to measure; 4 measured, but some lines or files could not be used;
-    7 model; 9 a required line of the checklist does not pass.
+    Exit codes: 0 measured; 1 the page cannot be written; 2 usage; 3 nothing to measure; 4 measured, but some lines or
+    files could not be used; 7 model; 9 a required line of the checklist does not pass.
     """
     from screener.cli.evaluate import Wanted, run
 

@@ -108,19 +108,22 @@ def run(request: Request, output: Output) -> ExitCode:
         _import_ahead()
         model = Model.load(request.model, threads=request.jobs)
         judge = _judge(model, request)
-        with (
-            _reporting(request, options, judge, output) as report,
-            _audit_log(path, request) as log,
-        ):
-            scan = signals.scan = Scan(request.inbox, model, judge, log, options)
-            scan.onlooker = report
-            log.start(_details(request, options, model, judge))
-            found = _follow(scan, log, output, lang)
-            signals.over = True
-            # Before the page: should its disk be full, the night's result is seen all the same.
-            if not output.quiet and not output.json:
+        found = None
+        try:
+            with (
+                _reporting(request, options, judge, output) as report,
+                _audit_log(path, request) as log,
+            ):
+                scan = signals.scan = Scan(request.inbox, model, judge, log, options)
+                scan.onlooker = report
+                log.start(_details(request, options, model, judge))
+                found = _follow(scan, log, output, lang)
+                signals.over = True
+                _complete(report, scan, log)
+        finally:
+            # Though the page may have met a full disk: the night's result is seen all the same.
+            if found is not None and not output.quiet and not output.json:
                 _show(found, scan, str(path), output, lang)
-            _complete(report, scan, log)
         return exit_code(scan)
 
 

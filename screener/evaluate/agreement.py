@@ -3,8 +3,8 @@
 Reference standard: the verdicts *tumour* and *no tumour*; index test: flagged or not. What is not assessable counts as
 everywhere: a positive as a miss, a negative as a false alarm; beside that stand the rates among assessable slices.
 
-Weights (Horvitz & Thompson, J Am Stat Assoc 1952; ratio form of Hájek 1971). Slices are grouped by model and decision,
-and those read stand for their whole group:
+Weights (Horvitz & Thompson, J Am Stat Assoc 1952; ratio form of Hájek 1971). Slices are grouped by model,
+threshold and decision, and those read stand for their whole group:
 
 * flagged, and not assessable: all are to be read, so each one read weighs (slices of the group) / (slices read). Those
   not read yet are thereby taken to be missing at random.

@@ -44,7 +44,7 @@ class Stratum(NamedTuple):
     @classmethod
     def of(cls, finding: Finding) -> Stratum:
         """Return where a slice belongs."""
-        return cls(f"{finding.model} ≥ {finding.threshold:g}", finding.model_sha256, finding.decision)
+        return cls(f"{finding.model} ≥ {finding.threshold}", finding.model_sha256, finding.decision)
 
 
 @dataclass(frozen=True, slots=True)

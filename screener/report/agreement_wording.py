@@ -102,8 +102,8 @@ METHOD: dict[Language, tuple[str, ...]] = {
         ),
         (
             "Of the unflagged, a slice drawn with chance s stands for 1/s slices (Horvitz and Thompson 1952), scaled "
-            "so that the sample stands for all unflagged slices of its model; where no chance was recorded, all read "
-            "count alike."
+            "so that the sample stands for all unflagged slices of its model and threshold; where no chance was "
+            "recorded, all read count alike."
         ),
         "Unflagged slices that somebody opened on purpose are no random sample: each stands for itself only.",
         (
@@ -132,8 +132,8 @@ METHOD: dict[Language, tuple[str, ...]] = {
         ),
         (
             "Parmi les non signalées, une coupe tirée avec la probabilité s représente 1/s coupes (Horvitz et Thompson "
-            "1952), à l'échelle de toutes les coupes non signalées de son modèle ; sans probabilité notée, toutes "
-            "celles qui ont été relues comptent de même."
+            "1952), à l'échelle de toutes les coupes non signalées de son modèle et seuil ; sans probabilité notée, "
+            "toutes celles qui ont été relues comptent de même."
         ),
         (
             "Les coupes non signalées que quelqu'un a ouvertes exprès ne sont pas un échantillon aléatoire : chacune "
@@ -169,7 +169,7 @@ REPORT: dict[Language, dict[str, str]] = {
         "thin": "By its own chances of being drawn, the sample of unflagged slices stands for {share} of them: drawn "
         "slices were not read, or none were drawn on some nights. The others are taken to be alike.",
         "overall": "Overall",
-        "left_out": "Models of which nothing was read are left out here.",
+        "left_out": "Models and thresholds of which nothing was read are left out here.",
         "figure": "Figure",
         "headline": "Headline",
         "assessable": "Among assessable slices",
@@ -187,7 +187,7 @@ REPORT: dict[Language, dict[str, str]] = {
         "screened": "Screened",
         "read": "Read",
         "share": "Share",
-        "models": "By model version",
+        "models": "By model and threshold",
         "model": "Model",
         "weeks": "By week of the verdict",
         "week": "Week",
@@ -230,7 +230,7 @@ REPORT: dict[Language, dict[str, str]] = {
         "des coupes tirées n'ont pas été relues, ou certaines nuits sont sans tirage. Les autres sont supposées "
         "semblables.",
         "overall": "Ensemble",
-        "left_out": "Les modèles dont rien n'a été relu n'y figurent pas.",
+        "left_out": "Les modèles et seuils dont rien n'a été relu n'y figurent pas.",
         "figure": "Chiffre",
         "headline": "Chiffre principal",
         "assessable": "Coupes évaluables seules",
@@ -248,7 +248,7 @@ REPORT: dict[Language, dict[str, str]] = {
         "screened": "Analysées",
         "read": "Relues",
         "share": "Part",
-        "models": "Par version du modèle",
+        "models": "Par modèle et seuil",
         "model": "Modèle",
         "weeks": "Par semaine du verdict",
         "week": "Semaine",

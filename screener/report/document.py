@@ -100,7 +100,9 @@ def save(out: Path, markup: str) -> None:
     Raises
     ------
     UsageError
-        Something else than one of our documents has that name, or the file cannot be written.
+        Something else than one of our documents has that name.
+    ScreenerError
+        The file cannot be written.
     """
     refuse(out)
     with output.whole(out) as file:

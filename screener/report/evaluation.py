@@ -24,10 +24,10 @@ _BATCH = 16
 _RATES = ("sensitivity", "specificity", "accuracy", "precision", "f1")
 _HEAD = ("part", "slices or patients", "with tumour", "refused", "AUC", *_RATES, "Brier", "ECE")
 _HOW = (
-    "Intervals: 95 %, bootstrap over patients; exact where there is no exception, and no narrower than that below ten "
-    "patients. A refused slice counts as missed when it shows a tumour and as a false alarm when it does not; Brier "
-    "score and calibration error (ECE) are those of the assessable slices. A patient counts as flagged when a slice "
-    "is, and one without a tumour as a false alarm when a slice was refused."
+    "Intervals: 95 %, bootstrap over patients; those of rates exact where there is no exception, and no narrower than "
+    "that below ten patients. A refused slice counts as missed when it shows a tumour and as a false alarm when it "
+    "does not; Brier score and calibration error (ECE) are those of the assessable slices. A patient counts as flagged "
+    "when a slice is, and one without a tumour as a false alarm when a slice was refused."
 )
 
 

@@ -91,7 +91,7 @@ def unwritable(out: Path, error: OSError) -> ScreenerError:
     """Say that a page cannot be written though its place was found fit: no slip of whoever gave the command."""
     return ScreenerError(
         f"{out} cannot be written: {error.strerror or error}",
-        "free some space or name a file elsewhere; `screener report` makes a worklist again from the log",
+        "free some space or name a file elsewhere; a worklist can be made again from the log: screener report",
     )
 
 

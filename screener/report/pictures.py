@@ -103,10 +103,13 @@ def draw(picture: Thumbnail, heatmap: NDArray[np.float32] | None, label: str) ->
     ]
     if heatmap is not None:
         left, top, wide, high = picture.view
+        fine = _finer(heatmap)
+        # Between two cells evidence may peak above both.
+        most = max(float(heatmap.max()), float(fine.max()))
         parts.append(
-            f'<g class="heat" data-strongest="{float(heatmap.max()):.2f}">'
-            f'<image class="evidence" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" '
-            f'height="{high:.1f}" preserveAspectRatio="none" href="{_uri("png", _finer(heatmap))}"/>'
+            f'<g class="heat" data-strongest="{most:.2f}">'
+            f'<image class="evidence" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}" '
+            f'preserveAspectRatio="none" href="{_uri("png", eight_bit(fine / strongest(fine)))}"/>'
         )
         if path := _path(heatmap, picture.view):
             parts.append(f'<path class="line dark" d="{path}"/><path class="line" d="{path}"/>')
@@ -151,13 +154,12 @@ def _uri(kind: str, pixels: NDArray[np.uint8]) -> str:
     return f"data:image/{kind};base64,{b64encode(data.tobytes()).decode('ascii')}"
 
 
-def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Enlarge a grid by a whole factor; its peak becomes white."""
+def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Enlarge a grid by a whole factor."""
     from screener.preprocess import enlarged
 
     factor = -(-_FINE_SIDE // max(heatmap.shape))
-    fine = enlarged(heatmap, factor * heatmap.shape[0], factor * heatmap.shape[1])
-    return eight_bit(fine / strongest(fine))
+    return enlarged(heatmap, factor * heatmap.shape[0], factor * heatmap.shape[1])
 
 
 def _path(heatmap: NDArray[np.float32], view: tuple[float, float, float, float]) -> str:

@@ -13,7 +13,6 @@ from screener.audit.segments import lines
 from screener.errors import UsageError
 from screener.report.html import ReportWriter
 from screener.report.page import About
-from screener.types import Decision
 from screener.words import TEXT
 from screener.worklist import Story, judged, last_inbox, last_run, marked, recorded, target_of, verdict_of
 
@@ -82,19 +81,13 @@ def write_report(
         raise UsageError(f"no run in {log} tells of an inbox", "name another log with --log")
     with ReportWriter(out, About(wanted, "", "", 0.0, "", ""), lang, images=images) as report:
         judged(story, report.spool, wanted)
-        report.about = about(story, last_run(story, wanted))
-        unlisted = _screened(story, wanted) - report.spool.count()
-        if unlisted > 0 and story.problem is None:
+        start = last_run(story, wanted)
+        report.about = about(story, start)
+        if unlisted := _counted(story, start, "seen_elsewhere"):
             told = TEXT[lang]["unlisted"].format(count=unlisted)
             report.about = replace(report.about, warnings=(*report.about.warnings, told))
         illustrate(report, model)
     return story.problem
-
-
-def _screened(story: Story, inbox: str) -> int:
-    """Return how many slices the last run over an inbox had, those seen before included; 0 when it has not ended."""
-    start = last_run(story, inbox)
-    return sum(_counted(story, start, decision.value) for decision in Decision)
 
 
 def _counted(story: Story, start: Event, name: str) -> int:

@@ -215,15 +215,6 @@ class Spool:
         counts = dict(self._base.execute(query, (_bytes(item.inbox), patient)))
         return {urgency: counts.get(rank, 0) for urgency, rank in _RANK.items()}
 
-    def holds(self, item: Item, model_sha256: str, threshold: float) -> bool:
-        """Say whether the same slice is here as a model judged it at a threshold."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM slice WHERE inbox = ? AND path = ? AND sha256 = ? AND model = ? "
-            "AND threshold = ?)"
-        )
-        names = (item.inbox, item.finding.path, item.finding.sha256, model_sha256)
-        return bool(self._base.execute(query, (*map(_bytes, names), threshold)).fetchone()[0])
-
     def others(self, model_sha256: str, threshold: float) -> bool:
         """Say whether a slice was judged with another model or threshold."""
         query = "SELECT EXISTS (SELECT 1 FROM slice WHERE model IS NOT ? OR threshold IS NOT ?)"

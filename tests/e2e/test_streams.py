@@ -51,8 +51,23 @@ def test_a_page_that_cannot_be_written_hides_no_result(screener: Command, inbox:
     done = screener.scan(inbox, "--report", tmp_path / f"{'p' * 248}.html")
     assert done.returncode == 1
     assert "cannot be written: File name too long" in done.stderr
-    assert "makes a worklist again from the log" in done.stderr
+    assert "a worklist can be made again from the log" in done.stderr
     assert "SUSPECTED TUMOUR" in done.stdout
+    assert [event["reason"] for event in screener.events("END")] == ["complete"]
+
+
+def test_a_reader_that_goes_away_still_gets_the_page(screener: Command, inbox: Path, tmp_path: Path) -> None:
+    page = tmp_path / "list.html"
+    process = subprocess.Popen(
+        screener.arguments("scan", inbox, "--model", screener.model, "--report", page),
+        env=screener.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait(60)
+    assert "p0/0.png" in page.read_text("utf-8")
     assert [event["reason"] for event in screener.events("END")] == ["complete"]
 
 

@@ -125,7 +125,7 @@ def write_inbox(folder: Path, patients: int = 3, slices: int = 2) -> Path:
 
 def screen(inbox: Path, model: Model, log_path: Path, *, onlooker: Any = None, rescan: bool = False) -> Scan:  # noqa: ANN401
     """Scan an inbox into a log."""
-    from screener.scan import ScanOptions
+    from screener.scan import ScanOptions, summary_counts
 
     verdicts = judge(model)
     with AuditLog(log_path) as log:
@@ -142,5 +142,5 @@ def screen(inbox: Path, model: Model, log_path: Path, *, onlooker: Any = None, r
             }
         )
         list(scan.findings())
-        log.end({"deferred": 0}, "complete")
+        log.end(summary_counts(scan.counts), "complete")
     return scan

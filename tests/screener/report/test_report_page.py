@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from report_samples import Parsed, finding
 
-from screener.errors import UsageError
+from screener.errors import ScreenerError, UsageError
 from screener.report import html as page_file
 from screener.report.html import ReportWriter
 from screener.report.page import MARK, About
@@ -147,7 +147,7 @@ def test_page_is_private_and_whole_or_not_there(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(page_file.page, "card", full)
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(ScreenerError, match="No space left"):
         write(tmp_path, ("c", 0.5, None))
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["list.html"]

@@ -243,6 +243,13 @@ def test_only_a_person_takes_a_slice_off_the_worklist(inbox: Path, bright: Model
     assert len(open_items(log)) == 4, "a new result waits for a verdict of its own"
 
 
+def start_of(log: Path) -> dict[str, object]:
+    """Return the first START as it was before it was sealed."""
+    events = map(json.loads, log.read_text().splitlines())
+    found = next(event for event in events if event["event"] == "START")
+    return {name: value for name, value in found.items() if name not in ("hash", "prev")}
+
+
 def urgencies(parsed: Parsed) -> list[str]:
     return [str(attrs["data-urgency"]) for attrs in parsed.slices()]
 
@@ -259,16 +266,26 @@ def test_what_the_last_run_showed_again_is_listed_as_it_showed_it(inbox: Path, b
     verdict(log, flagged[0].path)
     screen(inbox, bright, log)
     assert urgencies(rebuilt(log)).count("HIGH") == 3, "seen before at this threshold, whatever another one said since"
+    assert "glioma" not in " ".join(rebuilt(log).words), "a verdict holds for the result that it was given on"
+    with log.open("ab") as file:
+        file.write(seal({**start_of(log), "threshold": "0.99"}, "0" * 64)[0])
+    out = log.parent / "damaged.html"
+    assert write_report(log, None, out, "en") is not None
+    assert urgencies(page(out)).count("HIGH") == 3, "what stands behind the damage decides nothing"
 
 
 def test_slices_that_the_log_has_under_another_inbox_are_told_of(inbox: Path, bright: Model, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     screen(inbox, bright, log)
-    with AuditLog(log) as moved:
-        moved.start({"inbox": "/moved", "model_sha256": bright.sha256, "threshold": "0.4"})
-        moved.end({"flagged": 3, "not_flagged": 4, "not_assessable": 1}, "complete")
-    assert any("8 slices of the last run were judged before in another inbox" in word for word in rebuilt(log).words)
+    moved = inbox.rename(tmp_path / "moved")
+    screen(moved, bright, log)
+    told = "7 slices of the last run were judged before in another inbox"
+    assert any(told in word for word in rebuilt(log).words)
     assert not any("another inbox" in word for word in rebuilt(log, inbox=inbox).words)
+    screen(moved, bright, log, rescan=True)
+    screen(moved, bright, log)
+    assert urgencies(rebuilt(log)).count("HIGH") == 3
+    assert not any("another inbox" in word for word in rebuilt(log).words), "it has results of its own now"
 
 
 def test_forged_results_are_told_of_and_hide_nothing(inbox: Path, bright: Model, tmp_path: Path) -> None:
