@@ -44,7 +44,7 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
         "Operating points": _points(card["operating_points"]),
         "Calibration": _calibration(card),
         "If tumours are rarer": _prevalences(card["metrics"]),
-        "Data": _data(card["training_data"]),
+        "Data": _data(card),
         "Protocol": _protocol(card),
         "Figures": _figures(card),
         "Known failures": _failures(card),
@@ -213,13 +213,13 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _data(data: Mapping[str, Any]) -> Iterator[str]:
+def _data(card: Mapping[str, Any]) -> Iterator[str]:
     yield "| source | slices (with tumour) | licence | citation |"
     yield "|---|---|---|---|"
-    for source in data["sources"]:
+    for source in card["training_data"]["sources"]:
         yield f"| {source['name']} | {_used(source)} | {source['licence']} | {source['citation']} |"
     yield ""
-    yield from _without_restricted(data)
+    yield from _without_restricted(card)
 
 
 def _used(source: Mapping[str, Any]) -> str:
@@ -230,12 +230,13 @@ def _used(source: Mapping[str, Any]) -> str:
     )
 
 
-def _without_restricted(data: Mapping[str, Any]) -> Iterator[str]:
+def _without_restricted(card: Mapping[str, Any]) -> Iterator[str]:
     """Yield what it would cost to drop what is not plainly free for commercial use."""
-    kept = [source for source in data["sources"] if source.get("commercial") is True]
-    lost = [source for source in data["sources"] if source.get("commercial") is not True]
+    sources = card["training_data"]["sources"]
+    kept = [source for source in sources if source.get("commercial") is True]
+    lost = [source for source in sources if source.get("commercial") is not True]
     slices, tumours = (
-        [sum(source.get(kind, {}).get("fit", 0) for source in part) for part in (lost, data["sources"])]
+        [sum(source.get(kind, {}).get("fit", 0) for source in part) for part in (lost, sources)]
         for kind in ("slices", "positives")
     )
     named = ", ".join(source["name"] for source in lost) or "none"
@@ -247,7 +248,7 @@ def _without_restricted(data: Mapping[str, Any]) -> Iterator[str]:
         + (
             " What the recipe is worth there when trained without them, more briefly, stands in the rows *restricted* "
             "of `docs/results/abroad.md`."
-            if all_known(source["name"] for source in data["sources"])
+            if _public(card)
             else ""
         )
     )

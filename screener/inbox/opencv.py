@@ -12,7 +12,7 @@ from functools import cache
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _STDERR = 2
 _MAX_PIXELS = 1 << 28
@@ -70,18 +70,19 @@ class Complaints:
         """Return the first complaint that means lost image data, or an empty string."""
         for line in self.text.splitlines():
             # A progress bar may stand before it on the same line.
-            start = min((line.find(words) for words in _DAMAGE if words in line), default=-1)
-            if start >= 0 and not any(word in line for word in _HARMLESS):
+            start = _first(line, _DAMAGE)
+            if start < len(line) and not any(word in line for word in _HARMLESS):
                 return line[start : start + 120].decode("ascii", "replace")
         return ""
 
     def foreign(self) -> bytes:
         """Return what does not come from a decoder."""
-        return b"".join(map(_before_complaint, self.text.splitlines(keepends=True)))
+        return b"".join(line[: _first(line, _KNOWN)] for line in self.text.splitlines(keepends=True))
 
 
-def _before_complaint(line: bytes) -> bytes:
-    return line[: min((line.find(words) for words in _KNOWN if words in line), default=len(line))]
+def _first(line: bytes, complaints: Iterable[bytes]) -> int:
+    """Return where the first of some complaints begins in a line; its length where there is none."""
+    return min((line.find(words) for words in complaints if words in line), default=len(line))
 
 
 @contextmanager
