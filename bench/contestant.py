@@ -87,11 +87,11 @@ def bounds(files: Sequence[Path]) -> Jobs:
     import numpy as np
 
     from screener.cores import available_cores
-    from screener.gate import refuse
+    from screener.domain.slice import Slice
     from screener.inbox import Entry, read
     from screener.model.store import locate, read_card
     from screener.preprocess import prepare
-    from screener.types import Slice
+    from screener.quality import refuse
 
     how = read_card(locate()).preprocessing
 

@@ -101,7 +101,7 @@ def _images() -> list[bytes]:
     import cv2
     import numpy as np
 
-    from export.phantoms import phantom
+    from export.data.phantoms import phantom
 
     grey = phantom(1, 64)
     colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
@@ -135,7 +135,7 @@ def _decode(data: bytes) -> str:
 def _logs() -> list[bytes]:
     """Write a small log."""
     from screener.audit import AuditLog
-    from screener.types import Decision, Finding, Urgency
+    from screener.domain.finding import Decision, Finding, Urgency
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audit.jsonl"

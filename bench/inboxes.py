@@ -76,7 +76,7 @@ def _copy(source: Path, target: Path) -> Path:
 def _drawn(folder: Path) -> list[Path]:
     import cv2
 
-    from export.phantoms import phantom
+    from export.data.phantoms import phantom
 
     files = []
     for seed in range(_PHANTOMS):

@@ -22,11 +22,11 @@ import numpy as np
 
 from bench import inboxes
 from bench.watch import ROOT, SCAN, run
+from screener.domain.slice import Slice
 from screener.inbox import Entry, read
 from screener.model.session import AT_ONCE, Model
 from screener.model.store import locate
 from screener.preprocess import Preprocessing, prepare
-from screener.types import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

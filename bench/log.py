@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from screener.audit import AuditLog, verify  # noqa: E402 - the checkout's own
-from screener.types import Decision, Finding, Urgency  # noqa: E402
+from screener.domain.finding import Decision, Finding, Urgency  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -124,17 +124,19 @@ def scans(inbox: Path, page: Path, scratch: Path, repeats: int) -> tuple[float, 
 
 def overlays(repeats: int) -> dict[str, float]:
     """Return the milliseconds that explaining a slice takes beyond its prediction: the median slice and the slowest."""
+    from screener.domain.slice import Slice
     from screener.inbox import Entry, read
     from screener.model.session import Model
     from screener.preprocess import prepare
     from screener.report.explain import explain
     from screener.report.overlay import Look
-    from screener.triage import Judge, operating_point
-    from screener.types import Slice
+    from screener.triage import TriagePolicy, operating_point
 
     model = Model.load()
     points = model.card.operating_points
-    judge = Judge(operating_point("auto", points), points["confirmation"].threshold, model.card.title, model.sha256)
+    judge = TriagePolicy(
+        operating_point("auto", points), points["confirmation"].threshold, model.card.title, model.sha256
+    )
     beyond = []
     for file in tumours():
         slice_ = read(Entry(file, file.name, None))

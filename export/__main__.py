@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.cli import main
+from export.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from screener.api import Screener
-    from screener.types import Finding
+    from screener.domain.finding import Finding
 
 __version__ = "0.1.0"
 __all__ = ["Finding", "Screener", "__version__"]
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562 hands out whatever 
 
         return Screener
     if name == "Finding":
-        from screener.types import Finding
+        from screener.domain.finding import Finding
 
         return Finding
     raise AttributeError(f"module 'screener' has no attribute {name!r}")

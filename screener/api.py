@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from screener.domain.slice import Identity, Refused, Slice
 from screener.errors import UsageError
 from screener.model.session import Model
-from screener.triage import Judge, screening_point
-from screener.types import Identity, Refused, Slice
+from screener.triage import TriagePolicy, screening_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from screener.types import Finding
+    from screener.domain.finding import Finding
 
 
 class Screener:
@@ -58,7 +58,7 @@ class Screener:
         self.model = Model.load(model, threads=threads)
         self._threads = threads
         points = self.model.card.operating_points
-        self.judge = Judge(
+        self.judge = TriagePolicy(
             point=screening_point(str(threshold), points, accept_uncertified=accept_uncertified),
             confirmation=points["confirmation"].threshold,
             model=self.model.card.title,
@@ -66,7 +66,7 @@ class Screener:
         )
 
     def predict(self, source: str | Path | NDArray[Any]) -> Finding:
-        """Judge one slice.
+        """TriagePolicy one slice.
 
         Parameters
         ----------
@@ -84,8 +84,8 @@ class Screener:
         UsageError
             The array is no image.
         """
-        from screener.gate import refuse
         from screener.preprocess import prepare
+        from screener.quality import refuse
 
         found = self._read(Path(source)) if isinstance(source, str | Path) else _from_array(source)
         refused = found if isinstance(found, Refused) else refuse(found)
@@ -97,7 +97,7 @@ class Screener:
         return self.judge.finding(found.identity, prediction, self.model.refuse(prediction))
 
     def scan(self, inbox: str | Path) -> Iterator[Finding]:
-        """Judge every file below a folder, in the order of the walk, without writing a log.
+        """TriagePolicy every file below a folder, in the order of the walk, without writing a log.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Screener:
             There is nothing to screen.
         """
         from screener.inbox import check
-        from screener.scan import Scan, ScanOptions
+        from screener.pipeline.scan import Scan, ScanOptions
 
         check(Path(inbox))
         yield from Scan(Path(inbox), self.model, self.judge, options=ScanOptions(jobs=self._threads)).findings()

@@ -17,7 +17,7 @@ from screener.inbox import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from screener.types import Refused
+    from screener.domain.slice import Refused
 
 _KEY_BYTES = 16
 _LETTERS = 20

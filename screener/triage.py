@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener import __version__
+from screener.domain.finding import Decision, Finding, Urgency
+from screener.domain.slice import Prediction, Reason, Refused
 from screener.errors import ModelError, UsageError
+from screener.messages import NOTICE, RECOMMENDATION
 from screener.model.card import OperatingPoint
-from screener.types import Decision, Finding, Prediction, Reason, Refused, Urgency
-from screener.words import NOTICE, RECOMMENDATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from screener.types import Identity
+    from screener.domain.slice import Identity
 
 AUTO = "auto"
 """Name of the operating point that promises a sensitivity."""
@@ -25,7 +26,7 @@ _ORDER = {urgency: rank for rank, urgency in enumerate(Urgency)}
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class TriagePolicy:
     """Everything but the slice that a finding depends on.
 
     Attributes
@@ -42,7 +43,7 @@ class Judge:
     model_sha256: str
 
     def finding(self, identity: Identity, prediction: Prediction, refused: Reason | None = None) -> Finding:
-        """Judge a scored slice; `refused` is the model's own reason not to trust its answer."""
+        """TriagePolicy a scored slice; `refused` is the model's own reason not to trust its answer."""
         if refused is None and not math.isfinite(prediction.probability):
             refused = Reason.NON_FINITE_SCORE
         if refused is not None:

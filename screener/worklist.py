@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from screener.audit import GENESIS, Kind, finding_of, read
 from screener.audit.events import BadLineError, parse
 from screener.audit.segments import lines
+from screener.domain.finding import Decision, Finding
 from screener.errors import AuditLogError, UsageError
-from screener.report.spool import Item, Spool, Verdict
-from screener.types import Decision, Finding
+from screener.finding_store import FindingStore, Item, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ _KINDS: dict[str, Any] = {item.name: item.type for item in fields(Finding)}
 
 
 @dataclass(slots=True)
-class Story:
+class EventReader:
     """The events of a log up to the first that cannot be trusted.
 
     Attributes
@@ -98,7 +98,7 @@ def _broken(log: Path, head: str) -> AuditLogError:
     )
 
 
-def waiting(story: Story, spool: Spool) -> None:
+def waiting(story: EventReader, spool: FindingStore) -> None:
     """Collect what is flagged or not assessable and has no verdict yet, over all runs of a log.
 
     A verdict settles the slice as it stood: results recorded later, of another model or threshold, wait anew. A later
@@ -111,7 +111,7 @@ def waiting(story: Story, spool: Spool) -> None:
             spool.settle(target_of(event))
 
 
-def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
+def judged(story: EventReader, spool: FindingStore, inbox: str | None = None) -> str:
     """Collect the result of every slice of an inbox, with its last verdict.
 
     The latest by the model and threshold of the last run, which may be of an earlier run: what was judged so before is
@@ -119,8 +119,8 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
 
     Parameters
     ----------
-    story : Story
-    spool : Spool
+    story : EventReader
+    spool : FindingStore
     inbox : str, optional
         As START events record it; by default that of the last run.
 
@@ -148,9 +148,9 @@ def judged(story: Story, spool: Spool, inbox: str | None = None) -> str:
     return wanted
 
 
-def _prefer(means: tuple[str, str], story: Story, spool: Spool, inbox: str) -> None:
+def _prefer(means: tuple[str, str], story: EventReader, spool: FindingStore, inbox: str) -> None:
     """Go through the sound events again, and let the results of one model and threshold take the place of others."""
-    for event in Story(story.log).events():
+    for event in EventReader(story.log).events():
         if event["event"] == Kind.RESULT and story.inbox(event) == inbox and _means(event) == means:
             _take(story, event, spool)
         elif event["event"] == Kind.REVIEW:
@@ -160,7 +160,7 @@ def _prefer(means: tuple[str, str], story: Story, spool: Spool, inbox: str) -> N
             return
 
 
-def last_run(story: Story, inbox: str) -> Event:
+def last_run(story: EventReader, inbox: str) -> Event:
     """Return the START of the last run over an inbox."""
     return [run for run in story.runs.values() if run.get("inbox") == inbox][-1]
 
@@ -189,7 +189,7 @@ def _means(event: Event) -> tuple[str, str]:
     return str(event.get("model_sha256")), str(event.get("threshold"))
 
 
-def _take(story: Story, event: Event, spool: Spool) -> None:
+def _take(story: EventReader, event: Event, spool: FindingStore) -> None:
     """Put a result on the list; one that makes no sense is told of and does not hide the others."""
     try:
         spool.add(item_of(story, event))
@@ -197,7 +197,7 @@ def _take(story: Story, event: Event, spool: Spool) -> None:
         story.problem = error
 
 
-def item_of(story: Story, event: Event) -> Item:
+def item_of(story: EventReader, event: Event) -> Item:
     """Return the slice that a RESULT event tells of.
 
     Raises

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from screener.agreement.opinions import Opinion, Reading
 from screener.audit import AuditLog
 from screener.audit import Verdict as Said
-from screener.evaluate.readings import Opinion, Reading
-from screener.report.spool import Item
+from screener.domain.finding import Finding
+from screener.finding_store import Item
 from screener.review.verdicts import Diagnosis, Drawn
 from screener.triage import decide, urgency_of
-from screener.types import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -17,7 +17,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 
 SIZE = 32
 STEEPNESS, MIDDLE = 60.0, 0.25

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from export.augment import PLAIN, Levers
 from export.errors import DataError
+from export.training.augmentation import PLAIN, Augmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class Recipe:
         (N, size / 16, size / 16), both in [0, 1].
     exported : callable
         Turns the trained model into the one that is converted: further outputs such as ``embedding``, features of
-        shape (N, D) in which `export.reference` measures how strange a slice is.
+        shape (N, D) in which `export.release.from_run.embedding_reference` measures how strange a slice is.
     early : tuple of str
         Layers that ``screener explain --layers`` shows: where edges and textures can still be recognised.
     view_side : int
@@ -75,7 +75,7 @@ class Recipe:
     label_smoothing : float, in [0, 1)
     shares : dict of str to float
         Share of each batch that named sources get when they are present; the rest is shared equally.
-    levers : Levers
+    levers : Augmentation
         What ``hospital`` augmentation does how often.
     settling : int
         Batches over which the statistics of frozen normalisation layers are taken before training; 0: as they came.
@@ -102,7 +102,7 @@ class Recipe:
     shares: dict[str, float]
     early: tuple[str, ...] = ()
     decoder: Callable[[Any], Any] | None = None
-    levers: Levers = PLAIN
+    levers: Augmentation = PLAIN
     settling: int = 0
 
 

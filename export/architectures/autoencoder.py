@@ -6,7 +6,7 @@ import keras
 
 from export.architectures import Recipe, Start
 from export.architectures.baseline import EARLY, blocks
-from export.gradcam import with_heatmap
+from export.release.gradcam import with_heatmap
 from screener.preprocess import Preprocessing
 
 _SIZE = 224

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from export.architectures import Recipe, Start
-from export.gradcam import with_heatmap
+from export.release.gradcam import with_heatmap
 from screener.preprocess import Preprocessing
 
 _SIZE = 224

@@ -9,7 +9,7 @@ import numpy as np
 
 from export.architectures import Recipe, Start
 from export.errors import DataError
-from export.gradcam import with_heatmap
+from export.release.gradcam import with_heatmap
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:

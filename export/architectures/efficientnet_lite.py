@@ -117,7 +117,7 @@ def load_imagenet(model: keras.Model, tensors: Mapping[str, NDArray[Any]]) -> No
     ----------
     model : keras.Model
     tensors : mapping of str to ndarray
-        As `export.weights.read_checkpoint` returns them.
+        As `export.training.imagenet_weights.read_checkpoint` returns them.
     """
     for layer, source in _names():
         if source.rsplit(".", 1)[-1] in _KERNELS:

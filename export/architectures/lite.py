@@ -8,8 +8,8 @@ import keras
 
 from export.architectures import Recipe, Start
 from export.architectures.efficientnet_lite import STRIDE_16, backbone, freeze_early, load_imagenet
-from export.augment import Levers
-from export.weights import imagenet_file, read_checkpoint
+from export.training.augmentation import Augmentation
+from export.training.imagenet_weights import imagenet_file, read_checkpoint
 from screener.preprocess import Preprocessing
 
 _SIZE = 160
@@ -77,5 +77,5 @@ RECIPE = Recipe(
     # Tumour and tumour-free slices of the same patients and scanners: nothing to learn but the tumour.
     shares={"tcga_lgg": 0.4},
     settling=60,
-    levers=Levers(strip=0.3, extraction=0.6, paste=0.15, decoy=0.1, spots=0.15, coarse=0.35, tones=0.5),
+    levers=Augmentation(strip=0.3, extraction=0.6, paste=0.15, decoy=0.1, spots=0.15, coarse=0.35, tones=0.5),
 )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from screener.audit.events import GENESIS, Event, seal
 from screener.audit.files import Access, explained, open_private, sync_folder, write_all
 from screener.audit.locks import WriteLock
+from screener.audit.recovery import find_end, head_of, last_event, recovered_event, set_aside, told
 from screener.audit.segments import sealed_path, sealed_segments
-from screener.audit.tail import find_end, head_of, last_event, recovered_event, set_aside, told
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NoReturn, TypeAlias
 
+from screener.domain.finding import Decision, Finding, Urgency
+from screener.domain.slice import Reason
 from screener.errors import AuditLogError
-from screener.types import Decision, Finding, Reason, Urgency
 
 SCHEMA = 1
 """Version of the event format; a reader refuses what it does not know."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.audit.index import History
-    from screener.types import Finding
+    from screener.domain.finding import Finding
 
 ROTATE_BYTES = 256 << 20
 """Bytes at which a segment is sealed unless told otherwise: about 250,000 events."""

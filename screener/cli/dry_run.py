@@ -7,14 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from screener.errors import ExitCode
-from screener.inbox import Entry, Fate, check, explain
+from screener.inbox import Entry, WalkOutcome, check, explain
 from screener.report.console import safe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.inbox import Seen
-    from screener.scan import ScanOptions
+    from screener.pipeline.scan import ScanOptions
 
 
 def run(inbox: Path, options: ScanOptions) -> ExitCode:
@@ -29,7 +29,7 @@ def run(inbox: Path, options: ScanOptions) -> ExitCode:
         There is nothing to screen.
     """
     check(inbox, options.walk)
-    counts: Counter[Fate] = Counter()
+    counts: Counter[WalkOutcome] = Counter()
     for seen in explain(inbox, options=options.walk):
         counts[seen.fate] += 1
         sys.stdout.write(line(seen, options) + "\n")
@@ -37,13 +37,17 @@ def run(inbox: Path, options: ScanOptions) -> ExitCode:
             break
     sys.stdout.write(", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())) + "\n")
     return (
-        ExitCode.NOT_ASSESSABLE if counts[Fate.REFUSED] else ExitCode.DEFERRED if counts[Fate.DEFERRED] else ExitCode.OK
+        ExitCode.NOT_ASSESSABLE
+        if counts[WalkOutcome.REFUSED]
+        else ExitCode.DEFERRED
+        if counts[WalkOutcome.DEFERRED]
+        else ExitCode.OK
     )
 
 
-def _screened(counts: Counter[Fate]) -> int:
+def _screened(counts: Counter[WalkOutcome]) -> int:
     """Return how many paths count against ``--limit``: those of which a scan says anything."""
-    return counts[Fate.TAKEN] + counts[Fate.DEFERRED] + counts[Fate.REFUSED]
+    return counts[WalkOutcome.TAKEN] + counts[WalkOutcome.DEFERRED] + counts[WalkOutcome.REFUSED]
 
 
 def line(seen: Seen, options: ScanOptions) -> str:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from screener.inbox.decoder import SafeDecoder
+    from screener.domain.finding import Finding
+    from screener.domain.slice import Refused, Slice
+    from screener.inbox.isolation import SafeDecoder
+    from screener.messages import Language
     from screener.model.session import Model
     from screener.report.explain import Explanation
     from screener.report.overlay import Look
-    from screener.triage import Judge
-    from screener.types import Finding, Refused, Slice
-    from screener.words import Language
+    from screener.triage import TriagePolicy
 
 _FOLDER = "explained"
 
@@ -55,12 +56,12 @@ def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
     ScreenerError
         Nothing can be explained; nothing was written.
     """
-    from screener.inbox.decoder import SafeDecoder
+    from screener.inbox.isolation import SafeDecoder
+    from screener.messages import NOTICE
     from screener.model.session import Model
     from screener.report.explain import refuse_without_heatmap
+    from screener.report.messages import EVIDENCE
     from screener.report.overlay import Look
-    from screener.report.wording import EVIDENCE
-    from screener.words import NOTICE
 
     lang = checked_language(wanted.lang)
     look = Look(wanted.colormap, wanted.blend)
@@ -76,12 +77,12 @@ def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
     return next((code for code in (ExitCode.USAGE, ExitCode.NOT_ASSESSABLE) if code in codes), ExitCode.OK)
 
 
-def _judge(model: Model, wanted: Wanted) -> Judge:
-    from screener.triage import Judge, screening_point
+def _judge(model: Model, wanted: Wanted) -> TriagePolicy:
+    from screener.triage import TriagePolicy, screening_point
 
     points = model.card.operating_points
     point = screening_point(wanted.threshold, points, accept_uncertified=wanted.accept_uncertified)
-    return Judge(point, points["confirmation"].threshold, model.card.title, model.sha256)
+    return TriagePolicy(point, points["confirmation"].threshold, model.card.title, model.sha256)
 
 
 def _folder(out: Path | None) -> Path:
@@ -101,7 +102,7 @@ class _Job:
     """What is the same for every image."""
 
     model: Model
-    judge: Judge
+    judge: TriagePolicy
     look: Look
     lang: Language
     folder: Path
@@ -109,8 +110,8 @@ class _Job:
 
     def explain(self, image: Path, decoder: SafeDecoder) -> ExitCode:
         """Explain one image; what goes wrong with it does not keep the others from their turn."""
+        from screener.domain.slice import Refused
         from screener.report.explain import Explanation, explain
-        from screener.types import Refused
 
         found = _read(image, decoder)
         if isinstance(found, Refused):
@@ -140,7 +141,7 @@ class _Job:
     def _layers(self, found: Slice) -> NDArray[np.uint8]:
         from screener.preprocess import prepare
         from screener.report.layers import drawing, feature_maps
-        from screener.report.wording import EXPLAIN
+        from screener.report.messages import EXPLAIN
 
         maps = feature_maps(self.model, prepare(found.pixels, self.model.card.preprocessing))
         return drawing(maps, EXPLAIN[self.lang]["layers"])
@@ -156,9 +157,9 @@ def _read(image: Path, decoder: SafeDecoder) -> Slice | Refused:
 
 def _told(finding: Finding, lang: Language) -> str:
     """Say in one line what was found."""
+    from screener.messages import RECOMMENDATION
     from screener.report.console import against_threshold, safe
-    from screener.report.wording import REASON
-    from screener.words import RECOMMENDATION
+    from screener.report.messages import REASON
 
     told = f"{safe(finding.path)}: {RECOMMENDATION[lang][finding.urgency]}"
     if finding.reason is not None:

@@ -11,8 +11,8 @@ from screener.cli.scan import checked_language
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from screener.messages import Language
     from screener.model.card import Card, OperatingPoint
-    from screener.words import Language
 
 
 def run(model: str | None, *, as_json: bool, lang: str | None) -> None:
@@ -34,7 +34,7 @@ def run(model: str | None, *, as_json: bool, lang: str | None) -> None:
 
 def lines(card: Card, lang: Language) -> Iterator[str]:
     """Yield the card, line by line."""
-    from screener.words import NOTICE
+    from screener.messages import NOTICE
 
     data = card.data
     yield f"{card.title} · {data.get('architecture', '')}"

@@ -26,7 +26,7 @@ def run(
     """
     from screener.audit import default_log
     from screener.report.console import safe
-    from screener.report.rebuild import write_report
+    from screener.report.from_log import write_report
 
     speech = checked_language(lang)
     problem = write_report(log or default_log(), inbox, out, speech, images=images, model=model_or_none(model))
@@ -55,8 +55,8 @@ def run_agreement(
     """
     import json
 
+    from screener.agreement.page import Wanted, write_agreement
     from screener.audit import default_log
-    from screener.report.agreement import Wanted, write_agreement
     from screener.report.console import safe
 
     wanted = Wanted(log or default_log(), inbox, images, checked_language(lang))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from screener.review.desk import Desk
+    from screener.messages import Language
+    from screener.review.queue import ReviewQueue
     from screener.review.verdicts import Doctors
-    from screener.words import Language
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def run(wanted: Wanted) -> ExitCode:
         Nothing can be asked; or the log is damaged, and what stands before the damage was read.
     """
     from screener.audit import default_log
-    from screener.review.desk import Desk
+    from screener.review.queue import ReviewQueue
     from screener.review.verdicts import Doctors
 
     if sum((wanted.terminal, wanted.table is not None, wanted.template)) > 1:
@@ -58,7 +58,7 @@ def run(wanted: Wanted) -> ExitCode:
     doctors = Doctors.read(wanted.doctors)
     if wanted.table is not None:
         return _import(log, wanted.table, wanted, doctors)
-    with Desk(log, sample=wanted.sample, blind=wanted.blind, group=wanted.log_group) as desk:
+    with ReviewQueue(log, sample=wanted.sample, blind=wanted.blind, group=wanted.log_group) as desk:
         if wanted.template:
             _template(desk)
         else:
@@ -80,14 +80,14 @@ def _import(log: Path, table: Path, wanted: Wanted, doctors: Doctors) -> ExitCod
     return ExitCode.OK
 
 
-def _template(desk: Desk) -> None:
+def _template(desk: ReviewQueue) -> None:
     from screener.review.table import template
 
     for line in template(desk):
         sys.stdout.write(line)
 
 
-def _read(desk: Desk, doctor: str, wanted: Wanted, lang: Language) -> None:
+def _read(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
     """Ask on the terminal or in a browser."""
     if wanted.terminal:
         from screener.review.terminal import Talk
@@ -103,7 +103,7 @@ def _read(desk: Desk, doctor: str, wanted: Wanted, lang: Language) -> None:
     return _serve(desk, doctor, wanted, lang)
 
 
-def _serve(desk: Desk, doctor: str, wanted: Wanted, lang: Language) -> None:
+def _serve(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
     """Serve the page until interrupted."""
     import uvicorn
 

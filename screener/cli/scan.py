@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from screener.domain.finding import Decision
 from screener.errors import ExitCode, ModelError, ScreenerError, UsageError
-from screener.types import Decision
-from screener.words import LANGUAGES, TEXT, Language, language
+from screener.messages import LANGUAGES, TEXT, Language, language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.audit import AuditLog
+    from screener.domain.finding import Finding
     from screener.model.session import Model
+    from screener.pipeline.scan import Scan, ScanOptions
     from screener.privacy import Pseudonyms
     from screener.report.console import TopFindings
     from screener.report.html import ReportWriter
-    from screener.scan import Scan, ScanOptions
-    from screener.triage import Judge
-    from screener.types import Finding
+    from screener.triage import TriagePolicy
 
 _ISOLATION = ("risky", "always", "never")
 _PRECISIONS = ("auto", "fp32", "int8")
@@ -93,7 +93,7 @@ def run(request: Request, output: Output) -> ExitCode:
         Of the class that owns the exit code.
     """
     from screener.model.session import Model
-    from screener.scan import Scan
+    from screener.pipeline.scan import Scan
 
     lang = checked_language(output.lang)
     options = _options(request)
@@ -115,7 +115,7 @@ def run(request: Request, output: Output) -> ExitCode:
                 _audit_log(path, request) as log,
             ):
                 scan = signals.scan = Scan(request.inbox, model, judge, log, options)
-                scan.onlooker = report
+                scan.observer = report
                 log.start(_details(request, options, model, judge))
                 found = _follow(scan, log, output, lang)
                 signals.over = True
@@ -188,7 +188,7 @@ def _audit_log(path: Path, request: Request) -> AuditLog:
 
 def _options(request: Request) -> ScanOptions:
     from screener.inbox import WalkOptions, patient_pattern
-    from screener.scan import ScanOptions
+    from screener.pipeline.scan import ScanOptions
 
     if request.isolate not in _ISOLATION:
         raise UsageError(f"--isolate {request.isolate!r}", f"choose one of {', '.join(_ISOLATION)}")
@@ -214,11 +214,11 @@ def _pseudonyms(request: Request) -> Pseudonyms | None:
     return Pseudonyms.read(request.pseudonymise, files=request.redact_paths)
 
 
-def _judge(model: Model, request: Request) -> Judge:
-    from screener.triage import Judge, screening_point
+def _judge(model: Model, request: Request) -> TriagePolicy:
+    from screener.triage import TriagePolicy, screening_point
 
     points = model.card.operating_points
-    return Judge(
+    return TriagePolicy(
         point=screening_point(request.threshold, points, accept_uncertified=request.accept_uncertified),
         confirmation=points["confirmation"].threshold,
         model=model.card.title,
@@ -227,7 +227,7 @@ def _judge(model: Model, request: Request) -> Judge:
 
 
 def _reporting(
-    request: Request, options: ScanOptions, judge: Judge, output: Output
+    request: Request, options: ScanOptions, judge: TriagePolicy, output: Output
 ) -> AbstractContextManager[ReportWriter | None]:
     """Return the writer of the worklist page, or a stand-in when none is wanted."""
     if output.report is None:
@@ -252,12 +252,12 @@ def _told_inbox(request: Request, options: ScanOptions) -> str:
 
 def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
     if report is not None:
-        from screener.report.rebuild import finish
+        from screener.report.from_log import finish
 
         finish(report, scan, log)
 
 
-def _details(request: Request, options: ScanOptions, model: Model, judge: Judge) -> dict[str, object]:
+def _details(request: Request, options: ScanOptions, model: Model, judge: TriagePolicy) -> dict[str, object]:
     """Return what the START event records of this run."""
     from screener import __version__
 
@@ -287,8 +287,8 @@ def _details(request: Request, options: ScanOptions, model: Model, judge: Judge)
 
 def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings:  # noqa: ANN401 - AuditLog, lazily
     """Run the scan to its end, passing each finding on, and write END with the reason."""
+    from screener.pipeline.scan import summary_counts
     from screener.report.console import TopFindings
-    from screener.scan import summary_counts
 
     found = TopFindings(output.top)
     reason = "failed"

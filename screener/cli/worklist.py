@@ -21,13 +21,13 @@ def run(*, log: Path | None, top: int, as_json: bool, lang: str | None, color: b
         There is no such log; or it is damaged, and what stands before the damage was printed.
     """
     from screener.audit import default_log
-    from screener.report.spool import Spool
+    from screener.finding_store import FindingStore
     from screener.report.terminal import show, show_json
-    from screener.worklist import Story, waiting
+    from screener.worklist import EventReader, waiting
 
     speech = checked_language(lang)
-    story = Story(log or default_log())
-    with Spool() as spool:
+    story = EventReader(log or default_log())
+    with FindingStore() as spool:
         waiting(story, spool)
         if as_json:
             show_json(spool)

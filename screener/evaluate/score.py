@@ -1,4 +1,4 @@
-"""Judge labelled files as a scan would: the same reading, gate, preprocessing and graph."""
+"""TriagePolicy labelled files as a scan would: the same reading, gate, preprocessing and graph."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from screener.domain.slice import Refused
 from screener.inbox import Entry, read
 from screener.preprocess import prepare
-from screener.types import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from screener.domain.slice import Prediction
     from screener.model.session import Model
-    from screener.types import Prediction
 
     Watch = Callable[[int, NDArray[np.float32], Prediction], None]
 
@@ -51,7 +51,7 @@ def score_files(paths: list[Path], model: Model, watch: Watch | None = None) -> 
         Is shown every slice that the model scored, refused afterwards or not: its place in `paths`, its pixels, and
         the model's answer with the heatmap.
     """
-    from screener.gate import refuse
+    from screener.quality import refuse
 
     queue = _Queue(model, len(paths), watch)
     for index, path in enumerate(paths):
@@ -75,7 +75,7 @@ class _Queue:
         self._waiting: list[tuple[int, NDArray[np.float32], NDArray[np.float32] | None]] = []
 
     def add(self, index: int, pixels: NDArray[np.float32]) -> None:
-        """Take a slice; a whole one may be large, and is kept for an onlooker only."""
+        """Take a slice; a whole one may be large, and is kept for an observer only."""
         tensor = prepare(pixels, self.model.card.preprocessing)
         self._waiting.append((index, tensor, None if self.watch is None else pixels))
         if len(self._waiting) == _BATCH:

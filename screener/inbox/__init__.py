@@ -4,20 +4,20 @@ Importing this package loads neither numpy nor OpenCV, so that ``--help`` and ``
 """
 
 from screener.inbox.limits import Limits, RefusedError
-from screener.inbox.raster import Fetched, decode, develop, fetch, read
-from screener.inbox.walk import Entry, Fate, Seen, WalkOptions, check, explain, find, locate, patient_pattern
+from screener.inbox.picture import FileBytes, decode, decode_slice, fetch, read
+from screener.inbox.walk import Entry, Seen, WalkOptions, WalkOutcome, check, explain, find, locate, patient_pattern
 
 __all__ = [
     "Entry",
-    "Fate",
-    "Fetched",
+    "FileBytes",
     "Limits",
     "RefusedError",
     "Seen",
     "WalkOptions",
+    "WalkOutcome",
     "check",
     "decode",
-    "develop",
+    "decode_slice",
     "explain",
     "fetch",
     "find",

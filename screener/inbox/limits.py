@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from screener.types import Reason
+    from screener.domain.slice import Reason
 
 
 @dataclass(frozen=True, slots=True)

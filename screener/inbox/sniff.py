@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from screener.domain.slice import Reason
 from screener.inbox.limits import RefusedError
-from screener.types import Reason
 
 if TYPE_CHECKING:
     from screener.inbox.limits import Limits

@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from screener.domain.slice import Identity, Reason, Refused
 from screener.errors import NothingFoundError, UsageError
-from screener.types import Identity, Reason, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _SECOND_CHANCES = 100_000
 """Young files remembered until the end of the walk, a bound on memory; those beyond are deferred at once."""
 
 
-class Fate(StrEnum):
+class WalkOutcome(StrEnum):
     """What the walk did with a path."""
 
     TAKEN = "taken"
@@ -86,7 +86,7 @@ class Seen:
     Attributes
     ----------
     path : str
-    fate : Fate
+    fate : WalkOutcome
     why : str
         Empty for a file that is simply taken.
     item : Entry, Refused or None
@@ -94,7 +94,7 @@ class Seen:
     """
 
     path: str
-    fate: Fate
+    fate: WalkOutcome
     why: str = ""
     item: Entry | Refused | None = None
 
@@ -125,7 +125,7 @@ def check(inbox: Path, options: WalkOptions | None = None) -> None:
 
 
 def find(
-    inbox: Path, *, options: WalkOptions | None = None, counts: Counter[Fate] | None = None
+    inbox: Path, *, options: WalkOptions | None = None, counts: Counter[WalkOutcome] | None = None
 ) -> Iterator[Entry | Refused]:
     """Yield the files to screen, and a refusal for what should have been one.
 
@@ -133,7 +133,7 @@ def find(
     ----------
     inbox : Path
     options : WalkOptions, optional
-    counts : Counter of Fate, optional
+    counts : Counter of WalkOutcome, optional
         Filled as the walk goes on, ignored and skipped paths included.
 
     Yields
@@ -242,41 +242,43 @@ class _Walk:
     def _judge(self, relative: bytes, absolute: bytes, name: bytes, sort: bytes) -> Seen | tuple[bytes, bytes]:
         path = shown(relative)
         if why := _junk(name, sort):
-            return Seen(path, Fate.IGNORED, why)
+            return Seen(path, WalkOutcome.IGNORED, why)
         if sort == b"l":
             return self._link(relative, absolute)
         if sort == b"d":
             return relative, absolute
         if sort == b"f":
             return self._taken(relative, absolute)
-        return Seen(path, Fate.SKIPPED, "not a regular file")
+        return Seen(path, WalkOutcome.SKIPPED, "not a regular file")
 
     def _link(self, relative: bytes, absolute: bytes) -> Seen | tuple[bytes, bytes]:
         path = shown(relative)
         if not self.options.follow_symlinks:
-            return Seen(path, Fate.SKIPPED, "symbolic link")
+            return Seen(path, WalkOutcome.SKIPPED, "symbolic link")
         target = os.path.realpath(absolute)
         if not (target + b"/").startswith(self.root.rstrip(b"/") + b"/"):
-            return Seen(path, Fate.SKIPPED, "symbolic link out of the inbox")
+            return Seen(path, WalkOutcome.SKIPPED, "symbolic link out of the inbox")
         try:
             status = os.stat(target)  # noqa: PTH116 - pathlib holds no bytes
         except OSError:
-            return Seen(path, Fate.SKIPPED, "broken symbolic link")
+            return Seen(path, WalkOutcome.SKIPPED, "broken symbolic link")
         if stat.S_ISREG(status.st_mode):
             return self._taken(relative, target)
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) or key in self.linked or _above(target, absolute):
-            return Seen(path, Fate.SKIPPED, "symbolic link to a folder already seen")
+            return Seen(path, WalkOutcome.SKIPPED, "symbolic link to a folder already seen")
         self.linked.add(key)
         return relative, target
 
     def _taken(self, relative: bytes, absolute: bytes) -> Seen:
         path = shown(relative)
-        return Seen(path, Fate.TAKEN, "", Entry(Path(os.fsdecode(absolute)), path, self._patient(path)))
+        return Seen(path, WalkOutcome.TAKEN, "", Entry(Path(os.fsdecode(absolute)), path, self._patient(path)))
 
     def _refused(self, relative: bytes, why: str) -> Seen:
         path = shown(relative) or "."
-        return Seen(path, Fate.REFUSED, why, Refused(Identity(path, "", self._patient(path)), Reason.UNREADABLE, why))
+        return Seen(
+            path, WalkOutcome.REFUSED, why, Refused(Identity(path, "", self._patient(path)), Reason.UNREADABLE, why)
+        )
 
     def _patient(self, path: str) -> str | None:
         if self.options.patient_pattern is not None:
@@ -386,4 +388,4 @@ def _deferred(seen: Seen) -> Seen:
     why = "changed a moment ago; the next run takes it"
     patient = seen.item.patient_id if isinstance(seen.item, Entry) else None
     refused = Refused(Identity(seen.path, "", patient), Reason.STILL_BEING_WRITTEN, why)
-    return Seen(seen.path, Fate.DEFERRED, why, refused)
+    return Seen(seen.path, WalkOutcome.DEFERRED, why, refused)

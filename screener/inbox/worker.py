@@ -15,10 +15,10 @@ import sys
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
+from screener.domain.slice import Reason
 from screener.inbox import opencv
 from screener.inbox.limits import Limits, RefusedError
-from screener.inbox.raster import decode
-from screener.types import Reason
+from screener.inbox.picture import decode
 
 if TYPE_CHECKING:
     import numpy as np

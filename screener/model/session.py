@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from screener.cores import workers
+from screener.domain.slice import Prediction, Reason
 from screener.errors import ModelError
 from screener.model.card import CARD_KEY, Card
 from screener.model.store import Location, Mark, locate, mark_of, read_model, sha256_of
-from screener.types import Prediction, Reason
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
+from screener.domain.finding import Urgency
+from screener.messages import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
 from screener.triage import reading_order
-from screener.types import Urgency
-from screener.words import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from screener.domain.finding import Finding
+    from screener.messages import Language
     from screener.model.card import CardRate, OperatingPoint
-    from screener.types import Finding
-    from screener.words import Language
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format, surrogate, private, unassigned, line and paragraph separator."""

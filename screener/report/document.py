@@ -6,15 +6,15 @@ from base64 import b64encode
 from html import escape
 from typing import TYPE_CHECKING
 
+from screener.messages import NOTICE
 from screener.report import output
 from screener.report.page import asset, source, text
-from screener.words import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from screener.words import Language
+    from screener.messages import Language
 
 MARK = "<!-- screener document -->"
 """Tells our own documents from a file that must not be replaced."""

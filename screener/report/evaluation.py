@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from screener.messages import NOTICE
 from screener.report.console import safe
 from screener.report.document import document, figure, gallery, heading, listing, paragraph, picture, table
 from screener.report.pictures import jpeg
-from screener.words import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

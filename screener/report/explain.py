@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener.errors import ModelError, UsageError
+from screener.messages import NOTICE, RECOMMENDATION
 from screener.report.console import against_threshold
+from screener.report.messages import EVIDENCE, EXPLAIN
 from screener.report.overlay import Look, contours, grey, overlay, scale_bar, strongest
-from screener.report.wording import EVIDENCE, EXPLAIN
-from screener.words import NOTICE, RECOMMENDATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from screener.domain.finding import Finding
+    from screener.domain.slice import Slice
+    from screener.messages import Language
     from screener.model.session import Model
-    from screener.triage import Judge
-    from screener.types import Finding, Slice
-    from screener.words import Language
+    from screener.triage import TriagePolicy
 
 _NAME_BYTES = 200
 """Of a slice's own name that a picture of it is called by."""
@@ -59,20 +60,20 @@ def refuse_without_heatmap(model: Model) -> None:
         )
 
 
-def explain(slice_: Slice, model: Model, judge: Judge, look: Look, lang: Language) -> Explanation:
-    """Judge one slice as a scan would, and draw the evidence.
+def explain(slice_: Slice, model: Model, judge: TriagePolicy, look: Look, lang: Language) -> Explanation:
+    """TriagePolicy one slice as a scan would, and draw the evidence.
 
     Parameters
     ----------
     slice_ : Slice
     model : Model
         With a heatmap, see `refuse_without_heatmap`.
-    judge : Judge
+    judge : TriagePolicy
     look : Look
     lang : {"en", "fr"}
     """
-    from screener.gate import refuse
     from screener.preprocess import frame, prepare
+    from screener.quality import refuse
 
     refused = refuse(slice_)
     if refused is not None:
@@ -98,7 +99,7 @@ def draw(
     look : Look
     lang : {"en", "fr"}
     """
-    from screener.report.panel import combined, scale_width
+    from screener.report.explanation_sheet import combined, scale_width
 
     over = overlay(pixels, evidence, look)
     scale = scale_bar(over.shape[0], scale_width(), strongest(evidence), look.colormap)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from screener.domain.finding import Urgency
+from screener.domain.slice import Reason
+from screener.finding_store import FindingStore, Item
 from screener.inbox import locate
 from screener.report import output, page
+from screener.report.messages import PAGE
 from screener.report.pictures import Thumbnail, draw, thumbnail
-from screener.report.spool import Item, Spool
-from screener.report.wording import PAGE
-from screener.types import Reason, Urgency
 
 if TYPE_CHECKING:
     from typing import IO
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from screener.domain.finding import Finding
+    from screener.finding_store import Row
+    from screener.messages import Language
     from screener.preprocess import Frame
     from screener.report.page import About
-    from screener.report.spool import Row
-    from screener.types import Finding
-    from screener.words import Language
 
 URGENT_PICTURES = 2_000
 """Pictures of slices that are flagged or not assessable; about 12 KB each."""
@@ -61,7 +62,7 @@ class ReportWriter:
     def __init__(self, out: Path, about: About, lang: Language = "en", *, images: Path | None = None) -> None:
         self.out, self.about, self.lang = out, about, lang
         self.images = images or Path(about.inbox)
-        self.spool = Spool(URGENT_PICTURES, LOW_PICTURES)
+        self.spool = FindingStore(URGENT_PICTURES, LOW_PICTURES)
         self._full: sqlite3.Error | None = None
 
     def __enter__(self) -> Self:
@@ -85,22 +86,22 @@ class ReportWriter:
         ----------
         finding : Finding
         small : Thumbnail, optional
-            Without it the slice is shown without a picture, unless `screener.report.rebuild.illustrate` finds one.
+            Without it the slice is shown without a picture, unless `screener.report.from_log.illustrate` finds one.
         heatmap : ndarray of shape (h, w), float32, in [0, 1], optional
         """
         picture = None if small is None else self.markup(finding, small, heatmap)
         self.spool.add(Item(finding, self.about.inbox), picture)
 
-    def sketch(self, pixels: NDArray[np.float32], where: Frame) -> Thumbnail:
-        """Keep a thumbnail of a slice that is being screened, see `screener.scan.Onlooker`."""
+    def thumbnail(self, pixels: NDArray[np.float32], where: Frame) -> Thumbnail:
+        """Keep a thumbnail of a slice that is being screened, see `screener.pipeline.scan.ScanObserver`."""
         return thumbnail(pixels, where)
 
-    def see(self, finding: Finding, sketch: object, heatmap: NDArray[np.float32] | None) -> None:
+    def see(self, finding: Finding, thumbnail: object, heatmap: NDArray[np.float32] | None) -> None:
         """Take in a finding of a scan; that there is no room for its picture must not end the scan."""
         if self._full is not None:
             return
         try:
-            small = sketch if isinstance(sketch, Thumbnail) else None
+            small = thumbnail if isinstance(thumbnail, Thumbnail) else None
             self.add(finding, small, None if finding.probability is None else heatmap)
         except sqlite3.Error as error:
             self._full = error

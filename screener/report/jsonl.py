@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from screener.types import Finding
+    from screener.domain.finding import Finding
 
 
 def line(finding: Finding) -> str:

@@ -97,7 +97,7 @@ def drawing(maps: dict[str, NDArray[np.float32]], note: str) -> NDArray[np.uint8
     """Return one picture of all layers, each under its name, with a note below."""
     import numpy as np
 
-    from screener.report.panel import caption
+    from screener.report.explanation_sheet import caption
 
     width = _COLUMNS * (_TILE + _GAP)
     parts = [part for name, found in maps.items() for part in (caption([name], width), sheet(found))]

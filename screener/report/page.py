@@ -11,17 +11,17 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from screener.domain.finding import Urgency
+from screener.messages import NOTICE, RECOMMENDATION, URGENCY_WORD
 from screener.report.console import comma, compared, exact, safe
-from screener.report.wording import EVIDENCE, PAGE, REASON
-from screener.types import Urgency
-from screener.words import NOTICE, RECOMMENDATION, URGENCY_WORD
+from screener.report.messages import EVIDENCE, PAGE, REASON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from screener.report.spool import Item, Row, Verdict
-    from screener.types import Finding
-    from screener.words import Language
+    from screener.domain.finding import Finding
+    from screener.finding_store import Item, Row, Verdict
+    from screener.messages import Language
 
 MARK = "<!-- screener worklist -->"
 """Tells our own pages from a file that must not be replaced."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from screener.domain.finding import Urgency
+from screener.messages import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
 from screener.report.console import against_threshold, console, safe
 from screener.report.jsonl import line
-from screener.report.wording import REASON, WORKLIST
-from screener.types import Urgency
-from screener.words import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
+from screener.report.messages import REASON, WORKLIST
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from screener.report.spool import Item, Spool
-    from screener.types import Finding
-    from screener.words import Language
+    from screener.domain.finding import Finding
+    from screener.finding_store import FindingStore, Item
+    from screener.messages import Language
 
 _STYLE = {Urgency.HIGH: "bold red", Urgency.MEDIUM: "yellow", Urgency.REVIEW: "magenta", Urgency.LOW: "dim"}
 _MINUTE = 16
@@ -24,12 +24,12 @@ _MINUTE = 16
 _NONE = "\N{EN DASH}"
 
 
-def show(spool: Spool, top: int, lang: Language, *, color: bool = True) -> None:
+def show(spool: FindingStore, top: int, lang: Language, *, color: bool = True) -> None:
     """Print what waits, in reading order, and what belongs to it.
 
     Parameters
     ----------
-    spool : Spool
+    spool : FindingStore
     top : int
         Rows shown; 0 shows all.
     lang : {"en", "fr"}
@@ -43,13 +43,13 @@ def show(spool: Spool, top: int, lang: Language, *, color: bool = True) -> None:
         out.print(text, soft_wrap=True)
 
 
-def show_json(spool: Spool) -> None:
+def show_json(spool: FindingStore) -> None:
     """Print what waits as JSON, one finding a line, in reading order."""
     for item in spool.first(None):
         sys.stdout.write(f"{line(item.finding)}\n")
 
 
-def _table(spool: Spool, top: int, lang: Language) -> Table:
+def _table(spool: FindingStore, top: int, lang: Language) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -85,7 +85,7 @@ def _advice(finding: Finding, lang: Language) -> str:
     return advice if finding.reason is None else f"{advice} · {REASON[lang][finding.reason]}"
 
 
-def _lines(spool: Spool, total: int, top: int, lang: Language) -> list[str]:
+def _lines(spool: FindingStore, total: int, top: int, lang: Language) -> list[str]:
     """Return what stands below the table."""
     words = WORKLIST[lang]
     if not total:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from screener.messages import NOTICE
+from screener.report.messages import EVIDENCE
 from screener.report.page import text
-from screener.report.wording import EVIDENCE
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis
-from screener.words import NOTICE
 
 if TYPE_CHECKING:
-    from screener.words import Language
+    from screener.messages import Language
 
 KEYS = {Diagnosis.TUMOUR: "t", Diagnosis.NO_TUMOUR: "n", Diagnosis.UNSURE: "u", Diagnosis.BAD_IMAGE: "b"}
 """Keys of the page and letters of the terminal."""

@@ -22,21 +22,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from screener.errors import AuditLogError, ScreenerError, UsageError
+from screener.messages import RECOMMENDATION
 from screener.report.console import against_threshold, safe
-from screener.report.wording import REASON
-from screener.review.desk import hidden
+from screener.report.messages import REASON
 from screener.review.page import markup, words
+from screener.review.queue import hidden
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion
-from screener.words import RECOMMENDATION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
-    from screener.review.desk import Case, Desk
+    from screener.messages import Language
+    from screener.review.queue import Case, ReviewQueue
     from screener.review.viewer import Viewer
-    from screener.words import Language
 
 HOST = "127.0.0.1"
 TOKEN_HEADER = "x-screener-token"  # noqa: S105 - the name of the header, not what it holds
@@ -90,14 +90,14 @@ class Server:
 
     Parameters
     ----------
-    desk : Desk
+    desk : ReviewQueue
     viewer : Viewer
     doctor : str
     lang : {"en", "fr"}
     token : str
     """
 
-    def __init__(self, desk: Desk, viewer: Viewer, *, doctor: str, lang: Language, token: str) -> None:
+    def __init__(self, desk: ReviewQueue, viewer: Viewer, *, doctor: str, lang: Language, token: str) -> None:
         self.desk, self.viewer, self.doctor, self.lang, self._token = desk, viewer, doctor, lang, token
 
     def app(self) -> Starlette:

@@ -11,18 +11,18 @@ from screener.audit import AuditLog, Kind
 from screener.errors import UsageError
 from screener.report.console import safe
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion, verdict
-from screener.worklist import Story, item_of, target_of
+from screener.worklist import EventReader, item_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from screener.audit import Verdict
+    from screener.domain.finding import Finding
     from screener.errors import AuditLogError
-    from screener.report.spool import Item
-    from screener.review.desk import Desk
+    from screener.finding_store import Item
+    from screener.review.queue import ReviewQueue
     from screener.review.verdicts import Doctors
-    from screener.types import Finding
 
 COLUMNS = ("result", "inbox", "patient_id", "path", "final_diagnosis", "doctor_id", "note")
 _NEEDED = ("result", "final_diagnosis")
@@ -40,7 +40,7 @@ class Row:
     opinion: Opinion
 
 
-def template(desk: Desk) -> Iterator[str]:
+def template(desk: ReviewQueue) -> Iterator[str]:
     """Yield the lines of a CSV to fill in, one for each slice of the queue; the tool's opinion is left out."""
     yield _line(COLUMNS)
     for result in desk.results():
@@ -162,7 +162,7 @@ def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: st
     AuditLogError
         There is no such log, or it cannot be written.
     """
-    story = Story(log)
+    story = EventReader(log)
     findings, given = _known(story, {row.result for row in rows})
     where = log if story.problem is None else f"the sound part of the log ({story.problem})"
     _refuse(
@@ -183,7 +183,7 @@ def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: st
     return Recorded(len(told), story.problem)
 
 
-def _known(story: Story, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
+def _known(story: EventReader, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
     """Find the results that lines refer to, and what each doctor said about them last."""
     findings: dict[str, Finding] = {}
     given: dict[tuple[str, str], tuple[str, str]] = {}

@@ -6,19 +6,19 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from screener.messages import NOTICE, RECOMMENDATION
 from screener.report.console import against_threshold, safe
-from screener.report.wording import REASON
-from screener.review.desk import hidden
+from screener.report.messages import REASON
 from screener.review.page import DIAGNOSIS, KEYS
+from screener.review.queue import hidden
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion
-from screener.words import NOTICE, RECOMMENDATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from screener.review.desk import Case, Desk
-    from screener.words import Language
+    from screener.messages import Language
+    from screener.review.queue import Case, ReviewQueue
 
 _TALK: dict[Language, dict[str, str]] = {
     "en": {
@@ -55,14 +55,14 @@ class Talk:
 
     Attributes
     ----------
-    desk : Desk
+    desk : ReviewQueue
     doctor : str
     lang : {"en", "fr"}
     source, out : text streams
         Where answers come from and questions go.
     """
 
-    desk: Desk
+    desk: ReviewQueue
     doctor: str
     lang: Language
     source: IO[str]
@@ -129,7 +129,7 @@ class Talk:
         self.out.write("".join(f"{line}\n" for line in lines))
 
 
-def _lines(desk: Desk, case: Case, lang: Language) -> Iterator[str]:
+def _lines(desk: ReviewQueue, case: Case, lang: Language) -> Iterator[str]:
     """Yield what is told of a slice before the answer."""
     item = case.item
     if item.finding.patient_id is not None:

@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from screener.audit import Verdict
+from screener.domain.finding import Decision
 from screener.errors import UsageError
-from screener.types import Decision
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from screener.types import Finding
+    from screener.domain.finding import Finding
 
 NOTE_LIMIT = 2000
 """Letters of a note."""

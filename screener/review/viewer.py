@@ -6,18 +6,18 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from screener.inbox.decoder import SafeDecoder
+from screener.inbox.isolation import SafeDecoder
+from screener.report.from_log import heatmaps_of, slice_of
 from screener.report.overlay import DEFAULT_BLEND, colour, contours, eight_bit, strongest
-from screener.report.rebuild import heatmaps_of, slice_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from screener.domain.slice import Slice
+    from screener.finding_store import Item
     from screener.model.session import Model
     from screener.preprocess import Preprocessing
-    from screener.report.spool import Item
-    from screener.types import Slice
 
 
 class Viewer:

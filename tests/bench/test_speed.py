@@ -12,8 +12,8 @@ import pytest
 from bench import inboxes
 from bench.venvs import UnavailableError, environment, megabytes
 from bench.watch import Contestant, FailedError, first_line, watched
+from screener.domain.slice import Slice
 from screener.inbox import WalkOptions, check, find, read
-from screener.types import Slice
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
+from screener.domain.finding import Finding
+from screener.domain.slice import Reason
+from screener.finding_store import Item, Verdict
 from screener.preprocess import Preprocessing, frame
 from screener.report.html import ReportWriter
 from screener.report.page import About
 from screener.report.pictures import thumbnail
-from screener.report.spool import Item, Verdict
 from screener.triage import decide, urgency_of
-from screener.types import Finding, Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from screener.messages import Language
     from screener.report.pictures import Thumbnail
-    from screener.words import Language
 
 HOW = Preprocessing(160, crop="head", pad="square")
 THRESHOLD, CONFIRMATION = 0.4, 0.9

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from browser_lists import hostile, large, mixed
 
-from screener.words import NOTICE, RECOMMENDATION
+from screener.messages import NOTICE, RECOMMENDATION
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -56,7 +56,7 @@ def test_second_run_shows_everything_again_and_logs_nothing_twice(tmp_path: Path
 
 
 def test_golden_scores() -> None:
-    from export.golden import golden_scores
+    from export.release.golden import golden_scores
     from screener.model.session import Model
 
     golden = json.loads((ROOT / "models/lite/golden.json").read_text())

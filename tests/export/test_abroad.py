@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from small import SMALL
 
-from export import abroad, train
-from export.abroad import Journey, Terms
-from export.abroad_report import gather, write_abroad, write_levers
 from export.architectures.efficientnet_lite import freeze_early
-from export.cache import frame_folder
-from export.duplicates import GROUPING
+from export.data.cache import frame_folder
+from export.data.duplicates import GROUPING
+from export.data.groups import sets_of
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.groups import sets_of
-from export.phantoms import phantom
+from export.evaluation import leave_one_out
+from export.evaluation.leave_one_out import LeaveOneOut, Terms
+from export.reports.leave_one_out import gather, write_ablation, write_leave_one_out
+from export.training import loop
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from export.architectures import Start
 
 TERMS = Terms(epochs=1, steps=2, test_sources=("kept",))
-NORTH = Journey("north", ("north",))
+NORTH = LeaveOneOut("north", ("north",))
 
 
 def build(start: Start) -> keras.Model:
@@ -58,7 +59,7 @@ LITE = replace(
 
 @pytest.fixture(autouse=True)
 def small_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "recipe", lambda _: LITE)
+    monkeypatch.setattr(loop, "recipe", lambda _: LITE)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_judged_was_never_seen(data: Path, tmp_path: Path) -> None:
-    assert abroad.run(data, tmp_path, [NORTH], TERMS)
-    told = json.loads((tmp_path / "north/abroad.json").read_text())
+    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+    told = json.loads((tmp_path / "north/leave_one_out.json").read_text())
     assert set(told["parts"]) == {"north FLAIR", "north T1"}
     assert sum(part["slices"] for part in told["parts"].values()) == 60
     with (tmp_path / "north/groups.csv").open(newline="") as file:
@@ -98,28 +99,28 @@ def test_the_threshold_comes_from_the_runs_own_tune_set(
 ) -> None:
     known: list[dict[str, str]] = []
 
-    def looked_at(_: object, lab: train.Lab, __: int) -> float:
+    def looked_at(_: object, lab: loop.TrainingSetup, __: int) -> float:
         known.append({one.path: place for one, place in zip(lab.dataset.records, lab.found.sets.tolist(), strict=True)})
         return 0.5
 
-    monkeypatch.setattr(abroad, "_threshold", looked_at)
+    monkeypatch.setattr(leave_one_out, "_threshold", looked_at)
     (tmp_path / "demo").mkdir()
     for seed in range(0, 180, 7):
         shutil.copy(data / f"{seed}.png", tmp_path / "demo")
-    assert abroad.run(data, tmp_path, [NORTH], TERMS, unseen=frame_folder(tmp_path / "demo", GROUPING))
+    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS, unseen=frame_folder(tmp_path / "demo", GROUPING))
     assert known == [sets_of(tmp_path / "north/groups.csv")]
 
 
 def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not abroad.run(data, tmp_path, [NORTH], TERMS, max_minutes=0)
+    assert not leave_one_out.run(data, tmp_path, [NORTH], TERMS, max_minutes=0)
     with pytest.raises(DataError, match="not judged yet: north"):
         gather(tmp_path, [NORTH])
-    assert abroad.run(data, tmp_path, [NORTH], TERMS)
-    monkeypatch.setattr(abroad, "run_training", None)
-    assert abroad.run(data, tmp_path, [NORTH], TERMS)
+    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+    monkeypatch.setattr(leave_one_out, "run_training", None)
+    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     with pytest.raises(DataError, match="north was judged under other terms"):
-        abroad.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
-    write_abroad(tmp_path / "told", gather(tmp_path, [NORTH]), TERMS)
+        leave_one_out.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
+    write_leave_one_out(tmp_path / "told", gather(tmp_path, [NORTH]), TERMS)
     table = (tmp_path / "told.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
     assert "nan" not in table
@@ -127,45 +128,45 @@ def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, m
 
 def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_path: Path) -> None:
     trials = [
-        Journey(name, ("tcga_lgg:HT",), levers, chooses=True, again=again)
+        LeaveOneOut(name, ("tcga_lgg:HT",), levers, chooses=True, again=again)
         for name, levers, again in (("all", (), 0), ("no", ("strip=0",), 2))
     ]
-    assert abroad.run(data, tmp_path, trials, TERMS)
+    assert leave_one_out.run(data, tmp_path, trials, TERMS)
     told = gather(tmp_path, trials)
-    whole = abroad.judge(data, tmp_path / "all", replace(trials[0], chooses=False), TERMS)
+    whole = leave_one_out.judge(data, tmp_path / "all", replace(trials[0], chooses=False), TERMS)
     counts = [sum(part["slices"] for part in one["parts"].values()) for one in (told["all"], whole)]
     # Patients p… reach over sources here, so that some slices are joined with the test source's.
     assert counts[0] <= counts[1]
     assert told["all"]["stripped"].keys() == {"tcga_lgg stripped"}
-    write_levers(tmp_path / "levers", told, TERMS)
+    write_ablation(tmp_path / "levers", told, TERMS)
     assert "- no: strip=0; seed 3" in (tmp_path / "levers.md").read_text()
 
 
 def test_a_journey_that_stopped_improving_is_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "recipe", lambda _: replace(LITE, patience=1))
+    monkeypatch.setattr(loop, "recipe", lambda _: replace(LITE, patience=1))
     history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
-    monkeypatch.setattr(abroad, "run_training", lambda *_, **__: train.Progress(history, 1e-2))
-    monkeypatch.setattr(abroad, "judge", lambda *_: {"parts": {}})
+    monkeypatch.setattr(leave_one_out, "run_training", lambda *_, **__: loop.Progress(history, 1e-2))
+    monkeypatch.setattr(leave_one_out, "judge", lambda *_: {"parts": {}})
     (tmp_path / "north").mkdir()
-    assert abroad.run(data, tmp_path, [NORTH], replace(TERMS, epochs=3))
+    assert leave_one_out.run(data, tmp_path, [NORTH], replace(TERMS, epochs=3))
     del history[1]
-    assert not abroad.run(data, tmp_path / "again", [NORTH], replace(TERMS, epochs=3))
+    assert not leave_one_out.run(data, tmp_path / "again", [NORTH], replace(TERMS, epochs=3))
 
 
 def test_a_site_that_nobody_comes_from_is_named(data: Path, tmp_path: Path) -> None:
-    assert abroad.run(data, tmp_path, [NORTH], TERMS)
+    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     with pytest.raises(DataError, match="nothing comes from moon"):
-        abroad.judge(data, tmp_path / "north", Journey("moon", ("moon",)), TERMS)
+        leave_one_out.judge(data, tmp_path / "north", LeaveOneOut("moon", ("moon",)), TERMS)
 
 
 def test_frozen_statistics_settle_on_slices_and_stay(data: Path, tmp_path: Path) -> None:
-    abroad.run(data, tmp_path, [NORTH], TERMS)
-    model, _, _ = train.best_model(tmp_path / "north")
+    leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+    model, _, _ = loop.best_model(tmp_path / "north")
     norm = model.get_layer("norm")
     mean = np.asarray(norm.moving_mean)
     assert not norm.trainable
     assert norm.momentum == 0.99
     assert np.abs(mean).max() > 0.01, "they were taken from slices"
-    again = train.train(data, tmp_path / "north", TERMS.options(NORTH))
+    again = loop.train(data, tmp_path / "north", TERMS.options(NORTH))
     assert len(again.history) == 1
-    assert np.array_equal(mean, np.asarray(train.best_model(tmp_path / "north")[0].get_layer("norm").moving_mean))
+    assert np.array_equal(mean, np.asarray(loop.best_model(tmp_path / "north")[0].get_layer("norm").moving_mean))

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from export import cli
-from export.audit import Audit, Wanted, audit, conflicts, counts, farness, twins
-from export.audit_report import findings, write_page, write_summary
-from export.dataset import Record, read_dataset
-from export.duplicates import Pairs
+from export.cli import main
+from export.data.audit import Audit, Wanted, audit, conflicts, counts, farness, twins
+from export.data.dataset import Record, read_dataset
+from export.data.duplicates import Pairs
+from export.data.groups import read_groups
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.groups import read_groups
-from export.phantoms import phantom
+from export.reports.audit import findings, write_page, write_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,5 +196,5 @@ def test_no_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCREENER_DATA", raising=False)
     monkeypatch.setattr("sys.argv", ["export", "audit"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert ended.value.code == 2

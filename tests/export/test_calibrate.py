@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.calibrate import Calibration, calibrate, fold
+from export.release.calibrate import Calibration, calibrate, fold
 from tests.conftest import tiny_graph
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.certify import certify, choose_auto, even_specificity, refuse_leaks
-from export.dataset import Record
+from export.data.dataset import Record
+from export.data.splits import Split
 from export.errors import DataError
-from export.pointing import nowhere
-from export.sample import Sample
-from export.splits import Split
-from export.tune import operating_points
+from export.evaluation.localisation import nowhere
+from export.evaluation.sample import Sample
+from export.release.certify import certify, choose_auto, even_specificity, refuse_leaks
+from export.release.threshold_selection import operating_points
 from screener.evaluate.metrics import Scored
 from screener.model.certificate import read_certificate
 

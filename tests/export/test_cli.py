@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from export import cli
-from export import train as lab
+from export.cli import main
 from export.errors import DataError, StorageError
+from export.training import loop as lab
 from tests.conftest import write_slice
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "epoch-002.keras")
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     monkeypatch.setattr("sys.argv", ["export", *words])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     return int(ended.value.code or 0), capsys.readouterr().err
 
 
@@ -72,7 +72,7 @@ def test_whatever_goes_on_later_may_be_stopped(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"export.{module}.run", stopped)
-    monkeypatch.setattr("export.comparison.prepare", lambda *_: None)
+    monkeypatch.setattr("export.evaluation.cross_validation.prepare", lambda *_: None)
     code, said = run(monkeypatch, capsys, command, "--data", "d", "--run", "r", "--out", "o")
     assert (code, "the same command goes on" in said) == (8, True)
 

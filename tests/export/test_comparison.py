@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from small import SMALL
 
-from export import comparison
-from export.comparison import Cell, Terms, Variant
-from export.comparison_report import NAMES, figures, write_report
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.phantoms import phantom
+from export.evaluation import cross_validation
+from export.evaluation.cross_validation import Cell, Terms, Variant
+from export.reports.cross_validation import NAMES, figures, write_report
 from screener.evaluate.metrics import Scored
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def two_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
         "lite": BASELINE,
         "autoencoder": replace(BASELINE, name="autoencoder", decoder=decoder),
     }
-    monkeypatch.setattr(comparison, "names", lambda: ["autoencoder", "baseline"])
-    monkeypatch.setattr(comparison, "recipe", known.__getitem__)
-    monkeypatch.setattr(comparison, "_SHARES", (0.5, 1.0))
+    monkeypatch.setattr(cross_validation, "names", lambda: ["autoencoder", "baseline"])
+    monkeypatch.setattr(cross_validation, "recipe", known.__getitem__)
+    monkeypatch.setattr(cross_validation, "_SHARES", (0.5, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +65,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def course(data: Path, tmp_path_factory: pytest.TempPathFactory) -> comparison.Course:
+def course(data: Path, tmp_path_factory: pytest.TempPathFactory) -> cross_validation.Course:
     patch = pytest.MonkeyPatch()
-    patch.setattr(comparison, "recipe", lambda _: BASELINE)
+    patch.setattr(cross_validation, "recipe", lambda _: BASELINE)
     try:
-        return comparison.prepare(data, tmp_path_factory.mktemp("cache"), TERMS)
+        return cross_validation.prepare(data, tmp_path_factory.mktemp("cache"), TERMS)
     finally:
         patch.undo()
 
 
-def test_nothing_that_is_judged_was_learnt_from(course: comparison.Course) -> None:
+def test_nothing_that_is_judged_was_learnt_from(course: cross_validation.Course) -> None:
     units, sources = course.lab.found.units, [record.source for record in course.lab.dataset.records]
-    assert len(course.parts) == comparison.FOLDS + 3
+    assert len(course.parts) == cross_validation.FOLDS + 3
     for part, (learn, held) in course.parts.items():
         assert len(learn) > 0, part
         assert len(held) > 0, part
@@ -84,12 +84,12 @@ def test_nothing_that_is_judged_was_learnt_from(course: comparison.Course) -> No
         assert "kept" not in {sources[index] for index in learn}
         assert not np.isin(course.lab.found.sets[learn], ("certify", "test", "withheld")).any()
     assert {sources[index] for index in course.parts["without-north"][1]} == {"north"}
-    folds = np.concatenate([course.parts[f"fold{number}"][1] for number in range(comparison.FOLDS)])
+    folds = np.concatenate([course.parts[f"fold{number}"][1] for number in range(cross_validation.FOLDS)])
     assert sorted(folds.tolist()) == course.chosen.tolist()
 
 
-def test_the_sample_is_balanced_and_has_no_slice_twice(course: comparison.Course) -> None:
-    found = comparison.counts(course.lab.dataset.records, course.chosen)
+def test_the_sample_is_balanced_and_has_no_slice_twice(course: cross_validation.Course) -> None:
+    found = cross_validation.counts(course.lab.dataset.records, course.chosen)
     assert set(found) == {"north no", "north yes", "south no", "south yes"}
     assert max(found.values()) - min(found.values()) <= 2
     assert len(set(course.chosen.tolist())) == len(course.chosen)
@@ -97,16 +97,16 @@ def test_the_sample_is_balanced_and_has_no_slice_twice(course: comparison.Course
 
 @pytest.mark.long
 def test_an_interrupted_comparison_goes_on_and_every_cell_is_measured(
-    course: comparison.Course, tmp_path: Path
+    course: cross_validation.Course, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "run", tmp_path / "docs/recipes"
-    assert not comparison.run(course, folder, TERMS, max_minutes=0)
+    assert not cross_validation.run(course, folder, TERMS, max_minutes=0)
     with pytest.raises(DataError, match="has not been measured"):
         write_report(out, course, folder, TERMS)
-    assert comparison.run(course, folder, TERMS)
+    assert cross_validation.run(course, folder, TERMS)
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*@*.json")}
-    assert len(stamps) == len(comparison.cells(["north", "south", "kept"]))
-    assert comparison.run(course, folder, TERMS)
+    assert len(stamps) == len(cross_validation.cells(["north", "south", "kept"]))
+    assert cross_validation.run(course, folder, TERMS)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*@*.json")} == stamps
     write_report(out, course, folder, TERMS)
     found = json.loads(out.with_suffix(".json").read_text())
@@ -124,26 +124,26 @@ def test_an_interrupted_comparison_goes_on_and_every_cell_is_measured(
         ]
 
 
-def test_a_comparison_belongs_to_its_terms(course: comparison.Course, tmp_path: Path) -> None:
-    comparison.run(course, tmp_path, TERMS, max_minutes=0)
+def test_a_comparison_belongs_to_its_terms(course: cross_validation.Course, tmp_path: Path) -> None:
+    cross_validation.run(course, tmp_path, TERMS, max_minutes=0)
     with pytest.raises(DataError, match="other terms"):
-        comparison.run(course, tmp_path, replace(TERMS, epochs=2), max_minutes=0)
+        cross_validation.run(course, tmp_path, replace(TERMS, epochs=2), max_minutes=0)
 
 
 @pytest.mark.parametrize("change", [{"slices": 3001}, {"size": 128}, {"epochs": 13}])
 def test_the_comparison_stays_small(data: Path, tmp_path: Path, change: dict[str, int]) -> None:
     with pytest.raises(DataError, match="is more than"):
-        comparison.prepare(data, tmp_path, replace(TERMS, **change))  # type: ignore[arg-type]
+        cross_validation.prepare(data, tmp_path, replace(TERMS, **change))  # type: ignore[arg-type]
 
 
-def test_fewer_units_than_folds_is_told(course: comparison.Course) -> None:
+def test_fewer_units_than_folds_is_told(course: cross_validation.Course) -> None:
     lab = replace(course.lab, found=replace(course.lab.found, units=np.zeros_like(course.lab.found.units)))
     with pytest.raises(DataError, match="cannot fill 5 folds"):
-        comparison.divide(lab, course.chosen, 1)
+        cross_validation.divide(lab, course.chosen, 1)
 
 
-def test_a_network_used_again_starts_afresh(course: comparison.Course) -> None:
-    bench = comparison.Bench(TERMS)
+def test_a_network_used_again_starts_afresh(course: cross_validation.Course) -> None:
+    bench = cross_validation.Bench(TERMS)
     learn, held = course.parts["fold0"]
 
     def scores() -> np.ndarray:

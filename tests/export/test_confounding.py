@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.confounding import Property, best_cut, bright_shares, confounding, cut_alone, levels, lone
-from export.dataset import Record
+from export.data.confounding import Property, best_cut, bright_shares, confounding, cut_alone, levels, lone
+from export.data.dataset import Record
 from screener.evaluate.metrics import auc
 
 COUNT = 400

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from export.cache import load_views, tumour_map
-from export.dataset import read_dataset
+from export.data.cache import load_views, tumour_map
+from export.data.dataset import read_dataset
 from export.errors import DataError
 from screener.preprocess import Preprocessing
 from tests.conftest import write_slice

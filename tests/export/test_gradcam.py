@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 
 if TYPE_CHECKING:
     import keras
@@ -74,7 +74,7 @@ def test_algebra_agrees_with_gradient_tape_and_with_the_graph(trained: keras.Mod
     import onnxruntime
 
     from export.architectures import recipe
-    from export.convert import to_onnx
+    from export.release.convert import to_onnx
 
     size = trained.input_shape[1]
     images = heads(6, size)
@@ -121,7 +121,7 @@ def test_early_layers_become_a_graph_of_their_own() -> None:
     import onnxruntime
 
     from export.architectures import Start, recipe
-    from export.layers import layers_graph
+    from export.release.layers import layers_graph
 
     chosen = recipe("baseline")
     model = chosen.build(Start(224))

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from export.dataset import Dataset, Record
-from export.duplicates import Pairs, find_pairs, orientations, thumbnails
+from export.data.dataset import Dataset, Record
+from export.data.duplicates import Pairs, find_pairs, orientations, thumbnails
+from export.data.groups import read_groups, sets_of
+from export.data.splits import Split, write_groups
 from export.errors import DataError
-from export.groups import read_groups, sets_of
-from export.splits import Split, write_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable

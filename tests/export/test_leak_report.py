@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from export import leak
 from export.errors import DataError
+from export.evaluation import leak
 from screener.evaluate.metrics import Scored, operating_figures, summary
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from export.cache import load_views
-from export.dataset import Dataset, Record, read_dataset
-from export.duplicates import GROUPING, find_pairs, thumbnails
+from export.data.cache import load_views
+from export.data.dataset import Dataset, Record, read_dataset
+from export.data.duplicates import GROUPING, find_pairs, thumbnails
+from export.data.phantoms import phantom
+from export.data.splits import WITHHELD, number, split
 from export.errors import DataError
-from export.phantoms import phantom
-from export.splits import WITHHELD, number, split
 
 TURNS = [lambda image, k=k, m=m: np.rot90(image[:, ::-1] if m else image, k) for m in (False, True) for k in range(4)]
 

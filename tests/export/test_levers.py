@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.augment import PLAIN, Levers, hospital, remapped, toned
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.phantoms import phantom
-from export.strip import strip_skull
-from export.transplant import spots, transplant
+from export.training.augmentation import PLAIN, Augmentation, hospital, remapped, toned
+from export.training.lesion_pasting import spots, transplant
+from export.training.skull_stripping import strip_skull
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,7 +123,7 @@ def test_spots_are_small_bright_and_inside_the_tissue() -> None:
 
 def test_levers_are_set_by_name_and_nothing_else_is_taken() -> None:
     changed = PLAIN.with_changes(["paste=0.1", "strip=0"])
-    assert changed == Levers(strip=0.0, paste=0.1)
+    assert changed == Augmentation(strip=0.0, paste=0.1)
     for wrong in ("luck=0.1", "paste", "paste=2", "paste=-1", "paste=nan"):
         with pytest.raises(DataError, match="sets no lever"):
             PLAIN.with_changes([wrong])
@@ -132,9 +132,9 @@ def test_levers_are_set_by_name_and_nothing_else_is_taken() -> None:
 def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
     pytest.importorskip("tensorflow", reason="needs the extra [train]")
     from export.architectures import recipe
-    from export.batches import Sampler, TrainingBatches
-    from export.cache import Views
-    from export.dataset import Record
+    from export.data.cache import Views
+    from export.data.dataset import Record
+    from export.training.batches import Sampler, TrainingBatches
 
     donor, drawn = tumour()
     views = Views(
@@ -144,7 +144,7 @@ def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
     sampler = Sampler.over([Record("a", 0), Record("b", 1)], np.arange(2), np.arange(2), {})
     shares = {}
     for chance in (0.0, 0.5):
-        chosen = replace(recipe("lite"), levers=Levers(paste=chance), steps=1)
+        chosen = replace(recipe("lite"), levers=Augmentation(paste=chance), steps=1)
         batches = TrainingBatches(chosen, views, labels, sampler, locate=True, seed=0, batch_size=200)
         _, targets, _ = batches[0]
         shares[chance] = float(targets["probability"].mean())
@@ -158,24 +158,24 @@ def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
 def test_tissue_laid_in_as_a_tumour_would_be_stays_tumour_free() -> None:
     pytest.importorskip("tensorflow", reason="needs the extra [train]")
     from export.architectures import recipe
-    from export.batches import Sampler, TrainingBatches
-    from export.cache import Views
-    from export.dataset import Record
+    from export.data.cache import Views
+    from export.data.dataset import Record
+    from export.training.batches import Sampler, TrainingBatches
 
     donor, drawn = tumour()
     other = head()
     other[60:140, 60:140] = 70
     views = Views(np.stack([head(), other, donor]), np.stack([drawn * 0, drawn * 0, drawn]), *np.ones((2, 3), bool))
     sampler = Sampler.over([Record("a", 0), Record("b", 0), Record("c", 1)], np.arange(3), np.arange(3), {})
-    chosen = replace(recipe("lite"), levers=Levers(decoy=1.0), steps=1)
+    chosen = replace(recipe("lite"), levers=Augmentation(decoy=1.0), steps=1)
     batches = TrainingBatches(chosen, views, np.array([0, 0, 1]), sampler, locate=True, seed=0, batch_size=2)
     made = [batches._laid_in(head(), drawn * 0, np.random.default_rng(seed)) for seed in range(20)]
     assert any(not np.array_equal(view, head()) for view, _, _ in made)
     assert all(label == 0 and not where.any() for _, where, label in made)
 
 
-@pytest.mark.parametrize("levers", [PLAIN, Levers(strip=1, extraction=1, spots=1, coarse=1)])
-def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Levers) -> None:
+@pytest.mark.parametrize("levers", [PLAIN, Augmentation(strip=1, extraction=1, spots=1, coarse=1)])
+def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Augmentation) -> None:
     view, drawn = tumour()
     for seed in range(8):
         image, target = hospital(view, drawn, 160, np.random.default_rng(seed), levers)

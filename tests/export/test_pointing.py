@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from export.dataset import Record
-from export.pointing import Pointing, boxed, pointed
+from export.data.dataset import Record
+from export.evaluation.localisation import Pointing, boxed, pointed
+from screener.domain.slice import Prediction
 from screener.preprocess import Preprocessing
-from screener.types import Prediction
 
 if TYPE_CHECKING:
     from pathlib import Path

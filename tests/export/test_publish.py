@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from export.calibrate import Calibration
-from export.dataset import read_dataset
+from export.data.dataset import read_dataset
+from export.data.groups import read_groups
+from export.data.provenance import training_data
 from export.errors import DataError
-from export.groups import read_groups
-from export.model_card import verdict
-from export.provenance import training_data
-from export.publish import Ground, certify_again, publish
+from export.release.calibrate import Calibration
+from export.release.model_card import verdict
+from export.release.release import Ground, certify_again, publish
 from screener.evaluate import metrics
 from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files

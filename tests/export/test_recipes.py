@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from export.architectures import Start, recipe
-from export.cache import Views
-from export.dataset import Record
+from export.data.cache import Views
+from export.data.dataset import Record
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.phantoms import phantom
-from export.pretrain import labelled_part, pretrain, spoil
-from export.train import resized
+from export.training.loop import resized
+from export.training.pretrain import labelled_part, pretrain, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path

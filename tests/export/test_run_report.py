@@ -13,11 +13,11 @@ import pytest
 from sklearn.metrics import classification_report
 from small import SIDE, SMALL
 
-from export import train as lab
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.phantoms import phantom
-from export.robustness import DAMAGES, MEASURED, damaged, robustness
-from export.run_report import _classes, run_report
+from export.evaluation.robustness import DAMAGES, MEASURED, damaged, robustness
+from export.reports.run import _classes, run_report
+from export.training import loop as lab
 
 if TYPE_CHECKING:
     from pathlib import Path

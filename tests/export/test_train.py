@@ -15,14 +15,14 @@ import onnxruntime
 import pytest
 import small
 
-from export import train as lab
 from export.architectures import Recipe, Start, names, recipe
-from export.batches import Sampler, stratum_weights
-from export.convert import parity, to_onnx, write_release
-from export.dataset import Record
+from export.data.dataset import Record
+from export.data.groups import sets_of
+from export.data.phantoms import phantom
 from export.errors import DataError
-from export.groups import sets_of
-from export.phantoms import phantom
+from export.release.convert import parity, to_onnx, write_release
+from export.training import loop as lab
+from export.training.batches import Sampler, stratum_weights
 from screener.model.card import Card
 from screener.preprocess import Preprocessing
 from tests.conftest import tiny_card
@@ -329,7 +329,7 @@ def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: la
 
 
 def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_shown(data: Path, tmp_path: Path) -> None:
-    from export.release import Release, release
+    from export.release.from_run import Release, release
     from screener.model.session import Model
 
     lab.train(data, tmp_path / "run", lab.Options("small", epochs=1, batch_size=8))
@@ -351,7 +351,7 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
 
 
 def test_a_model_that_is_made_again_keeps_its_version(tmp_path: Path) -> None:
-    from export.release import Release, _version
+    from export.release.from_run import Release, _version
 
     assert _version(Release(tmp_path, "lite", None)) == "0.1.0"
     (tmp_path / "card.json").write_text('{"name": "lite", "version": "0.1.1"}')
@@ -361,7 +361,7 @@ def test_a_model_that_is_made_again_keeps_its_version(tmp_path: Path) -> None:
 
 
 def test_the_card_tells_the_epoch_that_was_kept(tmp_path: Path) -> None:
-    from export.release import _history
+    from export.release.from_run import _history
 
     history = [
         {"epoch": epoch, "seconds": 60.0, "val_auc": area, "val_recall": recall}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.errors import DataError
-from export.weights import imagenet_file, read_checkpoint
+from export.training.imagenet_weights import imagenet_file, read_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 from screener import Screener
 from screener.api import _from_array
+from screener.domain.finding import Decision
+from screener.domain.slice import Reason
 from screener.errors import UsageError
 from screener.inbox import decode
-from screener.types import Decision, Reason
 from tests.conftest import write_slice
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 from screener.errors import ModelError
 from screener.preprocess import Preprocessing, _median, enlarged, frame, head_box, prepare
 

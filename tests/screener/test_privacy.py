@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screener.domain.slice import Identity, Reason, Refused
 from screener.inbox import Entry
 from screener.privacy import Pseudonyms
-from screener.types import Identity, Reason, Refused
 from tests.conftest import Command, write_slice
 
 parts = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8)

@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screener.domain.finding import Decision, Finding, Urgency
+from screener.domain.slice import Identity, Prediction, Reason, Refused
 from screener.errors import UsageError
 from screener.model.card import OperatingPoint
 from screener.report.console import Summary, TopFindings, lines, safe
-from screener.triage import Judge, operating_point, reading_order
-from screener.types import Decision, Finding, Identity, Prediction, Reason, Refused, Urgency
+from screener.triage import TriagePolicy, operating_point, reading_order
 
 shares = st.floats(0, 1)
 IDENTITY = Identity("p/a.png", "0" * 64, "p")
 
 
-def judge(threshold: float, confirmation: float = 0.7) -> Judge:
-    return Judge(OperatingPoint("auto", threshold), confirmation, "tiny 1", "1" * 64)
+def judge(threshold: float, confirmation: float = 0.7) -> TriagePolicy:
+    return TriagePolicy(OperatingPoint("auto", threshold), confirmation, "tiny 1", "1" * 64)
 
 
 @given(shares, shares, shares)

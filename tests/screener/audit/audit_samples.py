@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from screener.audit import AuditLog
-from screener.types import Decision, Finding, Reason, Urgency
+from screener.domain.finding import Decision, Finding, Urgency
+from screener.domain.slice import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from screener.audit import AuditLog, Verdict, read, segments, verify
 from screener.audit import tail as tail_module
+from screener.audit.recovery import torn_path
 from screener.audit.segments import sealed_path
-from screener.audit.tail import torn_path
 from screener.errors import AuditLogError
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from screener.audit import events
 from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Kind, finding_of, new_event, parse, plain, seal
+from screener.domain.finding import Decision, Urgency
 from screener.errors import AuditLogError
-from screener.types import Decision, Urgency
 
 TEXT = st.text(st.characters(), max_size=20)
 VALUES = st.recursive(

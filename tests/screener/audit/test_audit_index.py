@@ -21,7 +21,7 @@ from screener.audit.index import index_path
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:
-    from screener.types import Finding
+    from screener.domain.finding import Finding
 
 ROOT = Path(__file__).parents[3]
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from screener.evaluate.agreement import agreement, week_of, weigh
+from screener.agreement.figures import agreement, week_of, weigh
+from screener.agreement.opinions import Reading, Stratum, Study
+from screener.agreement.weighted_estimates import totals
+from screener.domain.finding import Decision
 from screener.evaluate.metrics import Scored, exact_interval, operating_figures
-from screener.evaluate.readings import Reading, Stratum, Study
-from screener.evaluate.weighted import totals
 from screener.review.verdicts import Diagnosis
-from screener.types import Decision
 from tests.agreement_logs import THRESHOLD, Clinic, clinic, finding, reading, sampled
 
 TUMOUR, NO_TUMOUR = "tumour", "no_tumour"

@@ -6,8 +6,8 @@ import time
 import pytest
 from inbox_pictures import chunk, jpeg, png, png_of, scene, with_exif
 
+from screener.domain.slice import Reason
 from screener.inbox import Limits, RefusedError, sniff
-from screener.types import Reason
 
 OTHERS = {
     "DICOM": bytes(128) + b"DICM",

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inbox_pictures import odd_names, write
 
+from screener.domain.slice import Reason, Refused
 from screener.errors import NothingFoundError, UsageError
-from screener.inbox import Entry, Fate, Seen, WalkOptions, check, explain, find, locate, patient_pattern, walk
-from screener.types import Reason, Refused
+from screener.inbox import Entry, Seen, WalkOptions, WalkOutcome, check, explain, find, locate, patient_pattern, walk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,13 +100,13 @@ def test_junk_is_counted_and_not_a_result(tmp_path: Path) -> None:
     junk = (b".hidden", b"._mac.jpg", b"Thumbs.db", b"THUMBS.DB", b"desktop.ini", b"a.jpg.part", b"b.TMP")
     for name in (*junk, b"c.crdownload", b".git/inside.jpg", b"keep.tmp/kept.jpg", b"notes.txt", b"kept.jpg"):
         write(tmp_path, name, b"x")
-    counts: Counter[Fate] = Counter()
+    counts: Counter[WalkOutcome] = Counter()
     assert [item.path for item in find(tmp_path, counts=counts) if isinstance(item, Entry)] == [
         "keep.tmp/kept.jpg",
         "kept.jpg",
         "notes.txt",
     ]
-    assert counts == {Fate.IGNORED: 9, Fate.TAKEN: 3}
+    assert counts == {WalkOutcome.IGNORED: 9, WalkOutcome.TAKEN: 3}
 
 
 def test_explain_names_every_path_and_why(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_explain_names_every_path_and_why(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "d.jpg")
     told = {seen.path: (seen.fate, bool(seen.why)) for seen in explain(tmp_path)}
     assert told == {
-        "a.jpg": (Fate.TAKEN, False),
-        ".b": (Fate.IGNORED, True),
-        "c.jpg": (Fate.SKIPPED, True),
-        "d.jpg": (Fate.SKIPPED, True),
+        "a.jpg": (WalkOutcome.TAKEN, False),
+        ".b": (WalkOutcome.IGNORED, True),
+        "c.jpg": (WalkOutcome.SKIPPED, True),
+        "d.jpg": (WalkOutcome.SKIPPED, True),
     }
 
 
@@ -127,7 +127,7 @@ def test_special_files_are_skipped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as endpoint:
         endpoint.bind(str(tmp_path / "s.jpg"))
-        assert [seen.fate for seen in explain(tmp_path)] == [Fate.SKIPPED, Fate.SKIPPED]
+        assert [seen.fate for seen in explain(tmp_path)] == [WalkOutcome.SKIPPED, WalkOutcome.SKIPPED]
 
 
 def test_links_are_followed_only_when_asked_and_only_inside(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ class Clock:
         self.slept += seconds
 
 
-def settled(inbox: Path, clock: Clock, settle: float = 10) -> dict[str, Fate]:
+def settled(inbox: Path, clock: Clock, settle: float = 10) -> dict[str, WalkOutcome]:
     seen = walk._settled(explain(inbox), settle, clock, clock.sleep)
     return {item.path: item.fate for item in seen}
 
@@ -245,8 +245,8 @@ def aged(path: Path, content: bytes = b"x") -> Path:
 
 def test_settle_takes_what_is_old_and_defers_what_is_young(tmp_path: Path) -> None:
     now = aged(tmp_path / "a.jpg").stat().st_ctime
-    assert settled(tmp_path, Clock(now + 60)) == {"a.jpg": Fate.TAKEN}
-    assert settled(tmp_path, Clock(now + 1)) == {"a.jpg": Fate.DEFERRED}
+    assert settled(tmp_path, Clock(now + 60)) == {"a.jpg": WalkOutcome.TAKEN}
+    assert settled(tmp_path, Clock(now + 1)) == {"a.jpg": WalkOutcome.DEFERRED}
 
 
 def test_deferred_files_come_last_with_their_reason(tmp_path: Path) -> None:
@@ -266,19 +266,19 @@ def test_a_file_that_grows_between_the_looks_is_deferred(tmp_path: Path) -> None
         path.write_bytes(b"longer")
 
     seen = list(walk._settled(explain(tmp_path), 10, clock, grow))
-    assert [(item.path, item.fate) for item in seen] == [("b.jpg", Fate.TAKEN), ("a.jpg", Fate.DEFERRED)]
+    assert [(item.path, item.fate) for item in seen] == [("b.jpg", WalkOutcome.TAKEN), ("a.jpg", WalkOutcome.DEFERRED)]
 
 
 def test_old_times_set_by_a_copy_do_not_hide_that_it_is_young(tmp_path: Path) -> None:
     path = aged(tmp_path / "a.jpg")
     os.utime(path, (0, 0))
-    assert settled(tmp_path, Clock(path.stat().st_ctime + 1)) == {"a.jpg": Fate.DEFERRED}
+    assert settled(tmp_path, Clock(path.stat().st_ctime + 1)) == {"a.jpg": WalkOutcome.DEFERRED}
 
 
 def test_a_future_time_does_not_defer_for_ever(tmp_path: Path) -> None:
     path = aged(tmp_path / "a.jpg")
     os.utime(path, (4e9, 4e9))
-    assert settled(tmp_path, Clock(path.stat().st_ctime + 60)) == {"a.jpg": Fate.TAKEN}
+    assert settled(tmp_path, Clock(path.stat().st_ctime + 60)) == {"a.jpg": WalkOutcome.TAKEN}
 
 
 def test_a_young_file_is_taken_if_it_has_grown_old_by_the_end(tmp_path: Path) -> None:
@@ -286,14 +286,14 @@ def test_a_young_file_is_taken_if_it_has_grown_old_by_the_end(tmp_path: Path) ->
     aged(tmp_path / "b.jpg")
     clock = Clock(path.stat().st_ctime + 1)
     walking = walk._settled(explain(tmp_path), 10, clock, lambda _: setattr(clock, "now", clock.now + 6))
-    assert [(item.path, item.fate) for item in walking] == [("b.jpg", Fate.TAKEN), ("a.jpg", Fate.TAKEN)]
+    assert [(item.path, item.fate) for item in walking] == [("b.jpg", WalkOutcome.TAKEN), ("a.jpg", WalkOutcome.TAKEN)]
 
 
 def test_a_file_that_vanishes_is_passed_on_so_that_reading_reports_it(tmp_path: Path) -> None:
     path = aged(tmp_path / "a.jpg")
     clock = Clock(path.stat().st_ctime + 60)
     walking = walk._settled(explain(tmp_path), 10, clock, lambda _: path.unlink(missing_ok=True))
-    assert [item.fate for item in walking] == [Fate.TAKEN]
+    assert [item.fate for item in walking] == [WalkOutcome.TAKEN]
 
 
 def test_settling_holds_a_bounded_window_and_waits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +316,11 @@ def test_more_young_files_than_memory_allows_are_deferred_at_once(
     monkeypatch.setattr(walk, "_SECOND_CHANCES", 1)
     for name in ("a", "b", "c"):
         now = aged(tmp_path / name).stat().st_ctime
-    assert settled(tmp_path, Clock(now + 1)) == {"b": Fate.DEFERRED, "c": Fate.DEFERRED, "a": Fate.DEFERRED}
+    assert settled(tmp_path, Clock(now + 1)) == {
+        "b": WalkOutcome.DEFERRED,
+        "c": WalkOutcome.DEFERRED,
+        "a": WalkOutcome.DEFERRED,
+    }
 
 
 _names = st.binary(min_size=1, max_size=20).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from screener.cli.info import lines
+from screener.domain.slice import Prediction, Reason
 from screener.errors import ModelError
 from screener.model.card import Card
 from screener.model.session import Model
-from screener.types import Prediction, Reason
 from tests.conftest import SIZE, tiny_card, tiny_graph, write_model
 
 if TYPE_CHECKING:

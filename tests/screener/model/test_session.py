@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 from screener.errors import ModelError
 from screener.model.session import Model
 from screener.preprocess import prepare

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 from screener.audit import AuditLog
+from screener.pipeline.scan import Scan
 from screener.preprocess import Preprocessing
-from screener.scan import Scan
-from screener.triage import Judge
+from screener.triage import TriagePolicy
 from tests.conftest import CERTIFICATE
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def card(*, heatmap: bool = True) -> dict[str, Any]:
     }
 
 
-def judge(model: Model) -> Judge:
+def judge(model: Model) -> TriagePolicy:
     points = model.card.operating_points
-    return Judge(points["auto"], points["confirmation"].threshold, model.card.title, model.sha256)
+    return TriagePolicy(points["auto"], points["confirmation"].threshold, model.card.title, model.sha256)
 
 
 def write_slice(path: Path, picture: NDArray[np.uint8]) -> str:
@@ -123,14 +123,14 @@ def write_inbox(folder: Path, patients: int = 3, slices: int = 2) -> Path:
     return folder
 
 
-def screen(inbox: Path, model: Model, log_path: Path, *, onlooker: Any = None, rescan: bool = False) -> Scan:  # noqa: ANN401
+def screen(inbox: Path, model: Model, log_path: Path, *, observer: Any = None, rescan: bool = False) -> Scan:  # noqa: ANN401
     """Scan an inbox into a log."""
-    from screener.scan import ScanOptions, summary_counts
+    from screener.pipeline.scan import ScanOptions, summary_counts
 
     verdicts = judge(model)
     with AuditLog(log_path) as log:
         scan = Scan(inbox, model, verdicts, log, ScanOptions(rescan=rescan))
-        scan.onlooker = onlooker
+        scan.observer = observer
         log.start(
             {
                 "tool_version": "0.1.0",

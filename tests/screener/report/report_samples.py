@@ -5,8 +5,8 @@ from __future__ import annotations
 import html.parser
 from dataclasses import replace
 
+from screener.domain.finding import Finding
 from screener.triage import decide, urgency_of
-from screener.types import Finding
 
 
 def finding(path: str, probability: float | None, patient: str | None = None, **changes: object) -> Finding:

@@ -12,18 +12,17 @@ from report_models import screen
 from report_models import write_model as write_bright
 from report_samples import Parsed
 
+from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
+from screener.agreement.opinions import collect
+from screener.agreement.page import Report, Wanted, write_agreement
 from screener.audit.events import seal
+from screener.domain.finding import Decision
 from screener.errors import AuditLogError, UsageError
-from screener.evaluate.readings import collect
 from screener.model.session import Model
-from screener.report import agreement
-from screener.report.agreement import Report, Wanted, write_agreement
-from screener.report.agreement_wording import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
 from screener.report.document import save
-from screener.report.wording import PAGE
+from screener.report.messages import PAGE
 from screener.review.verdicts import Diagnosis, Drawn
-from screener.types import Decision
-from screener.worklist import Story
+from screener.worklist import EventReader
 from tests.agreement_logs import clinic, finding, said, sampled, write_results, write_verdicts
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
 
 
 def made(log: Path, model: Model | None = None, **options: object) -> tuple[Parsed, Report]:
-    out = log.parent / "agreement.html"
+    out = log.parent / "page.html"
     report = write_agreement(out, Wanted(log, **options), model)  # type: ignore[arg-type]
     return Parsed(out.read_text("utf-8")), report
 
@@ -170,11 +169,11 @@ def test_figures_of_a_log_are_near_the_truth(tmp_path: Path) -> None:
     assert report.figures["thin"] is None
     assert report.figures["overall"]["slices"] == 2000
     assert len([word for word in page.words if word.startswith("probability against")]) == 0
-    assert agreement.SHOWN == 200
+    assert page.SHOWN == 200
 
 
 def test_more_disagreements_than_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agreement, "SHOWN", 3)
+    monkeypatch.setattr(page, "SHOWN", 3)
     log = tmp_path / "log.jsonl"
     hashes = write_results(log, [finding(n, 0.95 if n < 4 else 0.1) for n in range(6)])
     truths = ["no_tumour"] * 4 + ["tumour"] * 2
@@ -257,7 +256,7 @@ def test_corrections_second_looks_and_results_given_again(tmp_path: Path) -> Non
             said(first[0], "tumour", drawn="flagged", sampling="0.5"),
         ],
     )
-    story = Story(log)
+    story = EventReader(log)
     study = collect(story)
     assert sum(study.population.values()) == len(study.readings) == 2
     quiet, loud = study.readings
@@ -271,7 +270,7 @@ def test_a_chance_that_is_none_counts_as_not_recorded(tmp_path: Path, sampling: 
     log = tmp_path / "log.jsonl"
     (result,) = write_results(log, [finding(1, 0.1)])
     write_verdicts(log, [said(result, drawn="sample", sampling=sampling)])
-    assert collect(Story(log)).readings[0].sampling is None
+    assert collect(EventReader(log)).readings[0].sampling is None
 
 
 def test_one_inbox_of_several(tmp_path: Path) -> None:

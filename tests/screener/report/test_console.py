@@ -13,22 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screener.domain.finding import Finding, Urgency
+from screener.domain.slice import Identity, Prediction, Reason, Refused
+from screener.messages import LANGUAGES, URGENCY_WORD
 from screener.model.card import CardRate, OperatingPoint
 from screener.model.certificate import Certificate
 from screener.report import console
 from screener.report.console import Summary, TopFindings, comma, lines, point_lines, rate, safe
-from screener.triage import Judge
-from screener.types import Finding, Identity, Prediction, Reason, Refused, Urgency
-from screener.words import LANGUAGES, URGENCY_WORD
+from screener.triage import TriagePolicy
 
 if TYPE_CHECKING:
-    from screener.words import Language
+    from screener.messages import Language
 
 POINT = OperatingPoint("auto", 0.1547)
 
 
 def finding(probability: float | None, threshold: float = 0.1547, path: str = "p/a.png") -> Finding:
-    judge = Judge(replace(POINT, threshold=threshold), 0.7, "tiny 1", "1" * 64)
+    judge = TriagePolicy(replace(POINT, threshold=threshold), 0.7, "tiny 1", "1" * 64)
     identity = Identity(path, "0" * 64, path.split("/", maxsplit=1)[0])
     if probability is None:
         return judge.refusal(Refused(identity, Reason.BLANK))

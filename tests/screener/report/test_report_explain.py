@@ -12,16 +12,17 @@ import pytest
 from report_models import judge, write_model, write_slice
 from typer.testing import CliRunner
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 from screener.cli.main import app
+from screener.domain.finding import Urgency
+from screener.domain.slice import Identity, Slice
 from screener.errors import AuditLogError, ExitCode, ModelError, NothingFoundError, UsageError
+from screener.messages import NOTICE
 from screener.preprocess import prepare
 from screener.report.explain import explain
 from screener.report.layers import drawing, feature_maps, sheet
+from screener.report.messages import EVIDENCE
 from screener.report.overlay import Look
-from screener.report.wording import EVIDENCE
-from screener.types import Identity, Slice, Urgency
-from screener.words import NOTICE
 
 if TYPE_CHECKING:
     from pathlib import Path

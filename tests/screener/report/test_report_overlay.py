@@ -7,8 +7,8 @@ import pytest
 
 from screener.errors import UsageError
 from screener.preprocess import Preprocessing, frame
+from screener.report.explanation_sheet import combined, plain
 from screener.report.overlay import COLORMAPS, Look, colour, contours, grey, overlay, scale_bar, strongest
-from screener.report.panel import combined, plain
 
 
 def blob(height: int = 60, width: int = 80, *, at: tuple[int, int] = (20, 50), peak: float = 1.0) -> np.ndarray:

@@ -14,20 +14,21 @@ import numpy as np
 import pytest
 from report_samples import Parsed, finding
 
+from screener.domain.finding import Urgency
+from screener.domain.slice import Reason
 from screener.errors import ScreenerError, UsageError
+from screener.finding_store import Item, Verdict
+from screener.messages import NOTICE, RECOMMENDATION
 from screener.report import html as page_file
 from screener.report.html import ReportWriter
+from screener.report.messages import EXPLAIN, PAGE, REASON, WORKLIST
 from screener.report.page import MARK, About
 from screener.report.pictures import thumbnail
-from screener.report.spool import Item, Verdict
-from screener.report.wording import EXPLAIN, PAGE, REASON, WORKLIST
-from screener.types import Reason, Urgency
-from screener.words import NOTICE, RECOMMENDATION
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from screener.words import Language
+    from screener.messages import Language
 
 HOSTILE = (
     '"><img src=x onerror=boom()>',

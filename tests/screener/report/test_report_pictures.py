@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.phantoms import phantom
+from export.data.phantoms import phantom
 from screener.preprocess import Preprocessing, frame
 from screener.report.overlay import contours
 from screener.report.pictures import SIDE, draw, thumbnail

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from screener.audit import AuditLog, read
+from screener.domain.finding import Finding
+from screener.domain.slice import Reason
 from screener.triage import confidence, decide, urgency_of
-from screener.types import Finding, Reason
 from tests.conftest import write_slice
 
 if TYPE_CHECKING:

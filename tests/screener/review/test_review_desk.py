@@ -13,12 +13,12 @@ from review_night import HIGH, LOW, finding
 
 from screener.audit import verify
 from screener.audit.events import seal
+from screener.domain.finding import Decision
 from screener.errors import AuditLogError, UsageError
-from screener.report.spool import Spool
-from screener.review.desk import Desk, hidden
+from screener.finding_store import FindingStore
+from screener.review.queue import ReviewQueue, hidden
 from screener.review.verdicts import Diagnosis, Doctors, Drawn, Opinion, agreement, chance, drawn, verdict
-from screener.types import Decision
-from screener.worklist import Story, waiting
+from screener.worklist import EventReader, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 TUMOUR = Opinion(Diagnosis.TUMOUR, "dr.a", "left frontal", 3.21)
 
 
-def paths(desk: Desk) -> list[str]:
+def paths(desk: ReviewQueue) -> list[str]:
     return [desk.case(result).item.finding.path for result in desk.results()]
 
 
 def test_flagged_and_not_assessable_come_first_then_the_sample(night: Night) -> None:
-    with Desk(night.log, sample=1.0) as desk:
+    with ReviewQueue(night.log, sample=1.0) as desk:
         assert paths(desk) == ["p1/b.png", "p2/a.png", "p2/b.png", "p1/a.png", "p3/a.png", "p3/b.png"]
         why = [desk.case(result).drawn for result in desk.results()]
         assert why == [Drawn.FLAGGED, Drawn.FLAGGED, Drawn.NOT_ASSESSABLE, *[Drawn.SAMPLE] * 3]
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         assert paths(desk) == ["p1/b.png", "p2/a.png", "p2/b.png"]
         assert (desk.standing().total, desk.standing().unasked) == (3, 3)
 
@@ -45,9 +45,9 @@ def test_flagged_and_not_assessable_come_first_then_the_sample(night: Night) -> 
 def test_every_sitting_draws_the_same_sample_of_about_the_share_asked_for(night: Night) -> None:
     night.more(*(finding(f"many/{number}.png", f"{number:064x}", LOW) for number in range(2000)))
     with (
-        Desk(night.log, sample=0.1) as first,
-        Desk(night.log, sample=0.1) as second,
-        Desk(night.log, sample=0.3) as more,
+        ReviewQueue(night.log, sample=0.1) as first,
+        ReviewQueue(night.log, sample=0.1) as second,
+        ReviewQueue(night.log, sample=0.3) as more,
     ):
         assert first.results() == second.results()
         assert set(first.results()) < set(more.results())
@@ -55,7 +55,7 @@ def test_every_sitting_draws_the_same_sample_of_about_the_share_asked_for(night:
 
 
 def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
-    with Desk(night.log, sample=0.5) as desk:
+    with ReviewQueue(night.log, sample=0.5) as desk:
         result = night.results["p1/b.png"]
         digest = desk.give(result, TUMOUR)
         assert desk.following(result) is not None
@@ -77,7 +77,7 @@ def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
 
 
 def test_a_sampled_slice_tells_how_likely_it_was_to_be_drawn(night: Night) -> None:
-    with Desk(night.log, sample=1.0) as desk:
+    with ReviewQueue(night.log, sample=1.0) as desk:
         desk.give(night.results["p3/a.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
     (event,) = night.reviews()
     assert (event["drawn"], event["sampling"], event["agreement"]) == ("sample", "1.0", False)
@@ -85,7 +85,7 @@ def test_a_sampled_slice_tells_how_likely_it_was_to_be_drawn(night: Night) -> No
 
 def test_correcting_appends_and_the_former_verdict_stays(night: Night) -> None:
     result = night.results["p2/a.png"]
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         desk.give(result, TUMOUR)
         desk.give(result, Opinion(Diagnosis.NO_TUMOUR, "dr.a"))
         given = desk.case(result).item.verdict
@@ -97,18 +97,18 @@ def test_correcting_appends_and_the_former_verdict_stays(night: Night) -> None:
 def test_an_answer_sent_twice_counts_once_even_after_a_restart(night: Night) -> None:
     opinion = Opinion(Diagnosis.TUMOUR, "dr.a", request="r-1")
     result = night.results["p2/a.png"]
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         first = desk.give(result, opinion)
         assert desk.give(result, opinion) == first
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         assert desk.give(result, opinion) == first
     assert len(night.reviews()) == 1
 
 
 def test_what_was_read_is_not_asked_again_and_skipped_slices_are(night: Night) -> None:
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         desk.give(night.results["p1/b.png"], TUMOUR)
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         assert paths(desk) == ["p2/a.png", "p2/b.png"]
         skipped = desk.following(desk.results()[0])
         assert skipped is not None
@@ -119,7 +119,7 @@ def test_what_was_read_is_not_asked_again_and_skipped_slices_are(night: Night) -
 
 
 def test_neighbours_can_be_seen_again_and_the_ends_are_ends(night: Night) -> None:
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         first, second, third = desk.results()
         desk.give(first, TUMOUR)
         back = desk.neighbour(second, -1)
@@ -132,12 +132,12 @@ def test_neighbours_can_be_seen_again_and_the_ends_are_ends(night: Night) -> Non
 def test_a_later_result_that_is_not_flagged_takes_nothing_off_the_list(night: Night) -> None:
     sha256 = hashlib.sha256((night.inbox / "p1/b.png").read_bytes()).hexdigest()
     night.more(finding("p1/b.png", sha256, LOW, model_sha256="c" * 64))
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         assert "p1/b.png" in paths(desk)
 
 
 def test_looking_again_finds_what_came_in_and_keeps_what_was_read(night: Night) -> None:
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         first = desk.results()[0]
         desk.give(first, TUMOUR)
         (new,) = night.more(finding("p9/a.png", "9" * 64, HIGH))
@@ -150,7 +150,7 @@ def test_looking_again_finds_what_came_in_and_keeps_what_was_read(night: Night) 
 
 def test_blind_asks_in_an_order_that_tells_nothing(night: Night) -> None:
     night.more(*(finding(f"many/{number}.png", f"{number:064x}", number / 200) for number in range(200)))
-    with Desk(night.log, sample=1.0, blind=True) as desk:
+    with ReviewQueue(night.log, sample=1.0, blind=True) as desk:
         scores = [desk.case(result).item.finding.probability or 0.0 for result in desk.results()]
         falling = sum(before >= after for before, after in pairwise(scores)) / (len(scores) - 1)
         assert 0.35 < falling < 0.65
@@ -165,32 +165,32 @@ def test_blind_asks_in_an_order_that_tells_nothing(night: Night) -> None:
 def test_a_damaged_log_is_read_up_to_the_damage(night: Night) -> None:
     lines = night.log.read_bytes().splitlines(keepends=True)
     night.log.write_bytes(b"".join([*lines[:4], b"garbage\n", *lines[4:]]))
-    with Desk(night.log, sample=1.0) as desk:
+    with ReviewQueue(night.log, sample=1.0) as desk:
         assert len(desk.results()) == 3
         assert desk.problem is not None
 
 
 def test_a_verdict_about_nothing_takes_nothing_off_any_list(night: Night) -> None:
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         desk.give(night.results["p1/b.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
         before = desk.results()
     last = night.reviews()[-1]
     forged = {name: value for name, value in last.items() if name not in ("hash", "prev")} | {"result": ["x"]}
     with night.log.open("ab") as file:
         file.write(seal(forged, last["hash"])[0])
-    with Desk(night.log, sample=0.0) as desk, Spool() as spool:
+    with ReviewQueue(night.log, sample=0.0) as desk, FindingStore() as spool:
         assert set(desk.results()) == set(before) - {night.results["p1/b.png"]}
-        waiting(Story(night.log), spool)
+        waiting(EventReader(night.log), spool)
         assert {item.result for item in spool.first(None)} == set(desk.results())
 
 
 def test_no_log_no_result_no_share(tmp_path: Path, night: Night) -> None:
-    with pytest.raises(AuditLogError), Desk(tmp_path / "missing.jsonl", sample=0.1):
+    with pytest.raises(AuditLogError), ReviewQueue(tmp_path / "missing.jsonl", sample=0.1):
         pass
-    with Desk(night.log, sample=0.1) as desk, pytest.raises(UsageError, match="no slice of this log"):
+    with ReviewQueue(night.log, sample=0.1) as desk, pytest.raises(UsageError, match="no slice of this log"):
         desk.give("f" * 64, TUMOUR)
     with pytest.raises(UsageError, match="outside 0 to 1"):
-        Desk(night.log, sample=1.5)
+        ReviewQueue(night.log, sample=1.5)
 
 
 @pytest.mark.parametrize(

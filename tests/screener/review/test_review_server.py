@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from screener.errors import AuditLogError, UsageError
 from screener.model.session import Model
 from screener.review import desk
-from screener.review.desk import Desk
+from screener.review.queue import ReviewQueue
 from screener.review.server import HOST, Server, listen, new_token
 from screener.review.viewer import Viewer
 
@@ -36,7 +36,7 @@ class Reader:
 
     def __init__(self, night: Night, model: Path | None = None, *, blind: bool = False, sample: float = 1.0) -> None:
         self.night = night
-        self.desk = Desk(night.log, sample=sample, blind=blind)
+        self.desk = ReviewQueue(night.log, sample=sample, blind=blind)
         self.viewer = Viewer(None if model is None else Model.load(str(model), threads=1))
         server = Server(self.desk, self.viewer, doctor="dr.a", lang="en", token=TOKEN)
         self.client = TestClient(server.app(), base_url=f"http://{HOST}:8000", headers={"X-Screener-Token": TOKEN})

@@ -13,7 +13,7 @@ from review_night import HIGH, finding
 
 from screener.audit import read, verify
 from screener.errors import UsageError
-from screener.review.desk import Desk
+from screener.review.queue import ReviewQueue
 from screener.review.table import COLUMNS, read_rows, record, template
 from screener.review.terminal import Talk
 from screener.review.verdicts import Doctors
@@ -33,7 +33,7 @@ def filled(path: Path, *rows: tuple[str, ...], head: tuple[str, ...] = ("result"
 
 
 def test_a_template_filled_in_comes_back_as_verdicts(night: Night, tmp_path: Path) -> None:
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         lines = list(csv.DictReader(io.StringIO("".join(template(desk)))))
     assert [line["path"] for line in lines] == ["p1/b.png", "p2/a.png", "p2/b.png"]
     assert not {"probability", "decision", "urgency"} & set(lines[0])
@@ -135,7 +135,7 @@ def test_an_import_into_a_damaged_log_says_so_and_trusts_nothing_behind_the_dama
 
 def test_a_spreadsheet_runs_nothing_from_a_template(night: Night) -> None:
     night.more(finding('=HYPERLINK("http://evil")/a.png', "9" * 64, HIGH))
-    with Desk(night.log, sample=0.0) as desk:
+    with ReviewQueue(night.log, sample=0.0) as desk:
         cells = [cell for line in csv.reader(io.StringIO("".join(template(desk)))) for cell in line]
     assert any("HYPERLINK" in cell for cell in cells)
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
@@ -157,7 +157,7 @@ def test_any_bytes_give_rows_or_a_sentence(tmp_path: Path, data: bytes) -> None:
 
 def talked(night: Night, answers: str, *, blind: bool = False, sample: float = 0.0) -> str:
     out = io.StringIO()
-    with Desk(night.log, sample=sample, blind=blind) as desk:
+    with ReviewQueue(night.log, sample=sample, blind=blind) as desk:
         Talk(desk, "dr.a", "en", io.StringIO(answers), out).run()
     return out.getvalue()
 

@@ -1,0 +1,94 @@
+"""What went into which set, from where, under which licence: the card's ``training_data``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.data.sources import all_known, source
+from export.data.splits import SETS, WITHHELD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from export.data.dataset import Dataset
+    from export.data.splits import Split
+
+_INTENDED_USE = (
+    "Orders a radiologist's reading of {whose} brain MRI slices: which patients to look at first. A decision aid under "
+    "research; every slice is still read. Not a diagnosis, not a medical device: no CE or FDA clearance."
+)
+_PUBLIC_LIMITS = (
+    (
+        "Trained on adults with primary brain tumours before treatment. Not for children, for patients after surgery "
+        "or radiotherapy, for metastases or other lesions, for other parts of the body, nor for CT."
+    ),
+    "Tumours are often hardly visible on T1 without contrast, and are missed there more often.",
+    (
+        "The tumour-free slices of known patients come from three hospitals; what another scanner does to specificity "
+        "is not known until it is measured there."
+    ),
+)
+_OWN_LIMITS = (
+    (
+        "Knows what its training slices show. Not for other ages, diseases, treatments or sequences, nor other "
+        "scanners: what those do to sensitivity and specificity is not known until it is measured there."
+    ),
+)
+_WEIGHTS_LICENCE = "CC BY-NC-SA 4.0"
+"""What the public sources allow for weights that learnt from them."""
+
+
+def statements(sources: Iterable[str]) -> dict[str, Any]:
+    """Return the card's ``intended_use``, ``limitations`` and ``licence``: what is known of public slices, or little.
+
+    Weights that learnt from slices under a share-alike licence stay under it, whatever else they learnt from.
+    """
+    names = sorted(set(sources))
+    public = all_known(names)
+    bound = public or any(source(name).commercial is False for name in names)
+    return {
+        "intended_use": _INTENDED_USE.format(whose="adult" if public else "its owner's"),
+        "limitations": [
+            "Judges single slices, not studies; one slice that is not flagged reassures nobody.",
+            *(_PUBLIC_LIMITS if public else _OWN_LIMITS),
+            "A heatmap shows where the evidence lies, not where the tumour ends.",
+        ],
+        "licence": _WEIGHTS_LICENCE if bound else "as the owners of the training slices allow",
+    }
+
+
+def training_data(dataset: Dataset, found: Split, test_sources: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return the card's ``training_data``."""
+    placed = list(zip(dataset.records, found.sets.tolist(), strict=True))
+    counts = Counter((record.source, name) for record, name in placed)
+    tumours = Counter((record.source, name) for record, name in placed if record.label)
+    return {
+        "fingerprint": dataset.fingerprint(),
+        "sources": [
+            {
+                "name": name,
+                "licence": source(name).licence,
+                "citation": source(name).citation,
+                "commercial": source(name).commercial,
+                "slices": {place: counts[name, place] for place in (*SETS, WITHHELD) if counts[name, place]},
+                "positives": {place: tumours[name, place] for place in (*SETS, WITHHELD) if counts[name, place]},
+            }
+            for name in sorted({record.source for record in dataset.records})
+        ],
+        "sets": {name: _set_counts(dataset, found, name) for name in SETS},
+        "test_sources": list(test_sources),
+        "seed": seed,
+    }
+
+
+def _set_counts(dataset: Dataset, found: Split, name: str) -> dict[str, int]:
+    chosen = found.where(name)
+    return {
+        "slices": len(chosen),
+        "positives": sum(dataset.records[index].label for index in chosen.tolist()),
+        "groups": len(np.unique(found.groups[chosen])),
+        "units": len(np.unique(found.units[chosen])),
+    }

@@ -1,0 +1,1 @@
+"""Cross-validation, leave-one-out, subgroups, robustness, localisation."""

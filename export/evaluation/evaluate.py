@@ -1,0 +1,127 @@
+"""Figures on slices that chose nothing, written to files that the README quotes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.data.dataset import read_dataset
+from export.data.groups import places
+from export.errors import DataError
+from export.release.model_card import rate
+from screener.evaluate.metrics import Scored, operating_figures, summary
+from screener.evaluate.score import score_files
+from screener.model.session import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from export.data.dataset import Dataset
+    from screener.evaluate.score import Answers
+
+
+def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str, Any]:
+    """TriagePolicy one test source with a released model, through the whole screening pipeline.
+
+    Parameters
+    ----------
+    data : Path
+    run : Path
+        The run that the model was trained in: its ``groups.csv`` says which slices chose nothing.
+    model_folder : Path
+    source : str
+
+    Returns
+    -------
+    dict
+        Counts, AUC, and what every operating point does, with intervals by unit.
+
+    Raises
+    ------
+    DataError
+        The run did not keep that source for testing.
+    """
+    dataset = read_dataset(data)
+    known = places(run)
+    chosen = np.array(
+        [
+            index
+            for index, record in enumerate(dataset.records)
+            if record.source == source and known.get(record.path, {}).get("set") == "test"
+        ],
+        dtype=np.int64,
+    )
+    if not len(chosen):
+        raise DataError(f"{run} tested on no slice of {source!r}", "name a source that was given as --test-source")
+    model = Model.load(model_folder)
+    answers = score_files(dataset.paths(chosen), model)
+    scored = Scored(
+        np.array([dataset.records[index].label for index in chosen]),
+        answers.scores,
+        np.array([int(known[dataset.records[index].path]["unit"]) for index in chosen]),
+    )
+    points = {name: operating_figures(scored, point.threshold) for name, point in model.card.operating_points.items()}
+    return {
+        "source": source,
+        "model": model.card.title,
+        "model_sha256": model.sha256,
+        "created": model.card.data["created"],
+        **summary(scored),
+        "operating_points": points,
+        "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
+        "mistakes_at_auto": _mistakes(dataset, chosen, answers, points["auto"]["threshold"]),
+    }
+
+
+def _mistakes(dataset: Dataset, chosen: np.ndarray[Any, Any], answers: Answers, threshold: float) -> dict[str, Any]:
+    """List missed and falsely flagged slices, refusals included, so that each can be looked at."""
+    missed, alarmed = [], []
+    for index, probability, reason in zip(chosen, answers.scores, answers.reasons, strict=True):
+        record = dataset.records[index]
+        told = {"path": record.path, "probability": None if reason else round(float(probability), 4), "reason": reason}
+        if record.label == 1 and (reason or probability < threshold):
+            missed.append(told)
+        if record.label == 0 and (reason or probability >= threshold):
+            alarmed.append(told)
+    return {"missed": missed, "false_alarms": alarmed}
+
+
+def write_report(out: Path, figures: dict[str, Any]) -> None:
+    """Write ``<out>.json`` and ``<out>.md``."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
+    out.with_suffix(".md").write_text("\n".join(_lines(figures)) + "\n")
+
+
+def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    area = figures["auc"]
+    yield f"# {figures['source']}: slices that chose nothing"
+    yield ""
+    yield (
+        f"Model {figures['model']} (`{figures['model_sha256'][:12]}`, created {figures['created']}); "
+        f"{figures['slices']} slices, {figures['positives']} with tumour, {figures['units']} leak-free units. "
+        "Written by `make evaluate`. Intervals: 95 %, bootstrap over units. A refused positive counts as missed, a "
+        "refused negative as a false alarm."
+    )
+    yield ""
+    yield (
+        f"AUC **{area['value']:.3f}** ({area['low']:.3f}–{area['high']:.3f}); among assessable slices "
+        f"{figures['assessable_auc']:.3f}; refused {rate(figures['refused'])}: {figures['refusals'] or 'none'}."
+    )
+    yield ""
+    yield "| operating point | threshold | sensitivity | specificity | both, among assessable slices |"
+    yield "|---|---|---|---|---|"
+    for name, point in figures["operating_points"].items():
+        alone = " / ".join(f"{point[f'assessable_{what}']['value']:.3f}" for what in ("sensitivity", "specificity"))
+        told = " | ".join(rate(point[what]) for what in ("sensitivity", "specificity"))
+        yield f"| `{name}` | {point['threshold']:g} | {told} | {alone} |"
+    mistakes = figures["mistakes_at_auto"]
+    yield from ("", f"At `auto`: {len(mistakes['missed'])} missed, {len(mistakes['false_alarms'])} false alarms.", "")
+    for name, found in (("Missed", mistakes["missed"]), ("False alarms", mistakes["false_alarms"])):
+        told = ", ".join(f"`{item['path']}` ({item['reason'] or item['probability']})" for item in found)
+        yield f"{name}: {told or 'none'}."
+        yield ""

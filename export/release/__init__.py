@@ -1,0 +1,1 @@
+"""Convert, calibrate, certify and describe a model for release."""

@@ -1,0 +1,164 @@
+"""From a finished run to ``models/<name>/``: convert, prove parity, and hand over to `export.release.release`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.data.groups import places
+from export.data.provenance import statements, training_data
+from export.data.splits import WITHHELD
+from export.release.convert import parity, to_onnx, write_checksums
+from export.release.embedding_reference import attach
+from export.release.layers import FILE as LAYERS
+from export.release.layers import layers_graph, write_layers
+from export.release.release import Ground, publish
+from export.release.threshold_selection import FIXED_POINTS
+from export.training.batches import plain
+from export.training.loop import Progress, best_model, prepare_training
+from screener import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from export.architectures import Recipe
+    from export.training.loop import Options, TrainingSetup
+
+_PARITY_SLICES = 256
+_FIRST_VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a model is released as; without a version as that of its name in the folder, which is made again."""
+
+    folder: Path
+    name: str
+    version: str | None
+    recall_target: float = 0.95
+
+
+def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any]:
+    """Convert the best epoch of a run and write the model's folder.
+
+    Parameters
+    ----------
+    data : Path
+        The data that the run was trained on.
+    run : Path
+    wanted : Release
+    demo : Path
+        Folder whose pictures, beside drawn phantoms, give the golden scores.
+
+    Returns
+    -------
+    dict
+        The card.
+
+    Raises
+    ------
+    DataError
+        The run is not finished, the data changed, parity fails, or no threshold can be chosen.
+    """
+    model, chosen, options = best_model(run)
+    lab = prepare_training(data, chosen, options, run.parent / "cache")
+    lab = as_trained(lab, run)
+    exported, gate = _with_gate(chosen.exported(model), chosen, lab)
+    graph = to_onnx(exported)
+    tune = lab.found.where("tune")
+    sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
+    difference = parity(exported, graph, plain(lab.exact[sample], chosen.preprocessing.size))
+    card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
+    card["metrics"] = {
+        "parity": {"largest_difference": difference, "slices": len(sample)},
+        "training": _history(run, chosen.monitor),
+    }
+    ground = Ground(lab.dataset, lab.found, chosen.shares, wanted.recall_target, demo)
+    card = publish(wanted.folder, graph, card, ground, run / "draft")
+    if chosen.early:
+        write_layers(wanted.folder, layers_graph(model, chosen.early))
+    else:
+        # Of a model that lay there before: it would show another network's layers.
+        (wanted.folder / LAYERS).unlink(missing_ok=True)
+    write_checksums(wanted.folder)
+    return card
+
+
+def as_trained(lab: TrainingSetup, run: Path) -> TrainingSetup:
+    """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
+    known = places(run)
+    sets = np.array([known.get(record.path, {}).get("set", WITHHELD) for record in lab.dataset.records])
+    return replace(lab, found=replace(lab.found, sets=sets))
+
+
+def _with_gate(model: Any, chosen: Recipe, lab: TrainingSetup) -> tuple[Any, dict[str, Any] | None]:  # noqa: ANN401 - Keras
+    """Attach the gate's reference where the recipe exports features."""
+    if "embedding" not in dict(model.output):
+        return model, None
+    fit = lab.found.where("fit")
+    sources = np.array([lab.dataset.records[index].source for index in fit])
+    return attach(model, plain(lab.exact[fit], chosen.preprocessing.size), sources)
+
+
+def _draft(
+    wanted: Release,
+    chosen: Recipe,
+    options: Options,
+    lab: TrainingSetup,
+    *,
+    outputs: list[str],
+    gate: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the card, its operating points still without figures."""
+    blank = {"value": None, "low": None, "high": None, "hits": 0, "count": 0, "units": 0}
+    points = {
+        name: {
+            "threshold": threshold,
+            "sensitivity": blank,
+            "specificity": blank,
+            "measured_on": "not measured",
+            "recall_target": None,
+            "certified": False,
+            "certificate": None,
+        }
+        for name, threshold in (FIXED_POINTS | {"auto": 0.5}).items()
+    }
+    return {
+        "schema": 1,
+        "name": wanted.name,
+        "version": _version(wanted),
+        "architecture": chosen.summary,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "tool_version": __version__,
+        "preprocessing": chosen.preprocessing.to_card(),
+        "outputs": {name: name if name in outputs else None for name in ("probability", "heatmap", "embedding")},
+        "operating_points": points,
+        "training_data": training_data(lab.dataset, lab.found, options.test_sources, options.seed),
+        "metrics": {},
+        "gate": gate,
+        **statements(record.source for record in lab.dataset.records),
+    }
+
+
+def _version(wanted: Release) -> str:
+    """Return the version asked for, else that of the model which is made again, else the first."""
+    card = wanted.folder / "card.json"
+    if wanted.version is not None or not card.is_file():
+        return wanted.version or _FIRST_VERSION
+    former = json.loads(card.read_text(encoding="utf-8"))
+    return str(former["version"]) if former["name"] == wanted.name else _FIRST_VERSION
+
+
+def _history(run: Path, monitor: str) -> dict[str, Any]:
+    """Say how long the run took and which epoch it kept, by which figure on the tune set."""
+    progress = Progress(**json.loads((run / "progress.json").read_text()))
+    return {
+        "epochs": len(progress.history),
+        "best_epoch": progress.best(monitor) + 1,
+        "monitor": monitor,
+        "minutes": round(sum(epoch["seconds"] for epoch in progress.history) / 60, 1),
+    }

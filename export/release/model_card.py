@@ -1,0 +1,388 @@
+"""``MODEL_CARD.md``, written from the card alone, so that prose and numbers cannot drift apart."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from export.data.sources import all_known
+from screener.evaluate.metrics import lower_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_NEVER_FOR = (
+    "other parts of the body, including the spine",
+    "CT, PET, ultrasound, X-ray, and photographs of a screen or film",
+    "ruling a tumour out, planning treatment, or measuring a tumour",
+    "plain T1 as the only sequence: see the figures below",
+)
+_PUBLIC_NOT_FOR = (
+    "children and adolescents",
+    "patients after surgery, radiotherapy or chemotherapy, and those with a shunt or another implant",
+    "metastases, lymphoma, abscess, stroke, bleeding, multiple sclerosis or other lesions: it may flag or miss them",
+)
+_MONITORS = {"auc": "AUC", "recall": "sensitivity"}
+_SETS = {"tune": "tune (chose epoch, calibration and `auto`)", "certify": "certification (chose nothing)"}
+
+
+def render(card: Mapping[str, Any]) -> str:
+    """Return the card as Markdown."""
+    return "\n".join(_lines(card)) + "\n"
+
+
+def _lines(card: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# {card['name']} {card['version']}"
+    yield ""
+    yield "Generated from the card inside `model.onnx`; do not edit."
+    yield ""
+    yield f"{card['architecture'][:1].upper()}{card['architecture'][1:]}. Created {card['created']}."
+    yield f"Weights: {card['licence']}{', research use (see `LICENSE-WEIGHTS`)' if _public(card) else ''}."
+    parts = {
+        "Intended use": _use(card),
+        "What it promises": _promise(card),
+        "Operating points": _points(card["operating_points"]),
+        "Calibration": _calibration(card),
+        "If tumours are rarer": _prevalences(card["metrics"]),
+        "Data": _data(card),
+        "Protocol": _protocol(card),
+        "Figures": _figures(card),
+        "Known failures": _failures(card),
+        "Where it looks": _pointing(card["metrics"]),
+        "Gate": _gate(card["gate"]),
+        "Reproduction": _reproduction(card),
+    }
+    for title, lines in parts.items():
+        yield from ("", f"## {title}", "", *lines)
+
+
+def _public(card: Mapping[str, Any]) -> bool:
+    return all_known(source["name"] for source in card["training_data"]["sources"])
+
+
+def _reproduction(card: Mapping[str, Any]) -> Iterator[str]:
+    made = (
+        "`make model DATA=…` trains, converts, calibrates, certifies and describes this model again."
+        if _public(card)
+        else "`python -m export train` and `convert` with the same options make this model again."
+    )
+    yield (
+        f"{made} Splits and batches are seeded; threads add in no fixed order, so weights differ in the last digits "
+        "from run to run and scores by a few hundredths: expect AUCs within 0.01 and a certificate within one rung. "
+        "From the graph itself `python -m export certify` gives every figure here exactly. The file is held to "
+        "`golden.json`, tolerance 0.001."
+    )
+
+
+def verdict(card: Mapping[str, Any]) -> str:
+    """Say in one line what a release may promise."""
+    auto = card["operating_points"]["auto"]
+    told = f"auto {auto['threshold']:g}, specificity {rate(auto['specificity'])}"
+    return f"{told}; {_certified(auto)}"
+
+
+def _certified(auto: Mapping[str, Any]) -> str:
+    shown = auto["certificate"]
+    if shown is None:
+        return "not certified: no patient with a tumour is known in the certification set"
+    counts = f"{shown['missed']} of {shown['units']} patients or runs missed, lower bound {shown['bound']:.4f}"
+    if not auto["certified"]:
+        return f"not certified: {counts}"
+    return f"certified for sensitivity ≥ {shown['target']:g} at {100 * shown['level']:g} % confidence ({counts})"
+
+
+def _use(card: Mapping[str, Any]) -> Iterator[str]:
+    yield card["intended_use"]
+    yield from ("", "Not for:", "")
+    yield from (f"- {text}" for text in (*(_PUBLIC_NOT_FOR if _public(card) else ()), *_NEVER_FOR))
+    yield from ("", "Limits:", "")
+    yield from (f"- {text}" for text in card["limitations"])
+
+
+def _promise(card: Mapping[str, Any]) -> Iterator[str]:
+    auto, without = card["operating_points"]["auto"], ", ".join(card["metrics"]["without_promise"])
+    shown = auto["certificate"]
+    yield f"`auto` ({auto['threshold']:g}) is **{_certified(auto)}**."
+    yield ""
+    if shown is None:
+        yield "`screener scan --threshold auto` refuses to work with it unless `--accept-uncertified` is given."
+        return
+    yield (
+        f"- Unit: {shown['unit']}. It counts as detected when one randomly drawn slice with a tumour is flagged; one "
+        f"fixed draw (seed {shown['seed']}) is counted. A refused slice counts as missed."
+    )
+    yield (
+        f"- Averaged over every draw, {shown['average']:.4f} of the units are detected; in 95 % of draws "
+        f"{shown['usual'][0]} to {shown['usual'][1]} are missed."
+    )
+    yield (
+        f"- Aimed at {shown['aimed_at']:g}. Certified is the highest of the fixed rungs {shown['rungs']} that the "
+        "exact one-sided binomial bound reaches. The threshold was chosen on the tune set alone."
+    )
+    yield from _looks(shown)
+    for name, told in shown["sources"].items():
+        yield f"- {name}: {told['units']} units, {told['slices']} slices, {told['average']:.3f} detected on average."
+    yield f"- Sequences: {', '.join(shown['sequences'])}. Left out, and without promise: {without}."
+    yield f"- Specificity on the certification set, every sequence: {rate(shown['specificity'])}."
+    yield f"- {shown['holds_for']}"
+    if not auto["certified"]:
+        yield "- `screener scan --threshold auto` refuses to work with it unless `--accept-uncertified` is given."
+
+
+def _looks(shown: Mapping[str, Any]) -> Iterator[str]:
+    """Tell of the other models that the same certification set was asked about."""
+    earlier = shown.get("earlier", [])
+    if not earlier:
+        return
+    told = "; ".join(f"{one['version']} ({one['missed']} of {one['units']} missed)" for one in earlier)
+    looks = len(earlier) + 1
+    strict = lower_bound(shown["units"] - shown["missed"], shown["units"], 1 - (1 - shown["level"]) / looks)
+    yield (
+        f"- The same certification set was also asked about {told}. Whoever shares the error among all {looks} looks "
+        f"gets a lower bound of {math.floor(strict * 1e4) / 1e4:.4f}."
+    )
+
+
+def _points(points: Mapping[str, Any]) -> Iterator[str]:
+    yield "| name | threshold | sensitivity | specificity | certified |"
+    yield "|---|---|---|---|---|"
+    for name, point in points.items():
+        told = " | ".join(rate(point[figure]) for figure in ("sensitivity", "specificity"))
+        yield f"| `{name}` | {point['threshold']:g} | {told} | {'yes' if point['certified'] else 'no'} |"
+    choice = points["auto"]["chosen_by"]
+    margin = "no rung (too few units)" if choice["margin"] is None else f"{choice['margin']:g}"
+    by_source = ", ".join(f"{name} {share:.3f}" for name, share in choice["by_source"].items())
+    floor = "kept" if choice["specificity"] >= choice["floor"] else "not kept"
+    yield ""
+    yield (
+        f"By slice, on the {points['auto']['measured_on']}, plain T1 included; a refused positive counts as missed, a "
+        "refused negative as a false alarm."
+    )
+    yield ""
+    yield (
+        f"`auto` was chosen on the tune set, plain T1 left out: the mean over sources ({by_source} detected) reaches "
+        f"{points['auto']['recall_target']:g}; the lower bound over its {choice['units']} units is "
+        f"{choice['bound']:.4f}, a margin that supports {margin}. Specificity there, sources equal and every sequence: "
+        f"{choice['specificity']:.3f}; the floor of {choice['floor']:g} for buying margin is {floor}."
+    )
+
+
+def rate(share: Mapping[str, Any]) -> str:
+    """Show a share with its 95 % interval and the counts behind it."""
+    if share["value"] is None:
+        return "not measured"
+    return (
+        f"{share['value']:.3f} ({share['low']:.3f}–{share['high']:.3f}; "
+        f"{share['hits']}/{share['count']} slices, {share['units']} units)"
+    )
+
+
+def _calibration(card: Mapping[str, Any]) -> Iterator[str]:
+    found = card["calibration"]
+    if not found:
+        yield "Not calibrated: the probability is not the sigmoid of a dense layer."
+        return
+    offset = "" if found["kind"] == "temperature" else f", offset {found['offset']:+.3f}"
+    errors = found["balanced_errors"]
+    yield (
+        f"By {found['kind']} (temperature {found['temperature']:.3f}{offset}), fitted on the tune set with slices "
+        "weighed as in training, and folded into the last layer's weights; the heatmap is as it was. "
+        + (
+            "A temperature leaves 0.5 where it was; no number was fitted to a cut."
+            if found["kind"] == "temperature"
+            else f"A temperature alone left an error of {errors['temperature']:.3f} on the tune set; the offset was "
+            "fitted by likelihood, never to a cut."
+        )
+    )
+    yield ""
+    yield "| set | expected calibration error, balanced: before | after | plain, by slice: before | after |"
+    yield "|---|---|---|---|---|"
+    for name, told in card["metrics"]["calibration_errors"].items():
+        kinds = ("balanced_before", "balanced_after", "plain_before", "plain_after")
+        yield f"| {name} | {' | '.join(f'{told[kind]:.3f}' for kind in kinds)} |"
+
+
+def _prevalences(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "At `auto`, with sensitivity and specificity by slice as measured on the certification set (Bayes' rule):"
+    yield from ("", "| slices with a tumour | PPV | NPV |", "|---|---|---|")
+    for share, told in metrics["certify"]["at_prevalence"].items():
+        yield f"| {float(share):.0%} | {_number(told['ppv'])} | {_number(told['npv'], 4)} |"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _data(card: Mapping[str, Any]) -> Iterator[str]:
+    yield "| source | slices (with tumour) | licence | citation |"
+    yield "|---|---|---|---|"
+    for source in card["training_data"]["sources"]:
+        yield f"| {source['name']} | {_used(source)} | {source['licence']} | {source['citation']} |"
+    yield ""
+    yield from _without_restricted(card)
+
+
+def _used(source: Mapping[str, Any]) -> str:
+    tumours = source.get("positives", {})
+    return ", ".join(
+        f"{name} {count}" + (f" ({tumours[name]})" if name in tumours else "")
+        for name, count in source["slices"].items()
+    )
+
+
+def _without_restricted(card: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what it would cost to drop what is not plainly free for commercial use."""
+    sources = card["training_data"]["sources"]
+    kept = [source for source in sources if source.get("commercial") is True]
+    lost = [source for source in sources if source.get("commercial") is not True]
+    slices, tumours = (
+        [sum(source.get(kind, {}).get("fit", 0) for source in part) for part in (lost, sources)]
+        for kind in ("slices", "positives")
+    )
+    named = ", ".join(source["name"] for source in lost) or "none"
+    free = ", ".join(source["name"] for source in kept) or "none"
+    yield (
+        f"Plainly free for commercial use are {free}. Not, or not stated to be: {named}. Without those, {slices[0]} of "
+        f"the {slices[1]} slices that were fitted on are lost, {tumours[0]} of the {tumours[1]} with a tumour and "
+        f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without."
+        + (
+            " What the recipe is worth there when trained without them, more briefly, stands in the rows *restricted* "
+            "of `docs/results/abroad.md`."
+            if _public(card)
+            else ""
+        )
+    )
+
+
+def _protocol(card: Mapping[str, Any]) -> Iterator[str]:
+    data = card["training_data"]
+    yield (
+        "Sets are disjoint by near-duplicate group (eight flips and quarter turns) and by patient where known; "
+        f"seed {data['seed']}; fingerprint `{data['fingerprint']}`. Epoch, calibration and `auto` were chosen on tune; "
+        "certification was asked once, with all that fixed; test chose nothing."
+    )
+    yield ""
+    yield "| set | slices | with tumour | near-duplicate groups | units |"
+    yield "|---|---|---|---|---|"
+    for name in ("fit", *_SETS, "test"):
+        counts = data["sets"][name]
+        yield f"| {name} | {counts['slices']} | {counts['positives']} | {counts['groups']} | {counts['units']} |"
+    if data["test_sources"]:
+        yield ""
+        yield (
+            f"Tested on, and never chosen by: {', '.join(data['test_sources'])}. `withheld` slices resemble it or the "
+            "demo images, or neighbour a slice of another set; they were used nowhere."
+        )
+    training, parity = card["metrics"]["training"], card["metrics"]["parity"]
+    yield ""
+    yield (
+        f"Best of {training['epochs']} epochs by weighted {_MONITORS[training.get('monitor', 'auc')]} on the tune set: "
+        f"epoch {training['best_epoch']}; "
+        f"{training['minutes']:.0f} minutes. Keras and onnxruntime differ by at most "
+        f"{parity['largest_difference']:.1e} in probability over {parity['slices']} real slices."
+    )
+
+
+def _figures(card: Mapping[str, Any]) -> Iterator[str]:
+    metrics = card["metrics"]
+    yield (
+        "All at `auto`, by slice; 95 % intervals by bootstrap over units, those of rates below ten units no narrower "
+        "than the exact ones." + (" More on data that chose nothing: `docs/results/`." if _public(card) else "")
+    )
+    sets = {f"Set: {title}": metrics[name] for name, title in _SETS.items()}
+    sets |= {f"Test source: {name}": told for name, told in metrics["test"].items()}
+    for title, told in sets.items():
+        yield from ("", f"### {title}", "")
+        yield from _set(told)
+
+
+def _set(told: Mapping[str, Any]) -> Iterator[str]:
+    yield "| part | slices (with tumour) | refused | AUC | sensitivity | specificity |"
+    yield "|---|---|---|---|---|---|"
+    yield _row("**all**", told)
+    for kind, rows in told["parts"].items():
+        if kind != "tumour size" and len(rows) > 1:
+            yield from (_row(f"{kind}: {value}", row) for value, row in rows.items())
+    found = told["detection"]
+    if found is not None:
+        yield ""
+        yield (
+            f"Patients or runs, plain T1 left out: {found['missed']} of {found['units']} missed, "
+            f"{found['average']:.3f} detected on average over all draws, lower bound {found['bound']:.4f}."
+        )
+
+
+def _row(name: str, told: Mapping[str, Any]) -> str:
+    area = told["auc"]
+    shown = "–" if area["value"] is None else f"{area['value']:.3f} ({area['low']:.3f}–{area['high']:.3f})"
+    matrix = told["confusion"]
+    shares = (
+        _share(told["sensitivity"], matrix["caught"], matrix["caught"] + matrix["missed"]),
+        _share(told["specificity"], matrix["quiet"], matrix["quiet"] + matrix["alarms"]),
+    )
+    counts = f"{told['slices']} ({told['positives']})"
+    return f"| {name} | {counts} | {told['refused']['hits']} | {shown} | {' | '.join(shares)} |"
+
+
+def _share(found: Mapping[str, Any], hits: int, count: int) -> str:
+    if found["value"] is None:
+        return "–"
+    return f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f}; {hits}/{count})"
+
+
+def _failures(card: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the weakest parts, with their numbers, from the certification set."""
+    told = card["metrics"]["certify"]
+    for name in card["metrics"]["without_promise"]:
+        row = told["parts"]["sequence"].get(name)
+        if row and row["sensitivity"]["value"] is not None:
+            matrix = row["confusion"]
+            found = _share(row["sensitivity"], matrix["caught"], matrix["caught"] + matrix["missed"])
+            yield f"- Plain {name} hides tumours: sensitivity {found}."
+    sizes = told["parts"]["tumour size"]
+    if sizes:
+        small, large = (sizes[name]["sensitivity"] for name in ("smallest quarter", "largest quarter"))
+        yield (
+            f"- By size of the tumour: sensitivity {rate(small)} in the smallest quarter of annotated areas, "
+            f"{rate(large)} in the largest."
+        )
+    for kind in ("source", "sequence"):
+        for figure in ("sensitivity", "specificity"):
+            yield from _weakest(told["parts"][kind], kind, figure)
+    refused = ", ".join(f"{count} {reason}" for reason, count in told["refusals"].items()) or "none"
+    yield f"- Refused though they are brain MRI: {rate(told['refused'])} ({refused})."
+    matrix = told["confusion"]
+    yield f"- By slice, {matrix['missed']} tumours were missed and {matrix['alarms']} slices flagged falsely."
+
+
+def _weakest(rows: Mapping[str, Any], kind: str, figure: str) -> Iterator[str]:
+    known = {name: row for name, row in rows.items() if row[figure]["value"] is not None}
+    if len(known) > 1:
+        name = min(known, key=lambda one: known[one][figure]["value"])
+        found = known[name][figure]
+        yield f"- Lowest {figure} by {kind}: {name}, {found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})."
+
+
+def _pointing(metrics: Mapping[str, Any]) -> Iterator[str]:
+    if not metrics["certify"]["pointing"]:
+        yield "It has no heatmap, or no slice is annotated."
+        return
+    yield (
+        "Of the slices with a tumour that `auto` flags and somebody annotated: how many have the heatmap's maximum "
+        "inside the annotated box (a mask counts as the boxes around its parts), and the share of its energy there."
+    )
+    yield from ("", "| set | source | maximum inside | energy inside |", "|---|---|---|---|")
+    for name in _SETS:
+        for source, told in metrics[name]["pointing"].items():
+            yield f"| {name} | {source} | {rate(told['inside'])} | {told['energy']:.3f} |"
+
+
+def _gate(gate: Mapping[str, Any] | None) -> Iterator[str]:
+    if not gate:
+        yield "The model has no embedding to tell strangers by; only the gate on pixels works."
+        return
+    reach = ", ".join(f"{name} {distance:.1f}" for name, distance in gate["reach"].items())
+    yield (
+        f"A slice is refused as `not_a_brain_mri` when its features lie farther than {gate['cutoff']} from what the "
+        f"model knows: the distance that keeps {gate['kept']:.1%} of a source treated as unknown ({reach})."
+    )

@@ -1,0 +1,223 @@
+"""From a converted graph to a release: calibrate and choose on the tune set, certify once, measure, describe, seal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.data.groups import read_groups
+from export.data.provenance import statements, training_data
+from export.errors import DataError
+from export.evaluation.sample import WITHOUT_PROMISE, judged
+from export.evaluation.subgroups import set_figures
+from export.files import save_json
+from export.release.calibrate import Calibration, calibrate, fold
+from export.release.certify import SPECIFICITY_FLOOR, certify, choose_auto, refuse_leaks
+from export.release.convert import PARITY, write_checksums, write_release
+from export.release.golden import golden_scores
+from export.release.model_card import render
+from export.release.threshold_selection import operating_points
+from export.training.batches import slice_weights
+from screener.evaluate.metrics import calibration_error
+from screener.evaluate.score import score_files
+from screener.model.session import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from export.data.dataset import Dataset
+    from export.data.splits import Split
+    from export.evaluation.sample import Sample
+
+_CHECKED = 64
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a release is chosen, certified and measured on.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    found : Split
+    shares : mapping of str to float
+        The recipe's: how much named sources count.
+    target : float, in (0, 1]
+        Sensitivity that ``auto`` aims at.
+    demo : Path
+        Folder of pictures for the golden scores.
+    """
+
+    dataset: Dataset
+    found: Split
+    shares: Mapping[str, float]
+    target: float
+    demo: Path
+
+
+def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: Ground, draft: Path) -> dict[str, Any]:
+    """Write the model's folder, once all is measured; interrupted while files are replaced, it is refused when loaded.
+
+    Parameters
+    ----------
+    folder : Path
+    graph : onnx.ModelProto
+        Its last layer is changed in place.
+    card : dict
+        With operating points that are still to be filled in; one that has a ``calibration`` keeps it.
+    ground : Ground
+    draft : Path
+        Scratch folder, removed in the end.
+
+    Returns
+    -------
+    dict
+        The card as released.
+
+    Raises
+    ------
+    DataError
+        The sets leak into each other, or calibration changed more than it was meant to.
+    """
+    refuse_leaks(ground.found)
+    write_release(draft, graph, card, "")
+    tune = judged(ground.dataset, ground.found, "tune", Model.load(draft))
+    if "calibration" not in card:
+        tune = _calibrate(graph, card, tune, ground, draft)
+    choice = choose_auto(tune, ground.target)
+    proof = judged(ground.dataset, ground.found, "certify", Model.load(draft))
+    points = operating_points(proof.scored, choice.threshold, ground.target, "certification set")
+    certificate = certify(proof, choice.threshold, ground.target)
+    if certificate is not None:
+        certificate["earlier"] = _earlier(folder, card)
+    points["auto"] |= {
+        "chosen_by": {**asdict(choice), "floor": SPECIFICITY_FLOOR},
+        "certified": bool(certificate and certificate["target"]),
+        "certificate": certificate,
+    }
+    card["operating_points"] = points
+    card["metrics"] |= _metrics(card, tune, proof, ground, draft)
+    write_release(folder, graph, card, render(card))
+    golden = golden_scores(Model.load(folder), ground.demo)
+    save_json(folder / "golden.json", golden)
+    write_checksums(folder)
+    shutil.rmtree(draft)
+    return card
+
+
+def _earlier(folder: Path, card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the models that the same certification set was asked about, the one in the folder last.
+
+    Whoever has seen what a set says is no longer as blind as at the first look, and the card is to say so. A model is
+    what was converted at one time: certified again it is the same one, and made again under its version another.
+    """
+    if not (folder / "card.json").is_file():
+        return []
+    former = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    shown = former["operating_points"]["auto"]["certificate"]
+    same = all(former["training_data"][name] == card["training_data"][name] for name in ("fingerprint", "seed"))
+    if not shown or not same:
+        return []
+    known = list(shown.get("earlier", []))
+    if former["created"] == card["created"]:
+        return known
+    told = {name: former[name] for name in ("version", "created")} | {
+        name: shown[name] for name in ("target", "units", "missed")
+    }
+    return [*known, told]
+
+
+def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
+    """Fit on the tune set, fold into the graph, and see that the graph now says what was meant."""
+    seen = tune.part(tune.scored.assessable)
+    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, ground.shares))
+    if not fold(graph, calibration):
+        card["calibration"] = None
+        return tune
+    card["calibration"] = {**asdict(calibration), "temperature": 1 / calibration.scale, "balanced_errors": errors}
+    write_release(draft, graph, card, "")
+    wanted = tune.calibrated(calibration)
+    paths = [ground.dataset.root / record.path for record in tune.records[:_CHECKED]]
+    now = score_files(paths, Model.load(draft)).scores
+    difference = float(np.nanmax(np.abs(now - wanted.scored.scores[: len(paths)]), initial=0.0))
+    if difference > PARITY:
+        raise DataError(
+            f"folding the calibration in changed scores by {difference:.2e}", f"at most {PARITY} is accepted"
+        )
+    return wanted
+
+
+def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:
+    """Measure every set at ``auto``; the test set, of which nothing was chosen, by source."""
+    threshold = card["operating_points"]["auto"]["threshold"]
+    sets = {"tune": tune, "certify": proof}
+    told: dict[str, Any] = {
+        name: set_figures(sample, threshold, slice_weights(sample.records, ground.shares))
+        for name, sample in sets.items()
+    }
+    if card["calibration"]:
+        told["calibration_errors"] = {
+            name: _errors(sample, card["calibration"], slice_weights(sample.records, ground.shares))
+            for name, sample in sets.items()
+        }
+    test = judged(ground.dataset, ground.found, "test", Model.load(draft))
+    sources = test.column("source")
+    told["test"] = {str(name): set_figures(test.part(sources == name), threshold) for name in np.unique(sources)}
+    told["without_promise"] = list(WITHOUT_PROMISE)
+    return told
+
+
+def _errors(sample: Sample, calibration: Mapping[str, Any], weights: NDArray[np.float64]) -> dict[str, float]:
+    """Return calibration errors with and without the calibration, balanced as in training and plainly by slice."""
+    scale, offset = calibration["scale"], calibration["offset"]
+    undone = Calibration("undone", 1 / scale, -offset / scale)
+    seen = sample.scored.assessable
+    labels, after = sample.scored.labels[seen], sample.scored.scores[seen]
+    before = undone.apply(after)
+    return {
+        "balanced_before": calibration_error(labels, before, weights=weights[seen]),
+        "balanced_after": calibration_error(labels, after, weights=weights[seen]),
+        "plain_before": calibration_error(labels, before),
+        "plain_after": calibration_error(labels, after),
+    }
+
+
+def certify_again(
+    data: Path, run: Path, folder: Path, *, target: float, demo: Path, version: str | None = None
+) -> dict[str, Any]:
+    """Calibrate (once), choose, certify and describe a released model, from its graph and the sets of its run.
+
+    `version`, if given, is its new one: whoever calibrates changes scores.
+
+    Raises
+    ------
+    DataError
+        See `publish`; or the folder holds no released model.
+    """
+    import onnx
+
+    from export.data.dataset import read_dataset
+    from export.training.loop import Options, configured
+
+    if not (folder / "model.onnx").is_file():
+        raise DataError(f"{folder} holds no model.onnx", "run: python -m export convert")
+    card = dict(Model.load(folder).card.data)
+    graph = onnx.load(str(folder / "model.onnx"))
+    dataset = read_dataset(data)
+    if dataset.fingerprint() != card["training_data"]["fingerprint"]:
+        raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
+    options = Options.of(run)
+    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
+    card["version"] = version or card["version"]
+    card["training_data"] = training_data(dataset, ground.found, options.test_sources, options.seed)
+    card |= statements(record.source for record in dataset.records)
+    card["metrics"] = {name: card["metrics"][name] for name in ("parity", "training") if name in card["metrics"]}
+    return publish(folder, graph, card, ground, run / "draft")

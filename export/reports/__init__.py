@@ -1,0 +1,1 @@
+"""Tables, plots and pages about data, training runs and evaluations."""

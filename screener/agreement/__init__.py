@@ -1,0 +1,1 @@
+"""Agreement between the tool's decisions and the readers' verdicts, estimated from an audit log."""

@@ -1,0 +1,82 @@
+"""What was seen: a slice, its identity, the reason why one is refused, and the raw answer of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Reason(StrEnum):
+    """Why a slice could not be judged. ``docs/reasons.md`` says what a person should do about each."""
+
+    EMPTY_FILE = "empty_file"
+    UNREADABLE = "unreadable"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    BLANK = "blank"
+    NOT_A_BRAIN_MRI = "not_a_brain_mri"
+    NON_FINITE_SCORE = "non_finite_score"
+    STILL_BEING_WRITTEN = "still_being_written"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What names a slice: the same bytes under another path are another slice."""
+
+    path: str
+    """Relative to the inbox, ``/``-separated; bytes that are not UTF-8 shown as ``\\xNN``."""
+    sha256: str
+    """Lower-case hex digest of the file's bytes; empty when they could not be read."""
+    patient_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One decoded image, never mutated.
+
+    Attributes
+    ----------
+    identity : Identity
+    pixels : ndarray of shape (H, W), float32, in [0, 1]
+    saturation : float, in [0, 1]
+        Mean colour saturation of the stored image: a grey-scale picture has 0.
+    """
+
+    identity: Identity
+    pixels: NDArray[np.float32]
+    saturation: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file about which nothing trustworthy can be said: a result with a reason, not an exception."""
+
+    identity: Identity
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The raw answer of the model about one slice.
+
+    Attributes
+    ----------
+    probability : float, in [0, 1] or not finite
+    heatmap : ndarray of shape (h, w), float32, in [0, 1], or None
+        Evidence for a tumour on the model's own grid; None when the model has no such output.
+    embedding : ndarray of shape (d,), float32, or None
+    """
+
+    probability: float
+    heatmap: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float32] | None = None

@@ -1,0 +1,270 @@
+"""Keeps findings on disk until all are known, since the last one may have to be read first.
+
+A temporary SQLite database without a name: it spills to the temporary folder, is gone when closed, and sorts in
+bounded memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from screener.domain.finding import Decision, Finding, Urgency
+from screener.domain.slice import Reason
+from screener.triage import reading_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RANK = {urgency: rank for rank, urgency in enumerate(Urgency)}
+_LOW = _RANK[Urgency.LOW]
+_CACHE_KIB = 16 << 10
+_SLACK = 100
+"""Pictures kept beyond twice those wanted before any is let go: trimming looks at every slice."""
+_TABLES = """
+CREATE TABLE slice (
+    id INTEGER PRIMARY KEY, inbox BLOB, path BLOB, sha256 BLOB, patient BLOB, rank INTEGER, minus_p REAL, finding TEXT,
+    result TEXT, judged BLOB, verdict TEXT, picture TEXT, missing TEXT, model BLOB, threshold REAL,
+    UNIQUE (inbox, path, sha256)
+);
+CREATE INDEX in_order ON slice (rank, minus_p, path, sha256);
+CREATE INDEX by_result ON slice (result);
+CREATE INDEX by_patient ON slice (inbox, patient);
+"""
+_ORDER = "rank, minus_p, path, sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a clinician said, as far as lists show it."""
+
+    doctor_id: str
+    final_diagnosis: str
+    agreement: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One slice of a list.
+
+    Attributes
+    ----------
+    finding : Finding
+    inbox : str
+        As the START event of its run records it.
+    result : str
+        Hash of its RESULT event; empty when not known.
+    judged : str
+        Timestamp of that event; empty when not known.
+    verdict : Verdict or None
+        The last one given.
+    """
+
+    finding: Finding
+    inbox: str = ""
+    result: str = ""
+    judged: str = ""
+    verdict: Verdict | None = None
+
+
+class Row(NamedTuple):
+    """An item on its way to the page: its number in reading order, its group's, and its picture.
+
+    Attributes
+    ----------
+    key : int
+        Names the row in `FindingStore.illustrate`.
+    number : int
+        1 for the slice to be read first.
+    group : int
+        Number of the first slice of the same patient.
+    picture : str or None
+        Markup.
+    missing : str or None
+        Why there is no picture, as a key of the page's words.
+    """
+
+    key: int
+    number: int
+    group: int
+    item: Item
+    picture: str | None
+    missing: str | None
+
+
+class FindingStore:
+    """Findings in any order in, reading order out; the latest of the same slice counts.
+
+    Parameters
+    ----------
+    urgent, low : int
+        Pictures kept of flagged or not assessable slices, and of those not flagged: the first in reading order.
+    """
+
+    def __init__(self, urgent: int = 0, low: int = 0) -> None:
+        # Whoever shares a spool between threads takes turns by a lock of her own.
+        self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._base.executescript(_TABLES)
+        self._base.execute("BEGIN")
+        self.keep = {False: urgent, True: low}
+        self._pictures = {False: 0, True: 0}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._base.close()
+
+    def add(self, item: Item, picture: str | None = None) -> None:
+        """Take a finding in; it replaces an earlier one about the same slice."""
+        rank, minus_p, _ = reading_order(item.finding)
+        finding = item.finding
+        patient = None if finding.patient_id is None else _bytes(finding.patient_id)
+        self._base.execute(
+            "INSERT OR REPLACE INTO slice VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)",
+            (
+                *(_bytes(text) for text in (item.inbox, finding.path, finding.sha256)),
+                *(patient, rank, minus_p, json.dumps(asdict(finding)), item.result, _bytes(item.judged)),
+                *(_verdict_text(item.verdict), picture, _bytes(finding.model_sha256), finding.threshold),
+            ),
+        )
+        if picture is not None:
+            self._count_picture(low=rank == _LOW)
+
+    def judge(self, result: str | None, verdict: Verdict) -> None:
+        """Note a verdict on the slice whose RESULT it refers to; None refers to none."""
+        self._base.execute("UPDATE slice SET verdict = ? WHERE result = ?", (_verdict_text(verdict), result))
+
+    def judge_again(self, finding: Finding, verdict: Verdict) -> None:
+        """Note a verdict on a slice that this list shows again: same bytes, same path, same model, same threshold."""
+        self._base.execute(
+            "UPDATE slice SET verdict = ? WHERE path = ? AND sha256 = ? AND model = ? AND threshold = ? "
+            "AND json_extract(finding, '$.seen_before')",
+            (
+                *(_verdict_text(verdict), _bytes(finding.path), _bytes(finding.sha256)),
+                *(_bytes(finding.model_sha256), finding.threshold),
+            ),
+        )
+
+    def illustrate(self, key: int, picture: str | None, missing: str | None = None) -> None:
+        """Give a row its picture, or say why it has none."""
+        self._base.execute("UPDATE slice SET picture = ?, missing = ? WHERE id = ?", (picture, missing, key))
+
+    def bare(self) -> Iterator[tuple[int, Item]]:
+        """Yield what may have a picture and has none, in reading order, with the key for `illustrate`."""
+        for low in (False, True):
+            keys = self._base.execute(
+                f"SELECT id, picture IS NULL AND missing IS NULL FROM slice WHERE (rank = {_LOW}) = ? "  # noqa: S608
+                f"ORDER BY {_ORDER} LIMIT ?",
+                (low, self.keep[low]),
+            ).fetchall()
+            for key in (key for key, is_bare in keys if is_bare):
+                yield key, self._item(key)
+
+    def rows(self, *, low: int | None = None) -> Iterator[Row]:
+        """Yield slices by patient: patients in the order of their first slice, its slices in reading order.
+
+        Parameters
+        ----------
+        low : int or None
+            How many of those not flagged to yield, the first in reading order; None yields all.
+        """
+        query = f"""
+        WITH numbered AS (
+            SELECT *, ROW_NUMBER() OVER (ORDER BY {_ORDER}) AS number,
+                ROW_NUMBER() OVER (PARTITION BY rank = {_LOW} ORDER BY {_ORDER}) AS of_kind FROM
+                (SELECT id, inbox, patient, rank, minus_p, path, sha256 FROM slice)
+        )
+        SELECT id, number, MIN(number) OVER (PARTITION BY inbox, patient) AS first FROM numbered
+        WHERE rank != {_LOW} OR of_kind <= ? ORDER BY first, number
+        """  # noqa: S608 - built from constants
+        for key, number, group in self._base.execute(query, (self.count() if low is None else low,)):
+            picture, missing = self._base.execute("SELECT picture, missing FROM slice WHERE id = ?", (key,)).fetchone()
+            yield Row(key, number, group, self._item(key), picture, missing)
+
+    def first(self, count: int | None) -> Iterator[Item]:
+        """Yield slices in reading order."""
+        query = f"SELECT id FROM slice ORDER BY {_ORDER} LIMIT ?"  # noqa: S608 - built from constants
+        for (key,) in self._base.execute(query, (count or -1,)):
+            yield self._item(key)
+
+    def find(self, result: str) -> Item | None:
+        """Return the slice whose RESULT has that hash, or None."""
+        row = self._base.execute("SELECT id FROM slice WHERE result = ?", (result,)).fetchone()
+        return None if row is None else self._item(row[0])
+
+    def count(self) -> int:
+        """Return how many slices there are."""
+        return int(self._base.execute("SELECT COUNT(*) FROM slice").fetchone()[0])
+
+    def by_urgency(self) -> dict[Urgency, int]:
+        """Return how many slices have each urgency."""
+        counts = dict(self._base.execute("SELECT rank, COUNT(*) FROM slice GROUP BY rank"))
+        return {urgency: counts.get(rank, 0) for urgency, rank in _RANK.items()}
+
+    def patients(self) -> int:
+        """Return how many patients there are; slices without one count as one."""
+        return int(self._base.execute("SELECT COUNT(*) FROM (SELECT DISTINCT inbox, patient FROM slice)").fetchone()[0])
+
+    def of_patient(self, item: Item) -> dict[Urgency, int]:
+        """Return how many slices the patient of an item has of each urgency."""
+        patient = None if item.finding.patient_id is None else _bytes(item.finding.patient_id)
+        query = "SELECT rank, COUNT(*) FROM slice WHERE inbox = ? AND patient IS ? GROUP BY rank"
+        counts = dict(self._base.execute(query, (_bytes(item.inbox), patient)))
+        return {urgency: counts.get(rank, 0) for urgency, rank in _RANK.items()}
+
+    def others(self, model_sha256: str, threshold: float) -> bool:
+        """Say whether a slice was judged with another model or threshold."""
+        query = "SELECT EXISTS (SELECT 1 FROM slice WHERE model IS NOT ? OR threshold IS NOT ?)"
+        return bool(self._base.execute(query, (_bytes(model_sha256), threshold)).fetchone()[0])
+
+    def settle(self, result: str | None) -> None:
+        """Take off the list the slice whose result a verdict refers to, unless it was judged again since."""
+        self._base.execute("DELETE FROM slice WHERE result = ?", (result,))
+
+    def _item(self, key: int) -> Item:
+        columns = "inbox, finding, result, judged, verdict"
+        row = self._base.execute(f"SELECT {columns} FROM slice WHERE id = ?", (key,)).fetchone()  # noqa: S608
+        verdict = None if row[4] is None else Verdict(**json.loads(row[4]))
+        inbox, judged = (stored.decode("utf-8", "surrogatepass") for stored in (row[0], row[3]))
+        return Item(_finding(row[1]), inbox, row[2], judged, verdict)
+
+    def _count_picture(self, *, low: bool) -> None:
+        """Let go of pictures that cannot make it into the page, before they fill the disk."""
+        self._pictures[low] += 1
+        if self._pictures[low] > 2 * self.keep[low] + _SLACK:
+            self._trim(low=low)
+
+    def trim(self) -> None:
+        """Keep the pictures that the page shows and no other."""
+        for low in (False, True):
+            self._trim(low=low)
+
+    def _trim(self, *, low: bool) -> None:
+        self._base.execute(
+            f"UPDATE slice SET picture = NULL WHERE picture IS NOT NULL "  # noqa: S608 - built from constants
+            f"AND (rank = {_LOW}) = ? AND id NOT IN "
+            f"(SELECT id FROM slice WHERE (rank = {_LOW}) = ? ORDER BY {_ORDER} LIMIT ?)",
+            (low, low, self.keep[low]),
+        )
+        self._pictures[low] = self.keep[low]
+
+
+def _bytes(text: str) -> bytes:
+    """Return text as SQLite stores it whatever it holds, in the order in which Python compares it."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _verdict_text(verdict: Verdict | None) -> str | None:
+    return None if verdict is None else json.dumps(asdict(verdict))
+
+
+def _finding(text: str) -> Finding:
+    content = json.loads(text)
+    content["decision"] = Decision(content["decision"])
+    content["urgency"] = Urgency(content["urgency"])
+    content["reason"] = None if content["reason"] is None else Reason(content["reason"])
+    return Finding(**content)

@@ -1,0 +1,209 @@
+"""Decode ordinary files here and risky ones in a worker process that is replaced when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import screener
+from screener.domain.slice import Reason
+from screener.inbox import sniff, worker
+from screener.inbox.limits import Limits, RefusedError
+from screener.inbox.picture import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Isolation = Literal["risky", "always", "never"]
+_STARTUP_SECONDS = 60.0
+"""A cold disk may take its time to load numpy and OpenCV; this does not count against the file."""
+
+
+class SafeDecoder:
+    """A decoder for `screener.inbox.read`, to be used as a context manager.
+
+    Parameters
+    ----------
+    isolation : {"risky", "always", "never"}
+        Which files go to the worker process. It is started by the first one that needs it.
+    command : sequence of str, optional
+        Starts a process that speaks the protocol of `screener.inbox.worker`; the limits are appended as JSON.
+    """
+
+    def __init__(self, isolation: Isolation = "risky", command: Sequence[str] | None = None) -> None:
+        self._isolation = isolation
+        # -P: the current folder, which may be the inbox, must not provide modules.
+        self._command = list(command or (sys.executable, "-P", "-m", "screener.inbox.worker"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._limits: Limits | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, data: bytes, limits: Limits) -> tuple[NDArray[np.float32], float]:
+        """Decode like `screener.inbox.decode`.
+
+        Raises
+        ------
+        RefusedError
+            As `decode`, and with ``decoder_crashed`` or ``decoder_timeout``.
+        """
+        # Header and limits are ours to check: a file refused by them never costs a worker's time.
+        header = sniff.header(data)
+        sniff.enforce(header, limits)
+        if self._isolation == "never" or (self._isolation == "risky" and not sniff.risk(header, limits)):
+            return decode(data, limits)
+        with self._lock:
+            return self._isolated(data, header, limits)
+
+    def close(self) -> None:
+        """End the worker process, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def _isolated(self, data: bytes, header: sniff.Header, limits: Limits) -> tuple[NDArray[np.float32], float]:
+        fresh = self._process is None
+        try:
+            return self._attempt(data, header, limits)
+        except RefusedError as error:
+            # A worker that has waited since an earlier file may have been killed from outside, for want of memory say:
+            # this file is to blame only if a fresh one dies of it too.
+            if fresh or error.reason is not Reason.DECODER_CRASHED:
+                raise
+        return self._attempt(data, header, limits)
+
+    def _attempt(self, data: bytes, header: sniff.Header, limits: Limits) -> tuple[NDArray[np.float32], float]:
+        process = self._ready(limits)
+        try:
+            with _Deadline(process, limits.seconds) as deadline:
+                return _exchange(process, data, header)
+        except RefusedError:
+            raise
+        except (OSError, EOFError, ValueError):
+            self.close()
+            if deadline.passed:
+                raise RefusedError(Reason.DECODER_TIMEOUT, f"not decoded within {limits.seconds:g} s") from None
+            raise RefusedError(Reason.DECODER_CRASHED, f"the decoder ended with {process.returncode}") from None
+        except BaseException:
+            # Interrupted half-way: what is left in the pipe would pass for the pixels of the next file.
+            self.close()
+            raise
+
+    def _ready(self, limits: Limits) -> subprocess.Popen[bytes]:
+        """Return a worker that waits for a request."""
+        if self._process is not None and (self._process.poll() is not None or self._limits != limits):
+            self.close()
+        if self._process is None:
+            self._process, self._limits = self._start(limits), limits
+        return self._process
+
+    def _start(self, limits: Limits) -> subprocess.Popen[bytes]:
+        home = str(Path(screener.__file__).parent.parent)
+        paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+        try:
+            process = subprocess.Popen(
+                [*self._command, json.dumps(asdict(limits))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            )
+        except OSError as error:
+            raise RefusedError(Reason.DECODER_CRASHED, f"the decoder cannot be started: {error.strerror}") from None
+        self._process = process
+        try:
+            with _Deadline(process, _STARTUP_SECONDS):
+                started = _read(process, 1) == worker.READY
+        except (OSError, EOFError):
+            started = False
+        if not started:
+            self.close()
+            raise RefusedError(Reason.DECODER_CRASHED, "the decoder process does not start")
+        return process
+
+
+class _Deadline:
+    """Kill a process that takes too long, which ends the blocking read or write that waits for it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        self.passed = False
+        self._over = False
+        self._turn = threading.Lock()
+        self._process = process
+        self._timer = threading.Timer(seconds, self._strike)
+        self._timer.daemon = True
+
+    def _strike(self) -> None:
+        with self._turn:
+            # An answer that came in the last microsecond counts, and its worker lives on.
+            if not self._over:
+                self.passed = True
+                self._process.kill()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._turn:
+            self._over = True
+        self._timer.cancel()
+
+
+def _exchange(process: subprocess.Popen[bytes], data: bytes, header: sniff.Header) -> tuple[NDArray[np.float32], float]:
+    """Send one file and return what the worker made of it."""
+    import numpy as np
+
+    assert process.stdin is not None  # noqa: S101 - opened with a pipe
+    process.stdin.write(worker.LENGTH.pack(len(data)))
+    process.stdin.write(data)
+    process.stdin.flush()
+    answer = _read(process, 1)
+    if answer == worker.REFUSED:
+        (length,) = worker.LENGTH.unpack(_read(process, worker.LENGTH.size))
+        reason, detail = json.loads(_read(process, length))
+        raise RefusedError(Reason(reason), detail)
+    if answer != worker.PIXELS:
+        raise EOFError
+    height, width, saturation = worker.SHAPE.unpack(_read(process, worker.SHAPE.size))
+    # A decoder that was taken over by its input must not choose how much memory we reserve.
+    if sorted((height, width)) != sorted((header.height, header.width)):
+        raise EOFError
+    pixels = np.frombuffer(_read(process, 4 * height * width), np.float32)
+    return pixels.reshape(height, width), saturation
+
+
+def _read(process: subprocess.Popen[bytes], length: int) -> bytes:
+    """Read exactly `length` bytes.
+
+    Raises
+    ------
+    EOFError
+        The process ended first.
+    """
+    assert process.stdout is not None  # noqa: S101 - opened with a pipe
+    data = process.stdout.read(length)
+    if len(data) != length:
+        raise EOFError
+    return data

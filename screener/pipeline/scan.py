@@ -1,0 +1,347 @@
+"""The one pipeline: find, fetch, decode, gate, prepare, score, judge, log. Bounded memory whatever the inbox."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from screener.audit import finding_of
+from screener.cores import workers
+from screener.domain.finding import Decision, Finding
+from screener.domain.slice import Prediction, Reason, Refused, Slice
+from screener.errors import NothingFoundError
+from screener.inbox import FileBytes, Limits, WalkOptions, decode_slice, fetch, find
+from screener.inbox.isolation import SafeDecoder
+from screener.inbox.walk import WalkOutcome
+from screener.model.session import AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Literal
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from screener.audit import AuditLog
+    from screener.domain.slice import Identity
+    from screener.inbox import Entry
+    from screener.model.session import Model
+    from screener.preprocess import Frame
+    from screener.privacy import Pseudonyms
+    from screener.triage import TriagePolicy
+
+BATCH = 16
+"""Slices logged at once: few waits for the disk, and little is lost in a crash."""
+_AHEAD = 16
+"""Handfuls of files given to the worker threads, so that none of them waits while the log is being written."""
+_FETCHED = 2 * AT_ONCE
+"""Files read ahead of the workers; with `_AHEAD` and the largest file that is read, the bound on memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """How an inbox is screened.
+
+    Attributes
+    ----------
+    walk : WalkOptions
+    limits : Limits
+    limit : int or None
+        Files to look at, at most.
+    rescan : bool
+        Score again what this model, preprocessing and threshold already judged.
+    doctor_id : str or None
+        Who ordered the scan; goes into the log.
+    pseudonyms : Pseudonyms or None
+        Names under which folders, patients and files appear everywhere but on the disk.
+    isolation : {"risky", "always", "never"}
+        Which files are decoded in a process of their own.
+    jobs : int or None
+        Threads, each of which decodes and scores; None, and at most: the cores that this process may use.
+    """
+
+    walk: WalkOptions = field(default_factory=WalkOptions)
+    limits: Limits = field(default_factory=Limits)
+    limit: int | None = None
+    rescan: bool = False
+    doctor_id: str | None = None
+    pseudonyms: Pseudonyms | None = None
+    isolation: Literal["risky", "always", "never"] = "risky"
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSlice:
+    """A decoded slice that passed the gate: its tensor of shape (size, size, 1), float32, in [0, 1]."""
+
+    identity: Identity
+    tensor: NDArray[np.float32]
+    thumbnail: object = None
+
+
+class ScanObserver(Protocol):
+    """Someone who wants to see the slices go by, such as a report with pictures."""
+
+    def thumbnail(self, pixels: NDArray[np.float32], where: Frame) -> object:
+        """Keep what is wanted of a slice's pixels, of which the model sees a part; called from worker threads."""
+
+    def see(self, finding: Finding, thumbnail: object, heatmap: NDArray[np.float32] | None) -> None:
+        """Take a finding that is in the log; no thumbnail and no heatmap for what was refused or judged before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A slice with the model's raw answer."""
+
+    identity: Identity
+    prediction: Prediction
+    thumbnail: object = None
+
+
+_Outcome = Scored | Refused | Finding
+T = TypeVar("T")
+
+
+class Scan:
+    """One run over an inbox.
+
+    Parameters
+    ----------
+    inbox : Path
+    model : Model
+    judge : TriagePolicy
+    log : AuditLog or None
+        Open for writing, with its START written; None screens without a record.
+    options : ScanOptions
+
+    Attributes
+    ----------
+    counts : Counter of str
+        Slices by decision and urgency; ``seen_before``, and of these ``seen_elsewhere``, in another inbox;
+        ``deferred``, ``files``; ``skipped``, links and special files that the walk left out.
+    observer : ScanObserver or None
+        Is shown each finding with what was kept of its pixels; the heatmap costs nothing, the graph computes it anyway.
+    """
+
+    def __init__(
+        self,
+        inbox: Path,
+        model: Model,
+        judge: TriagePolicy,
+        log: AuditLog | None = None,
+        options: ScanOptions | None = None,
+    ) -> None:
+        self.inbox, self.model, self.judge, self.log = inbox, model, judge, log
+        self.options = options or ScanOptions()
+        self.counts: Counter[str] = Counter()
+        self.observer: ScanObserver | None = None
+        self._stopped = False
+        self._gone = False
+        self._folder = _folder(inbox)
+        self._fates: Counter[WalkOutcome] = Counter()
+
+    def stop(self) -> None:
+        """Finish the batch in hand and end; safe to call from a signal handler."""
+        self._stopped = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
+    def findings(self) -> Iterator[Finding]:
+        """Screen the inbox; a finding is in the log before it is yielded.
+
+        Raises
+        ------
+        AuditLogError, ModelError, NothingFoundError
+            The run cannot go on; what was yielded is in the log.
+        """
+        batch: list[_Outcome] = []
+        with SafeDecoder(self.options.isolation) as decoder:
+            for outcome in self._outcomes(decoder):
+                batch.append(outcome)
+                if len(batch) == BATCH:
+                    yield from self._decide(batch)
+                    batch = []
+            yield from self._decide(batch)
+        self.counts["skipped"] = self._fates[WalkOutcome.SKIPPED]
+        self._refuse_vanished()
+
+    def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
+        """Yield what became of each file, in the order of the walk, while threads work ahead."""
+        # Reading has a thread of its own: behind a queue of decoding it would wait for its turn.
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers(self.options.jobs)) as pool:
+            fetching: deque[Future[FileBytes | Refused]] = deque()
+            scoring: deque[Future[list[_Outcome]]] = deque()
+            items = islice(self._found(), self.options.limit)
+            more = True
+            while (more and not self._stopped) or fetching or scoring:
+                while more and not self._stopped and len(fetching) < _FETCHED:
+                    item = next(items, None)
+                    more = item is not None
+                    if item is not None:
+                        fetching.append(self._fetch(reader, item))
+                while fetching and len(scoring) < _AHEAD:
+                    found = [fetching.popleft().result() for _ in range(min(AT_ONCE, len(fetching)))]
+                    scoring.append(self._work(pool, found, decoder))
+                for outcome in scoring.popleft().result() if scoring else ():
+                    if (settled := self._settled(outcome)) is not None:
+                        yield settled
+                if self._gone:
+                    return
+
+    def _found(self) -> Iterator[Entry | Refused]:
+        """Walk the inbox, under pseudonyms where they are wanted."""
+        items = find(self.inbox, options=self.options.walk, counts=self._fates)
+        return items if self.options.pseudonyms is None else map(self.options.pseudonyms.rename, items)
+
+    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[FileBytes | Refused]:
+        self.counts["files"] += 1
+        return _done(item) if isinstance(item, Refused) else reader.submit(fetch, item, self.options.limits)
+
+    def _work(
+        self, pool: ThreadPoolExecutor, found: list[FileBytes | Refused], decoder: SafeDecoder
+    ) -> Future[list[_Outcome]]:
+        """Show again what was judged before; give the rest to a worker thread."""
+        known = [item if isinstance(item, Refused) else self._remembered(item.identity) or item for item in found]
+        if any(isinstance(item, FileBytes) for item in known):
+            return pool.submit(self._score, known, decoder)
+        return _done([item for item in known if not isinstance(item, FileBytes)])
+
+    def _remembered(self, identity: Identity) -> Finding | None:
+        """Return the earlier finding about this slice, or a new one from the earlier score of the same bytes."""
+        if self.log is None or self.options.rescan:
+            return None
+        about = {
+            "model_sha256": self.model.sha256,
+            "preprocessing": self.model.card.preprocessing.fingerprint(),
+        }
+        event = self.log.seen(identity.path, identity.sha256, threshold=self.judge.point.threshold, **about)
+        # What another version of this tool recorded in words unknown to this one is judged anew.
+        with suppress(KeyError, TypeError, ValueError):
+            if event is not None:
+                found = replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
+                self.counts["seen_elsewhere"] += self.log.elsewhere(event)
+                return found
+        event = self.log.score_of(identity.sha256, **about)
+        return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
+
+    def _score(self, found: list[FileBytes | Refused | Finding], decoder: SafeDecoder) -> list[_Outcome]:
+        """Decode, gate, frame and score: what a worker thread does, on one core from the first byte to the answer."""
+        import numpy as np
+
+        items = [self._prepare(item, decoder) if isinstance(item, FileBytes) else item for item in found]
+        tensors = [item.tensor for item in items if isinstance(item, PreparedSlice)]
+        predictions = self.model.predict(np.stack(tensors), heatmaps=self.observer is not None) if tensors else []
+        answers = iter(predictions)
+        return [
+            Scored(item.identity, next(answers), item.thumbnail) if isinstance(item, PreparedSlice) else item
+            for item in items
+        ]
+
+    def _prepare(self, found: FileBytes, decoder: SafeDecoder) -> PreparedSlice | Refused:
+        slice_ = decode_slice(found, self.options.limits, decoder)
+        if isinstance(slice_, Refused):
+            return slice_
+        try:
+            return self._framed(slice_)
+        except MemoryError:
+            return Refused(found.identity, Reason.TOO_LARGE, "not enough memory to look at it")
+
+    def _framed(self, slice_: Slice) -> PreparedSlice | Refused:
+        from screener.preprocess import frame, prepare
+        from screener.quality import refuse
+
+        refused = refuse(slice_)
+        if refused is not None:
+            return refused
+        how = self.model.card.preprocessing
+        where = frame(slice_.pixels, how)
+        thumbnail = None if self.observer is None else self.observer.thumbnail(slice_.pixels, where)
+        return PreparedSlice(slice_.identity, prepare(slice_.pixels, how, where), thumbnail)
+
+    def _settled(self, outcome: _Outcome) -> _Outcome | None:
+        """Leave files that are still being written to the next run: no verdict, no event.
+
+        So is what cannot be read because the whole inbox is gone: one error instead of a night of refusals.
+        """
+        if not isinstance(outcome, Refused):
+            return outcome
+        if outcome.reason is Reason.UNREADABLE and _folder(self.inbox) != self._folder:
+            self._gone = True
+            return None
+        if outcome.reason is Reason.STILL_BEING_WRITTEN:
+            self.counts["deferred"] += 1
+            return None
+        # Whoever stopped this run may have stopped the decoder with it: the file is not to blame.
+        return None if self._stopped and outcome.reason is Reason.DECODER_CRASHED else outcome
+
+    def _refuse_vanished(self) -> None:
+        """Tell an inbox that was screened from one that went away, or was gone before its first file."""
+        found_nothing = not self.counts["files"] and not self._stopped
+        if self._gone or found_nothing or _folder(self.inbox) != self._folder:
+            raise NothingFoundError(
+                f"the inbox vanished while it was being screened: {self.inbox}",
+                "mount the share again, then run the same command: it goes on where this run ended",
+            )
+
+    def _decide(self, batch: list[_Outcome]) -> list[Finding]:
+        """TriagePolicy everything and log what is new, in the order of the walk."""
+        if any(isinstance(item, Scored) for item in batch):
+            self.model.refuse_replaced()
+        findings = [self._finding(item) for item in batch]
+        if self.log is not None:
+            self.log.results(
+                [finding for finding in findings if not finding.seen_before],
+                doctor_id=self.options.doctor_id,
+                preprocessing=self.model.card.preprocessing.fingerprint(),
+            )
+        for finding in findings:
+            self.counts.update((finding.decision.value, finding.urgency.value))
+            self.counts["seen_before"] += finding.seen_before
+        self._show(batch, findings)
+        return findings
+
+    def _show(self, batch: list[_Outcome], findings: list[Finding]) -> None:
+        if self.observer is None:
+            return
+        for item, finding in zip(batch, findings, strict=True):
+            if isinstance(item, Scored):
+                self.observer.see(finding, item.thumbnail, item.prediction.heatmap)
+            else:
+                self.observer.see(finding, None, None)
+
+    def _finding(self, item: _Outcome) -> Finding:
+        if isinstance(item, Finding):
+            return item
+        if isinstance(item, Refused):
+            return self.judge.refusal(item)
+        return self.judge.finding(item.identity, item.prediction, self.model.refuse(item.prediction))
+
+
+def _folder(path: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name, such as a mount point left empty; None when gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _done(value: T) -> Future[T]:
+    """Return a future that needs no waiting for."""
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
+
+
+def summary_counts(counts: Counter[str]) -> dict[str, int]:
+    """Return what an END event records."""
+    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "seen_elsewhere", "deferred", "skipped")
+    return {name: counts[name] for name in ("files", *(decision.value for decision in Decision), *names)}

@@ -1,0 +1,216 @@
+"""Make the worklist page anew from the audit log, and find the pictures of a list in its inbox."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from screener.audit import Kind, finding_of
+from screener.audit.events import BadLineError, hash_in, parse
+from screener.audit.segments import lines
+from screener.errors import UsageError
+from screener.messages import TEXT
+from screener.report.html import ReportWriter
+from screener.report.page import About
+from screener.worklist import EventReader, judged, last_inbox, last_run, marked, recorded, target_of, verdict_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from screener.audit import AuditLog, Event
+    from screener.domain.slice import Slice
+    from screener.errors import AuditLogError
+    from screener.finding_store import Item
+    from screener.inbox.isolation import SafeDecoder
+    from screener.messages import Language
+    from screener.model.session import Model
+    from screener.pipeline.scan import Scan
+
+_RESULT_MARK = b'"event":"RESULT"'
+_BATCH = 16
+"""Slices whose heatmaps are computed at once."""
+
+
+def write_report(
+    log: Path,
+    inbox: Path | None,
+    out: Path,
+    lang: Language = "en",
+    *,
+    images: Path | None = None,
+    model: Model | None = None,
+) -> AuditLogError | None:
+    """Write the worklist page of an inbox from the log.
+
+    Parameters
+    ----------
+    log : Path
+    inbox : Path or None
+        Which inbox; by default that of the last run.
+    out : Path
+        The page; see `ReportWriter`.
+    lang : {"en", "fr"}
+    images : Path, optional
+        Where the inbox lies now, when it has moved.
+    model : Model, optional
+        Draws heatmaps for what this very model judged.
+
+    Returns
+    -------
+    AuditLogError or None
+        What made the log untrustworthy at some point: the page then shows what came before, and says so.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log.
+    UsageError
+        The page may not be written, or no run screened that inbox.
+    """
+    wanted = recorded(inbox) if inbox is not None else last_inbox(log)
+    story = EventReader(log)
+    if not wanted:
+        # A log that cannot be read is another failure than one without a scan.
+        next(story.events(), None)
+        raise UsageError(f"no run in {log} tells of an inbox", "name another log with --log")
+    with ReportWriter(out, About(wanted, "", "", 0.0, "", ""), lang, images=images) as report:
+        judged(story, report.spool, wanted)
+        start = last_run(story, wanted)
+        report.about = about(story, start)
+        if unlisted := _counted(story, start, "seen_elsewhere"):
+            told = TEXT[lang]["unlisted"].format(count=unlisted)
+            report.about = replace(report.about, warnings=(*report.about.warnings, told))
+        illustrate(report, model)
+    return story.problem
+
+
+def _counted(story: EventReader, start: Event, name: str) -> int:
+    """Return what the END of a run counted; 0 where it does not tell."""
+    counts = story.ends.get(start["run_id"], {}).get("counts")
+    count = counts.get(name) if isinstance(counts, dict) else 0
+    return count if isinstance(count, int) else 0
+
+
+def about(story: EventReader, start: Event) -> About:
+    """Return what a START event tells of its run."""
+
+    def told(name: str) -> str:
+        return str(start.get(name) or "")
+
+    threshold = 0.0
+    with suppress(ValueError):
+        threshold = float(told("threshold"))
+    return About(
+        inbox=told("inbox"),
+        model=told("model"),
+        model_sha256=told("model_sha256"),
+        threshold=threshold,
+        operating_point=told("operating_point"),
+        tool_version=told("tool_version"),
+        log=str(story.log),
+        head=story.head,
+        deferred=_counted(story, start, "deferred"),
+        skipped=_counted(story, start, "skipped"),
+        warnings=() if story.problem is None else (str(story.problem),),
+    )
+
+
+def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
+    """Complete the page of a scan that has ended: the log's head, earlier verdicts, and what pictures it lacks."""
+    story = EventReader(log.path)
+    warnings = (TEXT[report.lang]["stopped"],) if scan.stopped else ()
+    deferred, skipped = scan.counts["deferred"], scan.counts["skipped"]
+    report.about = replace(
+        report.about, head=log.head, log=str(story.log), deferred=deferred, skipped=skipped, warnings=warnings
+    )
+    recall(report, log.path)
+    illustrate(report, scan.model)
+
+
+def recall(report: ReportWriter, log: Path) -> None:
+    """Note the verdicts that slices shown again were given before."""
+    verdicts = {
+        target: verdict_of(event) for event in marked(log, Kind.REVIEW) if (target := target_of(event)) is not None
+    }
+    if not verdicts:
+        return
+    for line in lines(log):
+        if _RESULT_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
+            with suppress(BadLineError, KeyError, TypeError, ValueError):
+                report.spool.judge_again(finding_of(parse(line.raw)), verdicts[digest])
+
+
+def illustrate(report: ReportWriter, model: Model | None) -> None:
+    """Find the pictures that a page may show and does not have yet; what is gone or changed is shown without."""
+    from screener.inbox.isolation import SafeDecoder
+
+    with SafeDecoder() as decoder:
+        bare = report.spool.bare()
+        while batch := list(islice(bare, _BATCH)):
+            _illustrate(report, model, decoder, batch)
+
+
+def _illustrate(report: ReportWriter, model: Model | None, decoder: SafeDecoder, batch: list[tuple[int, Item]]) -> None:
+    from screener.preprocess import frame
+    from screener.report.pictures import thumbnail
+
+    found: list[tuple[int, Item, Slice]] = []
+    for key, item in batch:
+        slice_ = slice_of(report.images, item, decoder)
+        if isinstance(slice_, str):
+            report.spool.illustrate(key, None, slice_)
+        else:
+            found.append((key, item, slice_))
+    heatmaps = heatmaps_of(model, [(item, slice_) for _, item, slice_ in found])
+    for (key, item, slice_), heatmap in zip(found, heatmaps, strict=True):
+        where = None if model is None or heatmap is None else frame(slice_.pixels, model.card.preprocessing)
+        picture = report.markup(item.finding, thumbnail(slice_.pixels, where), heatmap)
+        report.spool.illustrate(key, picture)
+
+
+def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
+    """Return the slice that a finding is about, or why there is none: ``moved`` or ``unreadable``.
+
+    Parameters
+    ----------
+    images : Path
+        Where the inbox lies now. A file that is not what was judged counts as moved.
+    item : Item
+    decoder : SafeDecoder
+    """
+    from screener.domain.slice import Refused
+    from screener.inbox import Entry, Limits, decode_slice, fetch, locate
+
+    file = locate(images, item.finding.path)
+    if file is None:
+        return "moved"
+    fetched = fetch(Entry(file, item.finding.path, item.finding.patient_id))
+    if isinstance(fetched, Refused):
+        return "unreadable"
+    if fetched.identity.sha256 != item.finding.sha256:
+        return "moved"
+    slice_ = decode_slice(fetched, Limits(), decoder)
+    return "unreadable" if isinstance(slice_, Refused) else slice_
+
+
+def heatmaps_of(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
+    """Yield a heatmap (h, w), float32, in [0, 1], for each slice that this very model scored, None for the others."""
+    import numpy as np
+
+    from screener.preprocess import prepare
+
+    def drawn(item: Item) -> bool:
+        return model is not None and item.finding.probability is not None and item.finding.model_sha256 == model.sha256
+
+    tensors = [
+        prepare(slice_.pixels, model.card.preprocessing) for item, slice_ in wanted if model is not None and drawn(item)
+    ]
+    answers = iter(model.predict(np.stack(tensors), heatmaps=True) if model is not None and tensors else ())
+    for item, _ in wanted:
+        yield next(answers).heatmap if drawn(item) else None
