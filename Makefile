@@ -7,12 +7,12 @@
 #   make audit         DATA=folder: know the data before training on it; page in build/audit, numbers in docs/results/
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
 #   make model         DATA=folder: train, convert and describe the shipped model again
-#   make lab           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
-#   make abroad        DATA=folder: the shipped recipe on sources and sites it never saw, one by one; writes docs/results/
-#   make levers        DATA=folder: what the newest augmentations bring there; writes docs/results/
+#   make compare           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
+#   make leave-one-out        DATA=folder: the shipped recipe on sources and sites it never saw, one by one; writes docs/results/
+#   make ablation        DATA=folder: what the newest augmentations bring there; writes docs/results/
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
-#   make gate          DATA=folder: what the gate keeps and refuses; writes docs/results/
+#   make quality-control          DATA=folder: what quality control keeps and refuses; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make readme        renew what the README quotes from docs/results/
@@ -27,11 +27,11 @@ RUN ?= $(RUNS)/$(RECIPE)
 TEST_SOURCE := kaggle253
 # Labelled slices live outside the repository, so that nothing here can point at them by default.
 NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DATA=/path/to/slices))
-# What an evening allows; a night and a day allow --slices 3000 --size 112 --epochs 12, the most that lab takes.
-LAB ?= --slices 300 --size 64 --epochs 5
+# What an evening allows; a night and a day allow --slices 3000 --size 112 --epochs 12, the most that compare takes.
+COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model lab abroad levers evaluate leak gate bench fuzz readme clean
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -77,20 +77,20 @@ model: $(VENV)/full
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
 	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.3.0
 
-lab: $(VENV)/full
+compare: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export lab --data "$(DATA)" --run $(RUNS)/lab $(LEAK_FREE) $(LAB) \
+	$(BIN)/python -m export compare --data "$(DATA)" --run $(RUNS)/compare $(LEAK_FREE) $(COMPARE) \
 		--out docs/results/recipes
 
-abroad: $(VENV)/full
+leave-one-out: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/abroad $(LEAK_FREE) --epochs 2 --steps 180 --size 128 \
-		--out docs/results/abroad
+	$(BIN)/python -m export leave-one-out --data "$(DATA)" --run $(RUNS)/leave-one-out $(LEAK_FREE) --epochs 2 --steps 180 --size 128 \
+		--out docs/results/leave-one-out
 
-levers: $(VENV)/full
+ablation: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export abroad --data "$(DATA)" --run $(RUNS)/levers $(LEAK_FREE) --levers --epochs 4 --steps 120 \
-		--size 128 --out docs/results/levers
+	$(BIN)/python -m export leave-one-out --data "$(DATA)" --run $(RUNS)/ablation $(LEAK_FREE) --ablation --epochs 4 --steps 120 \
+		--size 128 --out docs/results/ablation
 
 evaluate: $(VENV)/full
 	$(NEED_DATA)
@@ -104,9 +104,9 @@ leak: $(VENV)/full
 	$(BIN)/python -m export leak --data "$(DATA)" --leaking $(RUNS)/leaking --control $(RUNS)/control \
 		--source $(TEST_SOURCE) --out docs/results/leak
 
-gate: $(VENV)/full
+quality-control: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export gate --data "$(DATA)" --run $(RUNS)/lite --model models/lite --out docs/results/gate
+	$(BIN)/python -m export out-of-distribution --data "$(DATA)" --run $(RUNS)/lite --model models/lite --out docs/results/quality-control
 
 bench: $(VENV)/full
 	$(BIN)/python -m bench.speed $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)

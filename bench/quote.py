@@ -32,7 +32,7 @@ def quoted(text: str) -> str:
     quotations = {
         "demo": demo(),
         "kaggle253": evaluation("kaggle253"),
-        "abroad": tables("abroad"),
+        "leave-one-out": tables("leave-one-out"),
         "leak": tables("leak"),
         "bench": tables("bench"),
         "pages": tables("pages"),

@@ -38,7 +38,7 @@ def atomically(path: Path, save: Callable[[Path], object]) -> None:
         raise
 
 
-def save_json(path: Path, told: Any) -> None:  # noqa: ANN401 - JSON
+def save_json(path: Path, result: Any) -> None:  # noqa: ANN401 - JSON
     """Write JSON, whole or not at all.
 
     Raises
@@ -46,7 +46,7 @@ def save_json(path: Path, told: Any) -> None:  # noqa: ANN401 - JSON
     OSError
         It cannot be written.
     """
-    atomically(path, lambda partial: partial.write_text(json.dumps(told, indent=1) + "\n"))
+    atomically(path, lambda partial: partial.write_text(json.dumps(result, indent=1) + "\n"))
 
 
 def read_rows(path: Path, columns: Sequence[str], hint: str) -> list[tuple[int, dict[str, str]]]:

@@ -75,7 +75,7 @@ class Recipe:
     label_smoothing : float, in [0, 1)
     shares : dict of str to float
         Share of each batch that named sources get when they are present; the rest is shared equally.
-    levers : Augmentation
+    augmentation : Augmentation
         What ``hospital`` augmentation does how often.
     settling : int
         Batches over which the statistics of frozen normalisation layers are taken before training; 0: as they came.
@@ -102,7 +102,7 @@ class Recipe:
     shares: dict[str, float]
     early: tuple[str, ...] = ()
     decoder: Callable[[Any], Any] | None = None
-    levers: Augmentation = PLAIN
+    augmentation: Augmentation = PLAIN
     settling: int = 0
 
 

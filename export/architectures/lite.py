@@ -77,5 +77,5 @@ RECIPE = Recipe(
     # Tumour and tumour-free slices of the same patients and scanners: nothing to learn but the tumour.
     shares={"tcga_lgg": 0.4},
     settling=60,
-    levers=Augmentation(strip=0.3, extraction=0.6, paste=0.15, decoy=0.1, spots=0.15, coarse=0.35, tones=0.5),
+    augmentation=Augmentation(strip=0.3, extraction=0.6, paste=0.15, decoy=0.1, spots=0.15, coarse=0.35, tones=0.5),
 )

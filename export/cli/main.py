@@ -74,12 +74,12 @@ def audit(
 
     if data is None and folder is None:
         raise DataError("no data to audit", "name the folder: python -m export audit DATA, or set SCREENER_DATA")
-    wanted = Wanted(groups, tuple(test_source or ()), unseen, seed, model)
-    found = look_at(data or folder or Path(), out, cache, wanted)
+    requested = Wanted(groups, tuple(test_source or ()), unseen, seed, model)
+    found = look_at(data or folder or Path(), out, cache, requested)
     write_page(found, out)
     if summary:
-        write_summary(found.told, summary)
-    print("\n".join([*findings(found.told), f"{out / 'index.html'} shows it"]))
+        write_summary(found.figures, summary)
+    print("\n".join([*findings(found.figures), f"{out / 'index.html'} shows it"]))
 
 
 @app.command()
@@ -113,7 +113,7 @@ def train(
     pretrain_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs on slices without labels before the first label (autoencoder).")
     ] = 0,
-    lever: Annotated[
+    augment: Annotated[
         list[str] | None, typer.Option(help="Change an augmentation, such as paste=0.1; repeatable.")
     ] = None,
     max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
@@ -149,7 +149,7 @@ def train(
         frozen=frozen,
         label_share=label_share,
         pretrain_epochs=pretrain_epochs,
-        levers=tuple(lever or ()),
+        augmentation=tuple(augment or ()),
         groups=str(groups or ""),
     )
     if not resume:
@@ -205,7 +205,7 @@ def evaluate(
     source: Annotated[str, typer.Option(help="The test source to judge.")],
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
 ) -> None:
-    """TriagePolicy a released model on a source that chose nothing."""
+    """Evaluate a released model on a source that chose nothing."""
     _quiet_tensorflow()
     from export.evaluation.evaluate import evaluate as judge
     from export.evaluation.evaluate import write_report
@@ -233,7 +233,7 @@ def leak(
 
 
 @app.command()
-def lab(
+def compare(
     data: Data,
     run: Run,
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json, .md and -sample.csv are added.")],
@@ -265,12 +265,12 @@ def lab(
 
 
 @app.command()
-def abroad(
+def leave_one_out(
     data: Data,
     run: Run,
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
-    levers: Annotated[
-        bool, typer.Option("--levers", help="Compare the levers of augmentation instead of the sources.")
+    ablation: Annotated[
+        bool, typer.Option("--augmentation", help="Compare the augmentation of augmentation instead of the sources.")
     ] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 90,
@@ -283,17 +283,17 @@ def abroad(
     _quiet_tensorflow()
     from export.data.cache import frame_folder
     from export.data.duplicates import GROUPING
-    from export.evaluation.leave_one_out import JOURNEYS, TRIALS, Terms
-    from export.evaluation.leave_one_out import run as travel
+    from export.evaluation.leave_one_out import ABLATIONS, EXPERIMENTS, Terms
+    from export.evaluation.leave_one_out import run as run_experiments
     from export.reports.leave_one_out import gather, write_ablation, write_leave_one_out
 
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
-    journeys = TRIALS if levers else JOURNEYS
+    experiments = ABLATIONS if ablation else EXPERIMENTS
     pictures = frame_folder(unseen, GROUPING) if unseen else None
     with _stoppable():
-        finished = travel(data, run, journeys, terms, unseen=pictures, max_minutes=max_minutes)
+        finished = run_experiments(data, run, experiments, terms, unseen=pictures, max_minutes=max_minutes)
     if finished:
-        (write_ablation if levers else write_leave_one_out)(out, gather(run, journeys), terms)
+        (write_ablation if ablation else write_leave_one_out)(out, gather(run, experiments), terms)
         print(out.with_suffix(".md").read_text())
 
 
@@ -310,18 +310,18 @@ def report(
 
     if part not in {"tune", "test"}:
         raise DataError(f"no set to judge is called {part!r}", "choose tune or test; certify is not for looking at")
-    told = run_report(data, run, out, "test" if part == "test" else "tune")
-    print(f"{out / 'index.html'}: AUC {told['figures']['auc']['value']:.3f} on {part}")
+    result = run_report(data, run, out, "test" if part == "test" else "tune")
+    print(f"{out / 'index.html'}: AUC {result['figures']['auc']['value']:.3f} on {part}")
 
 
 @app.command()
-def gate(
+def out_of_distribution(
     data: Data,
     run: Run,
     model: Annotated[Path, typer.Option(help="Folder of the model.")],
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
 ) -> None:
-    """Count what the gate keeps of every source, and what it refuses of everything else."""
+    """Count what quality control keeps of every source, and what it refuses of everything else."""
     from export.evaluation.out_of_distribution import evaluate_quality_control, write_report
 
     write_report(out, evaluate_quality_control(data, run, model))
@@ -355,7 +355,7 @@ def main() -> NoReturn:
         sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
         sys.exit(int(error.code))
     except OSError as error:
-        told = StorageError.of(error)
-        sys.stderr.write(f"error: {told}\nhint: {told.hint}\n")
-        sys.exit(int(told.code))
+        result = StorageError.of(error)
+        sys.stderr.write(f"error: {result}\nhint: {result.hint}\n")
+        sys.exit(int(result.code))
     sys.exit(0)

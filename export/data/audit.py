@@ -73,7 +73,7 @@ class Audit:
     looks : ImageStatistics
     pairs : Pairs
     found : Split
-    told : dict
+    result : dict
         Every figure, as ``audit.json`` has them.
     """
 
@@ -82,10 +82,10 @@ class Audit:
     looks: ImageStatistics
     pairs: Pairs
     found: Split
-    told: dict[str, Any]
+    figures: dict[str, Any]
 
 
-def audit(data: Path, out: Path, cache: Path, wanted: Wanted) -> Audit:
+def audit(data: Path, out: Path, cache: Path, requested: Wanted) -> Audit:
     """Look at a data set, and write ``audit.json`` and, where sets can be made, ``groups.csv`` into a folder.
 
     Parameters
@@ -95,7 +95,7 @@ def audit(data: Path, out: Path, cache: Path, wanted: Wanted) -> Audit:
     out : Path
     cache : Path
         Where framed slices are kept for training to use.
-    wanted : Wanted
+    requested : Wanted
 
     Raises
     ------
@@ -105,14 +105,14 @@ def audit(data: Path, out: Path, cache: Path, wanted: Wanted) -> Audit:
     start = time.monotonic()
     dataset = read_dataset(data)
     framed = load_views(dataset, GROUPING, GROUPING.size, cache).images
-    unseen = frame_folder(wanted.unseen, GROUPING) if wanted.unseen else framed[:0]
+    unseen = frame_folder(requested.unseen, GROUPING) if requested.unseen else framed[:0]
     pairs = remembered_pairs(thumbnails(np.concatenate([framed, unseen])), cache)
-    found, sets = _sets(dataset, pairs, len(unseen), wanted)
+    found, sets = _sets(dataset, pairs, len(unseen), requested)
     pairs = within(pairs, len(framed))
-    model, name = _model(wanted.model)
+    model, name = _model(requested.model)
     looks = look(dataset, model)
     found.sets[~looks.readable] = UNREADABLE
-    told = {
+    result = {
         "data": dataset.fingerprint(),
         "mended": dataset.mended(),
         "counts": counts(dataset.records, looks.sizes, found.units),
@@ -122,12 +122,12 @@ def audit(data: Path, out: Path, cache: Path, wanted: Wanted) -> Audit:
         "strangers": strangers(dataset.records, looks, framed, found.units, name),
         "confounding": confounding(dataset.records, looks.sizes, looks.means, framed, found.units),
     }
-    told["cost"] = {"seconds": round(time.monotonic() - start, 1), "peak_mb": round(_peak_mb())}
+    result["cost"] = {"seconds": round(time.monotonic() - start, 1), "peak_mb": round(_peak_mb())}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "audit.json").write_text(json.dumps(told, indent=1) + "\n")
+    (out / "audit.json").write_text(json.dumps(result, indent=1) + "\n")
     if not sets["refused"]:
         write_groups(out / "groups.csv", dataset, found)
-    return Audit(dataset, framed, looks, pairs, found, told)
+    return Audit(dataset, framed, looks, pairs, found, result)
 
 
 def _peak_mb() -> float:
@@ -147,20 +147,20 @@ def _model(name: str | None) -> tuple[Model | None, str]:
     return model, model.card.title
 
 
-def _sets(dataset: Dataset, pairs: Pairs, extra: int, wanted: Wanted) -> tuple[Split, dict[str, Any]]:
-    """Return who is where, and where that comes from; too small a data set is told, not refused."""
-    computed = divide(dataset.records, pairs, extra, test_sources=wanted.test_sources, seed=wanted.seed)
-    told: dict[str, Any] = {"origin": "computed", "refused": ""}
-    if wanted.groups:
-        given = read_groups(wanted.groups, dataset)
+def _sets(dataset: Dataset, pairs: Pairs, extra: int, requested: Wanted) -> tuple[Split, dict[str, Any]]:
+    """Return who is where, and where that comes from; too small a data set is result, not refused."""
+    computed = divide(dataset.records, pairs, extra, test_sources=requested.test_sources, seed=requested.seed)
+    figures: dict[str, Any] = {"origin": "computed", "refused": ""}
+    if requested.groups:
+        given = read_groups(requested.groups, dataset)
         # Its own sets, but groups and units as they are seen now: that is what it is held against.
         computed = Split(computed.groups, computed.units, given.found.sets.copy())
-        return computed, told | {"origin": wanted.groups.name}
+        return computed, result | {"origin": requested.groups.name}
     try:
         check_labels(computed.sets, dataset.records)
     except DataError as error:
-        told["refused"] = str(error)
-    return computed, told
+        result["refused"] = str(error)
+    return computed, result
 
 
 def within(pairs: Pairs, count: int) -> Pairs:
@@ -194,18 +194,18 @@ def counts(
 
 
 def _count(column: Sequence[str], records: Sequence[Record], units: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    told: dict[str, dict[str, int]] = {}
+    figures: dict[str, dict[str, int]] = {}
     for value in sorted(set(column)):
         chosen = [index for index, one in enumerate(column) if one == value]
         labels = [records[index].label for index in chosen]
         patients = {(records[index].source, records[index].patient) for index in chosen if records[index].patient}
-        told[value or "not known"] = {
+        result[value or "not known"] = {
             "yes": sum(labels),
             "no": len(labels) - sum(labels),
             "units": len(np.unique(units[chosen])),
             "patients": len(patients),
         }
-    return told
+    return result
 
 
 def duplicates(records: Sequence[Record], pairs: Pairs, found: Split, sha256: Sequence[str]) -> dict[str, Any]:
@@ -249,15 +249,15 @@ def _reaching(groups: NDArray[np.int64], places: Iterable[str]) -> int:
 
 
 def _groups_by_source(records: Sequence[Record], groups: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    told: dict[str, dict[str, int]] = {}
+    figures: dict[str, dict[str, int]] = {}
     for source in sorted({record.source for record in records}):
         mine = {
             word: groups[[record.source == source and record.label == label for record in records]]
             for label, word in ((1, "yes"), (0, "no"))
         }
-        told[source] = {f"{word}_groups": len(np.unique(found)) for word, found in mine.items()}
-        told[source] |= {f"{word}_slices": len(found) for word, found in mine.items()}
-    return told
+        result[source] = {f"{word}_groups": len(np.unique(found)) for word, found in mine.items()}
+        result[source] |= {f"{word}_slices": len(found) for word, found in mine.items()}
+    return result
 
 
 def twins(sources: Sequence[str], pairs: Pairs) -> dict[str, dict[str, dict[str, int]]]:
@@ -277,13 +277,13 @@ def twins(sources: Sequence[str], pairs: Pairs) -> dict[str, dict[str, dict[str,
         "turned": lambda between: np.unique(both[0][between & turned]),
         "any": lambda between: np.unique(both[0][between]),
     }
-    told: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
+    figures: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
     for one in sorted(set(sources)):
         for other in sorted(set(sources)):
             between = (column[both[0]] == one) & (column[both[1]] == other)
             if between.any():
-                told[one][other] = {name: len(kind(between)) for name, kind in kinds.items()}
-    return dict(told)
+                result[one][other] = {name: len(kind(between)) for name, kind in kinds.items()}
+    return dict(result)
 
 
 def conflicts(records: Sequence[Record], pairs: Pairs, groups: NDArray[np.int64]) -> dict[str, Any]:
@@ -331,12 +331,12 @@ def leaking(found: Split) -> int:
 
 def _set_counts(records: Sequence[Record], found: Split) -> dict[str, dict[str, int]]:
     labels = np.array([record.label for record in records])
-    told = {}
+    result = {}
     for name in (*SETS, WITHHELD, UNREADABLE):
         chosen = found.where(name)
         yes = int(labels[chosen].sum())
-        told[name] = {"yes": yes, "no": len(chosen) - yes, "units": len(np.unique(found.units[chosen]))}
-    return told
+        result[name] = {"yes": yes, "no": len(chosen) - yes, "units": len(np.unique(found.units[chosen]))}
+    return result
 
 
 def strangers(
@@ -360,15 +360,15 @@ def strangers(
     features = thumbnails(framed).reshape(len(framed), -1) if seen is None else seen
     distances = farness(features, units)
     distances[[gate in {"reader", "pixels"} for gate in looks.gates]] = 0.0
-    told: dict[str, list[dict[str, Any]]] = {}
+    figures: dict[str, list[dict[str, Any]]] = {}
     for source in sorted({record.source for record in records}):
         mine = np.array([index for index, record in enumerate(records) if record.source == source])
         order = mine[np.argsort(-distances[mine], kind="stable")][:_STRANGEST]
-        told[source] = [
+        result[source] = [
             {"path": records[index].path, "distance": round(float(distances[index]), 3)} for index in order.tolist()
         ]
     measure = "thumbnails" if seen is None else "the model's features"
-    return {"refused": refused, "model": model, "measure": measure, "strangest": told}
+    return {"refused": refused, "model": model, "measure": measure, "strangest": result}
 
 
 def farness(features: NDArray[np.float32], units: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -122,17 +122,17 @@ def lone(chosen: Property, labels: NDArray[np.int64], units: NDArray[np.int64]) 
     """
     known = chosen.known
     values, labels, units = chosen.values[known], labels[known], units[known]
-    told: dict[str, Any] = {"auc": None, "slices": len(labels), "units": len(np.unique(units))}
+    result: dict[str, Any] = {"auc": None, "slices": len(labels), "units": len(np.unique(units))}
     why = _too_few(labels, units) if len(labels) else "not known"
     if not why and len(np.unique(values, axis=0)) == 1:
         why = "the same everywhere"
     if why:
-        return told | {"why": why}
+        return result | {"why": why}
     tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST_LEAF, random_state=0)
     scores = np.zeros(len(labels))
     for learn, held in folds(labels, units):
         scores[held] = tree.fit(values[learn], labels[learn]).predict_proba(values[held])[:, 1]
-    return told | {"auc": _area_with_interval(labels, scores, units)}
+    return result | {"auc": _area_with_interval(labels, scores, units)}
 
 
 def _too_few(labels: NDArray[np.int64], units: NDArray[np.int64]) -> str:
@@ -300,7 +300,7 @@ def confounding(
     Returns
     -------
     dict
-        ``source``: how well it is told from the ``picture`` and from the ``file``; ``label``: by property, over
+        ``source``: how well it is result from the ``picture`` and from the ``file``; ``label``: by property, over
         ``all`` slices and within each source; ``threshold``: by number, how far one cut gets.
     """
     labels = np.array([record.label for record in records])

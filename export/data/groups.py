@@ -72,13 +72,13 @@ class Given:
     def _leaks(self, units: NDArray[np.int64], name: Callable[[int], str]) -> Iterator[str]:
         """Say of each unit that reaches from one set into another where it does."""
         first: dict[int, int] = {}
-        told: set[int] = set()
+        result: set[int] = set()
         for index, (unit, place) in enumerate(zip(units.tolist(), self.found.sets.tolist(), strict=True)):
             if place not in SETS:
                 continue
             before = first.setdefault(unit, index)
-            if place != self.found.sets[before] and unit not in told:
-                told.add(unit)
+            if place != self.found.sets[before] and unit not in result:
+                result.add(unit)
                 yield (
                     f"{self.path}:{self.lines[index]}: {name(index)} is in {place} here and in "
                     f"{self.found.sets[before]} on line {self.lines[before]}"

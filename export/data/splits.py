@@ -124,9 +124,9 @@ def divide(
     groups, units = number(records, pairs, extra)
     touched = np.isin(units[:count], units[count:])
     groups, units = groups[:count], units[:count]
-    wanted = _wanted(records, units, test_sources, seed)
+    requested = _wanted(records, units, test_sources, seed)
     movable = np.array([not record.fold for record in records])
-    sets = _settle(units, wanted, movable, closed=("test",) if test_sources else ())
+    sets = _settle(units, requested, movable, closed=("test",) if test_sources else ())
     sets[touched] = WITHHELD
     return Split(groups, units, sets)
 
@@ -158,20 +158,20 @@ def _wanted(
     """Say where every slice would go if only its own source, fold and stratum counted."""
     rng = np.random.default_rng(seed)
     shares = _SHARES if test_sources else _SHARES | {"fit": 0.575, "test": 0.125}
-    wanted = np.full(len(records), "fit", dtype="<U8")
+    requested = np.full(len(records), "fit", dtype="<U8")
     strata: dict[tuple[str, ...], dict[int, int]] = defaultdict(Counter)
     for index, record in enumerate(records):
         if record.source in test_sources:
-            wanted[index] = "test"
+            requested[index] = "test"
         elif not record.fold:
             strata[record.source, record.site, str(record.label)][int(units[index])] += 1
     for (source, *_), sizes in sorted(strata.items()):
         placed = _deal(sizes, shares, rng)
         for index, record in enumerate(records):
             if record.source == source and not record.fold and int(units[index]) in placed:
-                wanted[index] = placed[int(units[index])]
-    _deal_folds(records, wanted, test_sources)
-    return wanted
+                requested[index] = placed[int(units[index])]
+    _deal_folds(records, requested, test_sources)
+    return requested
 
 
 def _deal(sizes: Mapping[int, int], shares: Mapping[str, float], rng: np.random.Generator) -> dict[int, str]:
@@ -186,7 +186,7 @@ def _deal(sizes: Mapping[int, int], shares: Mapping[str, float], rng: np.random.
     return placed
 
 
-def _deal_folds(records: Sequence[Record], wanted: NDArray[np.str_], test_sources: Iterable[str]) -> None:
+def _deal_folds(records: Sequence[Record], requested: NDArray[np.str_], test_sources: Iterable[str]) -> None:
     """Give a source's last fold to certify and the one before it to tune; the rest is fitted on."""
     folds: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -201,18 +201,18 @@ def _deal_folds(records: Sequence[Record], wanted: NDArray[np.str_], test_source
             place[source, ordered[-2]] = "tune"
     for index, record in enumerate(records):
         if (record.source, record.fold) in place:
-            wanted[index] = place[record.source, record.fold]
+            requested[index] = place[record.source, record.fold]
 
 
 def _settle(
-    units: NDArray[np.int64], wanted: NDArray[np.str_], movable: NDArray[np.bool_], *, closed: Sequence[str]
+    units: NDArray[np.int64], requested: NDArray[np.str_], movable: NDArray[np.bool_], *, closed: Sequence[str]
 ) -> NDArray[np.str_]:
     """Put every unit into the most protected set that it touches.
 
-    Slices that wanted to be elsewhere follow when they belong to no fold, and are withheld when they do. Nothing
+    Slices that requested to be elsewhere follow when they belong to no fold, and are withheld when they do. Nothing
     follows into a closed set: that of a test source holds the test source alone.
     """
-    rank = np.array([SETS.index(name) for name in wanted])
+    rank = np.array([SETS.index(name) for name in requested])
     highest = np.zeros(int(units.max()) + 1, dtype=np.int64)
     np.maximum.at(highest, units, rank)
     goal = np.array(SETS)[highest[units]]

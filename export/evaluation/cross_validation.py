@@ -102,7 +102,7 @@ class Course:
 
     Attributes
     ----------
-    lab : TrainingSetup
+    setup : TrainingSetup
     chosen : ndarray of shape (n,), int
         Indices of the sampled records.
     folds : ndarray of shape (n,), int
@@ -110,7 +110,7 @@ class Course:
         For every part the records to learn from and those to judge.
     """
 
-    lab: TrainingSetup
+    setup: TrainingSetup
     chosen: NDArray[np.int64]
     folds: NDArray[np.int64]
     parts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
@@ -125,12 +125,12 @@ def cells(sources: Sequence[str]) -> list[Cell]:
     """Return everything that is trained: recipes over folds and sources, then losses, then shares of the labels."""
     folds = [f"fold{number}" for number in range(FOLDS)]
     held = [f"without-{source}" for source in sources]
-    wanted = [Cell(variant, part) for variant in main_variants() for part in (*folds, *held)]
+    requested = [Cell(variant, part) for variant in main_variants() for part in (*folds, *held)]
     losses: tuple[Loss, ...] = ("class-weighted", "focal")
-    wanted += [Cell(Variant("baseline", loss), part) for loss in losses for part in folds]
+    requested += [Cell(Variant("baseline", loss), part) for loss in losses for part in folds]
     shares = [Variant("autoencoder", drawn=drawn, share=share) for drawn in (True, False) for share in _SHARES]
     # Part by part: what was drawn for one share of the labels serves the others.
-    return list(dict.fromkeys([*wanted, *(Cell(variant, part) for part in folds for variant in shares)]))
+    return list(dict.fromkeys([*requested, *(Cell(variant, part) for part in folds for variant in shares)]))
 
 
 def equal(name: str, terms: Terms, steps: int) -> Recipe:
@@ -162,10 +162,10 @@ def prepare(data: Path, cache: Path, terms: Terms, unseen: NDArray[np.uint8] | N
     """
     _refuse(terms)
     options = Options("lite", seed=terms.seed, test_sources=terms.test_sources)
-    lab = prepare_training(data, equal("lite", terms, 1), options, cache, unseen)
-    chosen = sample(lab, terms)
-    folds = divide(lab, chosen, terms.seed)
-    return Course(lab, chosen, folds, dict(_parts(lab, chosen, folds, terms)))
+    setup = prepare_training(data, equal("lite", terms, 1), options, cache, unseen)
+    chosen = sample(setup, terms)
+    folds = divide(setup, chosen, terms.seed)
+    return Course(setup, chosen, folds, dict(_parts(setup, chosen, folds, terms)))
 
 
 def _refuse(terms: Terms) -> None:
@@ -174,13 +174,13 @@ def _refuse(terms: Terms) -> None:
             raise DataError(f"{name}: {getattr(terms, name)} is more than {most}", "the comparison is to stay small")
 
 
-def sample(lab: TrainingSetup, terms: Terms) -> NDArray[np.int64]:
+def sample(setup: TrainingSetup, terms: Terms) -> NDArray[np.int64]:
     """Draw the sample: balanced over label, source and sequence, as many near-duplicate groups as possible."""
     rng = np.random.default_rng(terms.seed)
     strata: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for index in np.flatnonzero(np.isin(lab.found.sets, ("fit", "tune"))).tolist():
-        record = lab.dataset.records[index]
-        strata[record.source, record.label, record.sequence][int(lab.found.groups[index])].append(index)
+    for index in np.flatnonzero(np.isin(setup.found.sets, ("fit", "tune"))).tolist():
+        record = setup.dataset.records[index]
+        strata[record.source, record.label, record.sequence][int(setup.found.groups[index])].append(index)
     weights = stratum_weights(sorted(strata), {})
     drawn: list[int] = []
     for key, groups in sorted(strata.items()):
@@ -196,7 +196,7 @@ def _one_of_each(groups: list[list[int]], count: int, rng: np.random.Generator) 
     return [index for _, _, index in sorted(turns)[:count]]
 
 
-def divide(lab: TrainingSetup, chosen: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def divide(setup: TrainingSetup, chosen: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Deal the sample into folds by leak-free unit, stratified by source and label: (n,), int.
 
     Raises
@@ -204,10 +204,10 @@ def divide(lab: TrainingSetup, chosen: NDArray[np.int64], seed: int) -> NDArray[
     DataError
         There are fewer units than folds.
     """
-    units = lab.found.units[chosen]
+    units = setup.found.units[chosen]
     if len(np.unique(units)) < FOLDS:
         raise DataError(f"{len(np.unique(units))} leak-free units cannot fill {FOLDS} folds", "add patients")
-    strata = [f"{lab.dataset.records[index].source}:{lab.labels[index]}" for index in chosen.tolist()]
+    strata = [f"{setup.dataset.records[index].source}:{setup.labels[index]}" for index in chosen.tolist()]
     folds = np.full(len(chosen), -1, np.int64)
     dealer = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for number, (_, held) in enumerate(dealer.split(chosen, strata, units)):
@@ -216,15 +216,15 @@ def divide(lab: TrainingSetup, chosen: NDArray[np.int64], seed: int) -> NDArray[
 
 
 def _parts(
-    lab: TrainingSetup, chosen: NDArray[np.int64], folds: NDArray[np.int64], terms: Terms
+    setup: TrainingSetup, chosen: NDArray[np.int64], folds: NDArray[np.int64], terms: Terms
 ) -> Iterator[tuple[str, tuple[NDArray[np.int64], NDArray[np.int64]]]]:
     """Yield what each part learns from and is judged on; a source takes every unit that it touches with it."""
     for number in range(FOLDS):
         yield f"fold{number}", (chosen[folds != number], chosen[folds == number])
-    sources = np.array([record.source for record in lab.dataset.records])
-    readable = lab.found.sets != "unreadable"
+    sources = np.array([record.source for record in setup.dataset.records])
+    readable = setup.found.sets != "unreadable"
     for source in sorted(set(sources[chosen].tolist()) | set(terms.test_sources)):
-        touched = np.isin(lab.found.units, lab.found.units[sources == source])
+        touched = np.isin(setup.found.units, setup.found.units[sources == source])
         held = chosen[sources[chosen] == source]
         if source in terms.test_sources:
             held = np.flatnonzero((sources == source) & readable)
@@ -246,19 +246,19 @@ def run(course: Course, folder: Path, terms: Terms, *, max_minutes: float = math
     """
     _claim(folder, course, terms)
     start, bench = time.monotonic(), Bench(terms)
-    wanted = cells([part.removeprefix("without-") for part in course.parts if part.startswith("without-")])
-    for number, cell in enumerate(wanted, start=1):
+    requested = cells([part.removeprefix("without-") for part in course.parts if part.startswith("without-")])
+    for number, cell in enumerate(requested, start=1):
         path = folder / f"{cell.name}.json"
         if path.exists():
             continue
         if time.monotonic() - start > 60 * max_minutes:
-            print(f"{max_minutes:g} minutes are up at cell {number} of {len(wanted)}; the same command goes on")
+            print(f"{max_minutes:g} minutes are up at cell {number} of {len(requested)}; the same command goes on")
             return False
         measured = _measure(course, cell, bench)
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps(measured))
         partial.replace(path)
-        print(f"{number}/{len(wanted)} {cell.name}: {measured['seconds']:.0f} s", flush=True)
+        print(f"{number}/{len(requested)} {cell.name}: {measured['seconds']:.0f} s", flush=True)
     return True
 
 
@@ -266,10 +266,10 @@ def _claim(folder: Path, course: Course, terms: Terms) -> None:
     """Write the terms down, or check that they are the ones that the comparison was started on."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "terms.json"
-    wanted = {**asdict(terms), "test_sources": list(terms.test_sources), "data": course.lab.dataset.fingerprint()}
-    if path.exists() and json.loads(path.read_text()) != wanted:
+    requested = {**asdict(terms), "test_sources": list(terms.test_sources), "data": course.setup.dataset.fingerprint()}
+    if path.exists() and json.loads(path.read_text()) != requested:
         raise DataError(f"{folder} holds a comparison on other terms or data", "name another folder with --run")
-    path.write_text(json.dumps(wanted, indent=1) + "\n")
+    path.write_text(json.dumps(requested, indent=1) + "\n")
 
 
 class Bench:
@@ -280,22 +280,22 @@ class Bench:
         self._built: tuple[str, keras.Model, list[NDArray[Any]]] | None = None
         self._drawn: tuple[str, bytes, list[NDArray[Any]]] | None = None
 
-    def fit(self, lab: TrainingSetup, variant: Variant, learn: NDArray[np.int64]) -> tuple[keras.Model, Recipe]:
+    def fit(self, setup: TrainingSetup, variant: Variant, learn: NDArray[np.int64]) -> tuple[keras.Model, Recipe]:
         """Train a variant on the records `learn`, without any look at others, and keep its last weights."""
         chosen = equal(variant.recipe, self.terms, math.ceil(len(learn) / _BATCH))
         keras.utils.set_random_seed(self.terms.seed)
         model = self._fresh(variant.recipe, chosen)
         seed = self.terms.seed
         if variant.drawn:
-            self._draw(model, variant.recipe, chosen, lab, learn)
-        labelled = labelled_part(lab.dataset.records, lab.found.units, learn, variant.share, seed)
+            self._draw(model, variant.recipe, chosen, setup, learn)
+        labelled = labelled_part(setup.dataset.records, setup.found.units, learn, variant.share, seed)
         if variant.loss != "cross-entropy" or not model.compiled:
-            compile_model(model, chosen, variant.loss, lab.labels[labelled])
+            compile_model(model, chosen, variant.loss, setup.labels[labelled])
         batches = TrainingBatches(
             chosen,
-            lab.views,
-            lab.labels,
-            Sampler.over(lab.dataset.records, lab.found.groups, labelled, chosen.shares),
+            setup.views,
+            setup.labels,
+            Sampler.over(setup.dataset.records, setup.found.groups, labelled, chosen.shares),
             locate="heatmap" in model.output_names,
             seed=seed,
             batch_size=_BATCH,
@@ -310,11 +310,11 @@ class Bench:
         return model, chosen
 
     def _draw(
-        self, model: keras.Model, name: str, chosen: Recipe, lab: TrainingSetup, learn: NDArray[np.int64]
+        self, model: keras.Model, name: str, chosen: Recipe, setup: TrainingSetup, learn: NDArray[np.int64]
     ) -> None:
         """Train without labels, unless that was just done on the same slices."""
         if self._drawn is None or self._drawn[:2] != (name, learn.tobytes()):
-            pretrain(model, chosen, lab.views, learn, epochs=chosen.epochs, seed=self.terms.seed, batch_size=_BATCH)
+            pretrain(model, chosen, setup.views, learn, epochs=chosen.epochs, seed=self.terms.seed, batch_size=_BATCH)
             self._drawn = name, learn.tobytes(), model.get_weights()
         model.set_weights(self._drawn[2])
 
@@ -338,9 +338,9 @@ def _measure(course: Course, cell: Cell, bench: Bench) -> dict[str, Any]:
     """Train one cell and judge what it did not see."""
     learn, held = course.parts[cell.part]
     start = time.monotonic()
-    model, chosen = bench.fit(course.lab, cell.variant, learn)
+    model, chosen = bench.fit(course.setup, cell.variant, learn)
     seconds = time.monotonic() - start
-    answer = model.predict(plain(course.lab.exact[held], chosen.preprocessing.size), batch_size=64, verbose=0)
+    answer = model.predict(plain(course.setup.exact[held], chosen.preprocessing.size), batch_size=64, verbose=0)
     scores = np.asarray(answer["probability"], np.float64)[:, 0]
     if not np.isfinite(scores).all():
         raise DataError(f"{cell.name} gives scores that are no numbers", "lower its learning rate")
@@ -350,7 +350,7 @@ def _measure(course: Course, cell: Cell, bench: Bench) -> dict[str, Any]:
         "slices_per_second": round(chosen.epochs * (chosen.steps or 0) * _BATCH / seconds, 1),
         "parameters": model.count_params(),
         "learnt_from": len(learn),
-        "paths": [course.lab.dataset.records[index].path for index in held.tolist()],
+        "paths": [course.setup.dataset.records[index].path for index in held.tolist()],
         "scores": [round(float(value), 6) for value in scores],
     }
 

@@ -82,11 +82,15 @@ def _mistakes(dataset: Dataset, chosen: np.ndarray[Any, Any], answers: Answers, 
     missed, alarmed = [], []
     for index, probability, reason in zip(chosen, answers.scores, answers.reasons, strict=True):
         record = dataset.records[index]
-        told = {"path": record.path, "probability": None if reason else round(float(probability), 4), "reason": reason}
+        result = {
+            "path": record.path,
+            "probability": None if reason else round(float(probability), 4),
+            "reason": reason,
+        }
         if record.label == 1 and (reason or probability < threshold):
-            missed.append(told)
+            missed.append(result)
         if record.label == 0 and (reason or probability >= threshold):
-            alarmed.append(told)
+            alarmed.append(result)
     return {"missed": missed, "false_alarms": alarmed}
 
 
@@ -117,11 +121,11 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for name, point in figures["operating_points"].items():
         alone = " / ".join(f"{point[f'assessable_{what}']['value']:.3f}" for what in ("sensitivity", "specificity"))
-        told = " | ".join(rate(point[what]) for what in ("sensitivity", "specificity"))
-        yield f"| `{name}` | {point['threshold']:g} | {told} | {alone} |"
+        result = " | ".join(rate(point[what]) for what in ("sensitivity", "specificity"))
+        yield f"| `{name}` | {point['threshold']:g} | {result} | {alone} |"
     mistakes = figures["mistakes_at_auto"]
     yield from ("", f"At `auto`: {len(mistakes['missed'])} missed, {len(mistakes['false_alarms'])} false alarms.", "")
     for name, found in (("Missed", mistakes["missed"]), ("False alarms", mistakes["false_alarms"])):
-        told = ", ".join(f"`{item['path']}` ({item['reason'] or item['probability']})" for item in found)
-        yield f"{name}: {told or 'none'}."
+        result = ", ".join(f"`{item['path']}` ({item['reason'] or item['probability']})" for item in found)
+        yield f"{name}: {result or 'none'}."
         yield ""

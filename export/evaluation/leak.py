@@ -34,38 +34,38 @@ def leak(data: Path, leaking: Path, control: Path, source: str) -> dict[str, Any
             f"{leaking} and {control} differ in {', '.join(differing) or 'nothing'}, not in --ignore-flips alone",
             "train both with the same options, one of them with --ignore-flips",
         )
-    told = {"leaking": _judged(data, leaking, source), "control": _judged(data, control, source)}
-    return {"source": source, "recipe": asked[0]["recipe"], "tool_version": __version__, **told}
+    result = {"leaking": _judged(data, leaking, source), "control": _judged(data, control, source)}
+    return {"source": source, "recipe": asked[0]["recipe"], "tool_version": __version__, **result}
 
 
 def _judged(data: Path, run: Path, source: str) -> dict[str, Any]:
     """TriagePolicy a run's best epoch straight in Keras, without gate or tuned threshold: neither becomes a model."""
     model, chosen, options = best_model(run)
-    lab = prepare_training(data, chosen, options, run.parent / "cache")
-    mine = np.array([index for index, record in enumerate(lab.dataset.records) if record.source == source])
-    answer = model.predict(plain(lab.exact[mine], chosen.preprocessing.size), batch_size=64, verbose=0)
-    scored = Scored(lab.labels[mine], np.asarray(answer["probability"], np.float64)[:, 0], lab.found.units[mine])
+    setup = prepare_training(data, chosen, options, run.parent / "cache")
+    mine = np.array([index for index, record in enumerate(setup.dataset.records) if record.source == source])
+    answer = model.predict(plain(setup.exact[mine], chosen.preprocessing.size), batch_size=64, verbose=0)
+    scored = Scored(setup.labels[mine], np.asarray(answer["probability"], np.float64)[:, 0], setup.found.units[mine])
     return {"epochs": chosen.epochs, **summary(scored), "at_default": operating_figures(scored, 0.5)}
 
 
-def write_leak(out: Path, told: Mapping[str, Any]) -> None:
+def write_leak(out: Path, result: Mapping[str, Any]) -> None:
     """Write ``<out>.json`` and ``<out>.md``."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_json(out.with_suffix(".json"), dict(told))
-    out.with_suffix(".md").write_text("\n".join(_lines(told)) + "\n")
+    save_json(out.with_suffix(".json"), dict(result))
+    out.with_suffix(".md").write_text("\n".join(_lines(result)) + "\n")
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"# {told['source']}: what a leak is worth", "")
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"# {result['source']}: what a leak is worth", "")
     yield (
-        f"Written by `make leak`: the recipe `{told['recipe']}` of version {told['tool_version']}, "
-        f"{told['control']['epochs']} epochs, once with the flipped copies of the test slices left in the training set "
-        "(a comparison that looks at upright pictures only does not find them) and once without. Intervals: 95 %, over "
+        f"Written by `make leak`: the recipe `{result['recipe']}` of version {result['tool_version']}, "
+        f"{result['control']['epochs']} epochs, with and without flipped copies of the test slices in the training set "
+        "(a comparison that looks at upright pictures only does not find them). Intervals: 95 %, over "
         "leak-free units."
     )
     yield from ("", "| training set | AUC | sensitivity at 0.5 | specificity at 0.5 |", "|---|---|---|---|")
     for name, key in (("flipped copies left in", "leaking"), ("leak-free", "control")):
-        area, point = told[key]["auc"], told[key]["at_default"]
+        area, point = result[key]["auc"], result[key]["at_default"]
         yield (
             f"| {name} | {area['value']:.3f} ({area['low']:.3f}–{area['high']:.3f}) | "
             f"{point['sensitivity']['value']:.3f} | {point['specificity']['value']:.3f} |"

@@ -1,4 +1,4 @@
-"""What a recipe is worth abroad: trained without sources or a site, judged on them, and what each lever adds there."""
+"""Leave-one-out evaluation: a recipe trained without a source or site and judged there; ablations of augmentation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from export.training.loop import TrainingSetup
 
 FAR = ("nickparvar", "oasis", "tcga_lgg:HT")
-"""Left out together to compare levers: what remains is one hospital with both labels and collections without."""
+"""Left out together to compare augmentation: what remains is one hospital with both labels and collections without."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LeaveOneOut:
         Of its folder and its row.
     left_out : tuple of str
         Sources, or ``source:site``.
-    levers : tuple of str
+    augmentation : tuple of str
         Changes to the recipe's augmentation.
     chooses : bool
         Whether its figures choose something: slices that touch a test source are then left out of them.
@@ -55,14 +55,14 @@ class LeaveOneOut:
 
     name: str
     left_out: tuple[str, ...]
-    levers: tuple[str, ...] = ()
+    augmentation: tuple[str, ...] = ()
     chooses: bool = False
     again: int = 0
 
 
 RESTRICTED = LeaveOneOut("restricted", tuple(name for name, known in KNOWN.items() if not known.commercial))
 """Everything whose licence does not plainly allow commercial use; the test source is judged, and chooses nothing."""
-JOURNEYS = (
+EXPERIMENTS = (
     *(
         LeaveOneOut(name.replace(":", "-"), (name,))
         for name in ("tcga_lgg:DU", "tcga_lgg:HT", "nickparvar", "br35h", "tcga_lgg")
@@ -70,21 +70,21 @@ JOURNEYS = (
     RESTRICTED,
 )
 """Every source that has both labels, the two sites of one, and last all that is restricted at once."""
-TRIALS = tuple(
-    LeaveOneOut(name, FAR, levers, chooses=True, again=again)
-    for name, levers, again in (
+ABLATIONS = tuple(
+    LeaveOneOut(name, FAR, augmentation, chooses=True, again=again)
+    for name, augmentation, again in (
         ("all", (), 0),
         ("all-again", (), 1),
         ("without-tones", ("tones=0",), 0),
         ("with-remap", ("tones=0.4", "remap=0.3"), 0),
     )
 )
-"""The recipe as it is, twice; without the lever that it has newest; and with one that it does not have."""
+"""The recipe as it is, with two seeds; without its newest augmentation; and with one that it does not have."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What is the same for every journey of one table."""
+    """What is the same for every experiment of one table."""
 
     recipe: str = "lite"
     epochs: int = 4
@@ -93,16 +93,16 @@ class Terms:
     seed: int = 1
     test_sources: tuple[str, ...] = ()
 
-    def options(self, journey: LeaveOneOut) -> Options:
+    def options(self, experiment: LeaveOneOut) -> Options:
         """Return what the training is asked for."""
-        shared = asdict(self) | {"seed": self.seed + journey.again}
-        return Options(**shared, left_out=journey.left_out, levers=journey.levers)
+        shared = asdict(self) | {"seed": self.seed + experiment.again}
+        return Options(**shared, left_out=experiment.left_out, augmentation=experiment.augmentation)
 
 
 def run(
     data: Path,
     folder: Path,
-    journeys: Sequence[LeaveOneOut],
+    experiments: Sequence[LeaveOneOut],
     terms: Terms,
     *,
     unseen: NDArray[np.uint8] | None = None,
@@ -113,18 +113,18 @@ def run(
     Returns
     -------
     bool
-        Whether every journey is judged.
+        Whether every experiment is judged.
 
     Raises
     ------
     DataError
-        See `export.training.loop.train`; or a journey was judged under other terms.
+        See `export.training.loop.train`; or a experiment was judged under other terms.
     """
     end = time.monotonic() + 60 * max_minutes
-    for journey in journeys:
-        place = folder / journey.name
-        options = terms.options(journey)
-        if (place / "abroad.json").exists():
+    for experiment in experiments:
+        place = folder / experiment.name
+        options = terms.options(experiment)
+        if (place / "leave_one_out.json").exists():
             if Options.of(place) != options:
                 raise DataError(f"{place} was judged under other terms", "delete it, or choose another --run")
             continue
@@ -134,59 +134,63 @@ def run(
         progress = run_training(data, place, options, unseen=unseen, max_minutes=left)
         if not finished(progress, configured(options)):
             return False
-        told = judge(data, place, journey, terms)
-        save_json(place / "abroad.json", told)
-        print(f"{journey.name}: {told['parts']}", flush=True)
+        result = judge(data, place, experiment, terms)
+        save_json(place / "leave_one_out.json", result)
+        print(f"{experiment.name}: {result['parts']}", flush=True)
     return True
 
 
-def judge(data: Path, run_folder: Path, journey: LeaveOneOut, terms: Terms) -> dict[str, Any]:
+def judge(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms) -> dict[str, Any]:
     """TriagePolicy a finished training on what it was kept from.
 
     Returns
     -------
     dict
-        ``seconds`` of training; its ``seed``; what was ``left_out`` and which ``levers`` were changed; the
-        ``threshold``; ``parts``: figures by part, see `_parts`; where the journey chooses, AUCs of ``stripped`` slices.
+        ``seconds`` of training; its ``seed``; what was ``left_out``; the changes to the ``augmentation``; the
+        ``threshold``; ``parts``: figures by part, see `_parts`; where the experiment chooses, AUCs of
+        ``stripped`` slices.
     """
     model, chosen, options = best_model(run_folder)
     # Divided anew, without the pictures that had to stay unseen, tune could hold what the run was fitted on.
-    lab = as_trained(prepare_training(data, chosen, options, run_folder.parent / "cache"), run_folder)
-    away = _away(lab, journey, terms)
-    if not len(away):
-        raise DataError(f"nothing comes from {', '.join(journey.left_out)}", "name a source, or source:site")
+    setup = as_trained(prepare_training(data, chosen, options, run_folder.parent / "cache"), run_folder)
+    held_out = _held_out(setup, experiment, terms)
+    if not len(held_out):
+        raise DataError(f"nothing comes from {', '.join(experiment.left_out)}", "name a source, or source:site")
     size = chosen.preprocessing.size
-    scores = _scores(model, plain(lab.exact[away], size))
-    threshold = _threshold(model, lab, size)
+    scores = _scores(model, plain(setup.exact[held_out], size))
+    threshold = _threshold(model, setup, size)
     history = json.loads((run_folder / "progress.json").read_text())["history"]
-    told = {
+    result = {
         "seconds": sum(epoch["seconds"] for epoch in history),
         "seed": options.seed,
-        "left_out": list(journey.left_out),
-        "levers": list(journey.levers),
+        "left_out": list(experiment.left_out),
+        "augmentation": list(experiment.augmentation),
         "threshold": threshold,
-        "parts": {name: _figures(lab, away[chosen], scores[chosen], threshold) for name, chosen in _parts(lab, away)},
+        "parts": {
+            name: _figures(setup, held_out[chosen], scores[chosen], threshold)
+            for name, chosen in _parts(setup, held_out)
+        },
     }
-    if journey.chooses:
-        told["stripped"] = _stripped(model, lab, away, scores, chosen.preprocessing)
-    return told
+    if experiment.chooses:
+        result["stripped"] = _stripped(model, setup, held_out, scores, chosen.preprocessing)
+    return result
 
 
-def _away(lab: TrainingSetup, journey: LeaveOneOut, terms: Terms) -> NDArray[np.int64]:
+def _held_out(setup: TrainingSetup, experiment: LeaveOneOut, terms: Terms) -> NDArray[np.int64]:
     """Return the slices that the training was kept from."""
-    records = lab.dataset.records
+    records = setup.dataset.records
     outside = np.array(
-        [one.source in journey.left_out or f"{one.source}:{one.site}" in journey.left_out for one in records]
+        [one.source in experiment.left_out or f"{one.source}:{one.site}" in experiment.left_out for one in records]
     )
-    if journey.chooses:
+    if experiment.chooses:
         tested = np.array([one.source in terms.test_sources for one in records])
-        outside &= ~np.isin(lab.found.units, lab.found.units[tested])
-    return np.flatnonzero(outside & lab.views.readable)
+        outside &= ~np.isin(setup.found.units, setup.found.units[tested])
+    return np.flatnonzero(outside & setup.views.readable)
 
 
-def _parts(lab: TrainingSetup, away: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Yield every source, and within a source that names sequences each of them: name, places in `away`."""
-    records = [lab.dataset.records[index] for index in away.tolist()]
+def _parts(setup: TrainingSetup, held_out: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield every source, and within a source that names sequences each of them: name, places in `held_out`."""
+    records = [setup.dataset.records[index] for index in held_out.tolist()]
     for source in sorted({one.source for one in records}):
         inside = np.array([one.source == source for one in records])
         sequences = sorted({one.sequence for one in records if one.source == source and one.sequence})
@@ -198,14 +202,14 @@ def _parts(lab: TrainingSetup, away: NDArray[np.int64]) -> Iterator[tuple[str, N
 
 
 def _figures(
-    lab: TrainingSetup, chosen: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
+    setup: TrainingSetup, chosen: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
 ) -> dict[str, Any]:
     """Return AUC, and sensitivity and specificity at the threshold that the tune set gave, with intervals."""
-    scored = Scored(lab.labels[chosen], scores, lab.found.units[chosen])
-    told = summary(scored) | confusion_figures(scored, threshold)
-    told["auc"] = {name: value if math.isfinite(value) else None for name, value in told["auc"].items()}
+    scored = Scored(setup.labels[chosen], scores, setup.found.units[chosen])
+    result = summary(scored) | confusion_figures(scored, threshold)
+    result["auc"] = {name: value if math.isfinite(value) else None for name, value in result["auc"].items()}
     kept = ("slices", "positives", "units", "auc", "sensitivity", "specificity")
-    return {name: told[name] for name in kept}
+    return {name: result[name] for name in kept}
 
 
 def _scores(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -213,34 +217,40 @@ def _scores(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float
     return np.asarray(model.predict(images, batch_size=64, verbose=0)["probability"], np.float64)[:, 0]
 
 
-def _threshold(model: keras.Model, lab: TrainingSetup, size: int) -> float:
+def _threshold(model: keras.Model, setup: TrainingSetup, size: int) -> float:
     """Return the threshold that flags 95 % of the tune set's positives, sequences without promise left aside."""
-    tune = lab.found.where("tune")
-    promised = [lab.dataset.records[index].sequence not in WITHOUT_PROMISE for index in tune.tolist()]
-    positive = tune[(lab.labels[tune] == 1) & promised]
-    return float(np.quantile(_scores(model, plain(lab.exact[positive], size)), 0.05))
+    tune = setup.found.where("tune")
+    promised = [setup.dataset.records[index].sequence not in WITHOUT_PROMISE for index in tune.tolist()]
+    positive = tune[(setup.labels[tune] == 1) & promised]
+    return float(np.quantile(_scores(model, plain(setup.exact[positive], size)), 0.05))
 
 
 def _stripped(
-    model: keras.Model, lab: TrainingSetup, away: NDArray[np.int64], scores: NDArray[np.float64], how: Preprocessing
+    model: keras.Model,
+    setup: TrainingSetup,
+    held_out: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    how: Preprocessing,
 ) -> dict[str, float]:
     """Return AUCs after brain extraction of what shows a head: within, and against brains that came stripped."""
-    records = [lab.dataset.records[index] for index in away.tolist()]
+    records = [setup.dataset.records[index] for index in held_out.tolist()]
     heads = np.array([one.source == "tcga_lgg" and one.sequence not in WITHOUT_PROMISE for one in records])
     bare = np.array([one.source == "oasis" for one in records])
     if not heads.any():
         return {}
-    stripped = _scores(model, np.stack([_without_skull(lab, index, how) for index in away[heads].tolist()]))
-    labels = lab.labels[away[heads]]
-    told = {"tcga_lgg stripped": auc(labels, stripped)}
+    stripped = _scores(model, np.stack([_without_skull(setup, index, how) for index in held_out[heads].tolist()]))
+    labels = setup.labels[held_out[heads]]
+    result = {"tcga_lgg stripped": auc(labels, stripped)}
     if bare.any():
         mixed = np.concatenate([stripped[labels == 1], scores[bare]])
-        told["tcga_lgg stripped against oasis"] = auc((np.arange(len(mixed)) < (labels == 1).sum()).astype(int), mixed)
-    return told
+        result["tcga_lgg stripped against oasis"] = auc(
+            (np.arange(len(mixed)) < (labels == 1).sum()).astype(int), mixed
+        )
+    return result
 
 
-def _without_skull(lab: TrainingSetup, index: int, how: Preprocessing) -> NDArray[np.float32]:
+def _without_skull(setup: TrainingSetup, index: int, how: Preprocessing) -> NDArray[np.float32]:
     """Return a slice as the model would get it from a hospital that extracts brains: (S, S, 1)."""
-    view = lab.views.images[index].astype(np.float32) / 255
+    view = setup.views.images[index].astype(np.float32) / 255
     brain, _ = strip_skull(view, np.zeros_like(view), np.random.default_rng(index), 1.0)
     return prepare(brain, replace(how, crop="head"))

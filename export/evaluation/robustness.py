@@ -115,15 +115,15 @@ def robustness(
     labels, units : ndarray of shape (N,), int
     threshold : float, in [0, 1]
     """
-    told: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for name in ("intact", *DAMAGES):
         shown = images if name == "intact" else damaged(images, name)
         scored = Scored(labels, predict(shown), units)
         found = confusion_figures(scored, threshold)
-        told[name] = {
+        result[name] = {
             "auc": auc(labels, scored.scores),
             "brier": brier(labels, scored.scores),
             **{key: found[key]["value"] for key in MEASURED if key in found},
             "slices": len(labels),
         }
-    return told
+    return result

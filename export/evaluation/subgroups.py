@@ -40,14 +40,14 @@ def set_figures(sample: Sample, threshold: float, weights: NDArray[np.float64] |
         does; ``refusals`` by reason; ``parts``: the same by kind and value; ``pointing``.
     """
     scored, promised = sample.scored, sample.part(sample.promised)
-    told = figures(scored, threshold)
-    del told["reliability"]
+    result = figures(scored, threshold)
+    del result["reliability"]
     if weights is not None:
         seen = scored.assessable
-        told["balanced_calibration_error"] = calibration_error(
+        result["balanced_calibration_error"] = calibration_error(
             scored.labels[seen], scored.scores[seen], weights=weights[seen]
         )
-    return told | {
+    return result | {
         "refusals": dict(sorted(Counter(filter(None, sample.reasons)).items())),
         "detection": detected(promised.scored, promised.patients, threshold),
         "parts": {
@@ -59,11 +59,11 @@ def set_figures(sample: Sample, threshold: float, weights: NDArray[np.float64] |
 
 
 def _by(sample: Sample, values: NDArray[np.str_], threshold: float) -> dict[str, dict[str, Any]]:
-    told = {}
+    result = {}
     for value in np.unique(values).tolist():
         found = figures(sample.scored.part(values == value), threshold)
-        told[value or "unknown"] = {name: found[name] for name in _SHOWN}
-    return told
+        result[value or "unknown"] = {name: found[name] for name in _SHOWN}
+    return result
 
 
 def _sizes(sample: Sample, threshold: float) -> dict[str, dict[str, Any]]:
@@ -91,10 +91,10 @@ def pointing_figures(sample: Sample, threshold: float) -> dict[str, dict[str, An
     """
     caught = called(sample.scored, threshold) & (sample.scored.labels == 1) & np.isfinite(sample.evidence.inside)
     sources = sample.column("source")
-    told = {}
+    result = {}
     for name in ("all", *np.unique(sources[caught]).tolist()):
         here = caught if name == "all" else caught & (sources == name)
         if here.any():
             inside = rate(sample.evidence.inside[here] == 1, sample.scored.units[here])
-            told[name] = {"inside": asdict(inside), "energy": float(sample.evidence.energy[here].mean())}
-    return told
+            result[name] = {"inside": asdict(inside), "energy": float(sample.evidence.energy[here].mean())}
+    return result

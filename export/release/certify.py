@@ -96,10 +96,10 @@ def choose_auto(tune: Sample, target: float = LADDER[0]) -> Choice:
             "look at why they were refused, or lower the target",
         )
     for rung in ladder_below(target):
-        wanted = _highest(promised, _bound, rung)
-        if wanted is None:
+        requested = _highest(promised, _bound, rung)
+        if requested is None:
             continue
-        choice = _described(tune, promised, min(aim, wanted), rung)
+        choice = _described(tune, promised, min(aim, requested), rung)
         if choice.threshold == aim or choice.specificity >= SPECIFICITY_FLOOR:
             return choice
     return _described(tune, promised, aim, None)
@@ -133,15 +133,15 @@ def _mean(sample: Sample, threshold: float) -> float:
     return float(np.mean([one.mean() for one in _detected(sample, threshold).values()]))
 
 
-def _highest(promised: Sample, figure: Callable[[Sample, float], float], wanted: float) -> float | None:
-    """Return the highest threshold at which a figure that falls with it still reaches what is wanted; None: nowhere."""
+def _highest(promised: Sample, figure: Callable[[Sample, float], float], requested: float) -> float | None:
+    """Return the highest threshold at which a figure that falls with it still reaches the request; None: nowhere."""
     scores = promised.scored.scores[(promised.scored.labels == 1) & promised.scored.assessable]
     # What is printed is what is compared: four decimals, rounded down.
     tries = np.unique(np.floor(np.append(scores, 0.0) * 1e4) / 1e4)
     low, high = -1, len(tries) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if figure(promised, float(tries[middle])) >= wanted:
+        if figure(promised, float(tries[middle])) >= requested:
             low = middle
         else:
             high = middle - 1
@@ -223,12 +223,12 @@ def _unit(sources: Sequence[str]) -> str:
 def _by_source(asked: Sample, flagged: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
     """Count units, slices and the averaged share of detected units of each source."""
     sources = asked.column("source")
-    told = {}
+    result = {}
     for name in np.unique(sources).tolist():
         here = sources == name
         found = shares(flagged[here], asked.patients[here])
-        told[name] = {"units": len(found), "slices": int(here.sum()), "average": float(found.mean())}
-    return told
+        result[name] = {"units": len(found), "slices": int(here.sum()), "average": float(found.mean())}
+    return result
 
 
 def refuse_leaks(found: Split, used: Sequence[str] = ("fit", "tune")) -> None:

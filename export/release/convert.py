@@ -62,8 +62,8 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
 def _name_outputs(graph: onnx.ModelProto, function: Any) -> None:  # noqa: ANN401 - TensorFlow
     """Give the outputs the names of the dictionary that the function returns, instead of ``Identity:0``."""
     # TensorFlow flattens a dictionary in the order of its sorted keys, and so numbers the outputs.
-    wanted = sorted(function.get_concrete_function().structured_outputs)
-    renamed = {output.name: name for output, name in zip(graph.graph.output, wanted, strict=True)}
+    requested = sorted(function.get_concrete_function().structured_outputs)
+    renamed = {output.name: name for output, name in zip(graph.graph.output, requested, strict=True)}
     _rename(graph, renamed)
 
 

@@ -42,7 +42,7 @@ class Release:
     recall_target: float = 0.95
 
 
-def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any]:
+def release(data: Path, run: Path, requested: Release, demo: Path) -> dict[str, Any]:
     """Convert the best epoch of a run and write the model's folder.
 
     Parameters
@@ -50,7 +50,7 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
     data : Path
         The data that the run was trained on.
     run : Path
-    wanted : Release
+    requested : Release
     demo : Path
         Folder whose pictures, beside drawn phantoms, give the golden scores.
 
@@ -65,50 +65,50 @@ def release(data: Path, run: Path, wanted: Release, demo: Path) -> dict[str, Any
         The run is not finished, the data changed, parity fails, or no threshold can be chosen.
     """
     model, chosen, options = best_model(run)
-    lab = prepare_training(data, chosen, options, run.parent / "cache")
-    lab = as_trained(lab, run)
-    exported, gate = _with_gate(chosen.exported(model), chosen, lab)
+    setup = prepare_training(data, chosen, options, run.parent / "cache")
+    setup = as_trained(setup, run)
+    exported, gate = _with_gate(chosen.exported(model), chosen, setup)
     graph = to_onnx(exported)
-    tune = lab.found.where("tune")
+    tune = setup.found.where("tune")
     sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
-    difference = parity(exported, graph, plain(lab.exact[sample], chosen.preprocessing.size))
-    card = _draft(wanted, chosen, options, lab, outputs=list(dict(exported.output)), gate=gate)
+    difference = parity(exported, graph, plain(setup.exact[sample], chosen.preprocessing.size))
+    card = _draft(requested, chosen, options, setup, outputs=list(dict(exported.output)), gate=gate)
     card["metrics"] = {
         "parity": {"largest_difference": difference, "slices": len(sample)},
         "training": _history(run, chosen.monitor),
     }
-    ground = Ground(lab.dataset, lab.found, chosen.shares, wanted.recall_target, demo)
-    card = publish(wanted.folder, graph, card, ground, run / "draft")
+    ground = Ground(setup.dataset, setup.found, chosen.shares, requested.recall_target, demo)
+    card = publish(requested.folder, graph, card, ground, run / "draft")
     if chosen.early:
-        write_layers(wanted.folder, layers_graph(model, chosen.early))
+        write_layers(requested.folder, layers_graph(model, chosen.early))
     else:
         # Of a model that lay there before: it would show another network's layers.
-        (wanted.folder / LAYERS).unlink(missing_ok=True)
-    write_checksums(wanted.folder)
+        (requested.folder / LAYERS).unlink(missing_ok=True)
+    write_checksums(requested.folder)
     return card
 
 
-def as_trained(lab: TrainingSetup, run: Path) -> TrainingSetup:
+def as_trained(setup: TrainingSetup, run: Path) -> TrainingSetup:
     """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
     known = places(run)
-    sets = np.array([known.get(record.path, {}).get("set", WITHHELD) for record in lab.dataset.records])
-    return replace(lab, found=replace(lab.found, sets=sets))
+    sets = np.array([known.get(record.path, {}).get("set", WITHHELD) for record in setup.dataset.records])
+    return replace(setup, found=replace(setup.found, sets=sets))
 
 
-def _with_gate(model: Any, chosen: Recipe, lab: TrainingSetup) -> tuple[Any, dict[str, Any] | None]:  # noqa: ANN401 - Keras
+def _with_gate(model: Any, chosen: Recipe, setup: TrainingSetup) -> tuple[Any, dict[str, Any] | None]:  # noqa: ANN401 - Keras
     """Attach the gate's reference where the recipe exports features."""
     if "embedding" not in dict(model.output):
         return model, None
-    fit = lab.found.where("fit")
-    sources = np.array([lab.dataset.records[index].source for index in fit])
-    return attach(model, plain(lab.exact[fit], chosen.preprocessing.size), sources)
+    fit = setup.found.where("fit")
+    sources = np.array([setup.dataset.records[index].source for index in fit])
+    return attach(model, plain(setup.exact[fit], chosen.preprocessing.size), sources)
 
 
 def _draft(
-    wanted: Release,
+    requested: Release,
     chosen: Recipe,
     options: Options,
-    lab: TrainingSetup,
+    setup: TrainingSetup,
     *,
     outputs: list[str],
     gate: dict[str, Any] | None,
@@ -129,28 +129,28 @@ def _draft(
     }
     return {
         "schema": 1,
-        "name": wanted.name,
-        "version": _version(wanted),
+        "name": requested.name,
+        "version": _version(requested),
         "architecture": chosen.summary,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "tool_version": __version__,
         "preprocessing": chosen.preprocessing.to_card(),
         "outputs": {name: name if name in outputs else None for name in ("probability", "heatmap", "embedding")},
         "operating_points": points,
-        "training_data": training_data(lab.dataset, lab.found, options.test_sources, options.seed),
+        "training_data": training_data(setup.dataset, setup.found, options.test_sources, options.seed),
         "metrics": {},
         "gate": gate,
-        **statements(record.source for record in lab.dataset.records),
+        **statements(record.source for record in setup.dataset.records),
     }
 
 
-def _version(wanted: Release) -> str:
+def _version(requested: Release) -> str:
     """Return the version asked for, else that of the model which is made again, else the first."""
-    card = wanted.folder / "card.json"
-    if wanted.version is not None or not card.is_file():
-        return wanted.version or _FIRST_VERSION
+    card = requested.folder / "card.json"
+    if requested.version is not None or not card.is_file():
+        return requested.version or _FIRST_VERSION
     former = json.loads(card.read_text(encoding="utf-8"))
-    return str(former["version"]) if former["name"] == wanted.name else _FIRST_VERSION
+    return str(former["version"]) if former["name"] == requested.name else _FIRST_VERSION
 
 
 def _history(run: Path, monitor: str) -> dict[str, Any]:

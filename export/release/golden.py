@@ -39,8 +39,8 @@ def golden_scores(model: Model, demo: Path) -> dict[str, Any]:
             drawn.write_bytes(cv2.imencode(".png", phantom(seed, tumour=seed % 2 == 1))[1].tobytes())
             paths[drawn.name] = drawn
         answers = score_files(list(paths.values()), model)
-    told = zip(paths, answers.scores.tolist(), answers.reasons, strict=True)
+    result = zip(paths, answers.scores.tolist(), answers.reasons, strict=True)
     return {
         "tolerance": TOLERANCE,
-        "scores": {name: reason or round(probability, 5) for name, probability, reason in told},
+        "scores": {name: reason or round(probability, 5) for name, probability, reason in result},
     }

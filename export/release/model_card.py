@@ -77,8 +77,8 @@ def _reproduction(card: Mapping[str, Any]) -> Iterator[str]:
 def verdict(card: Mapping[str, Any]) -> str:
     """Say in one line what a release may promise."""
     auto = card["operating_points"]["auto"]
-    told = f"auto {auto['threshold']:g}, specificity {rate(auto['specificity'])}"
-    return f"{told}; {_certified(auto)}"
+    result = f"auto {auto['threshold']:g}, specificity {rate(auto['specificity'])}"
+    return f"{result}; {_certified(auto)}"
 
 
 def _certified(auto: Mapping[str, Any]) -> str:
@@ -120,8 +120,9 @@ def _promise(card: Mapping[str, Any]) -> Iterator[str]:
         "exact one-sided binomial bound reaches. The threshold was chosen on the tune set alone."
     )
     yield from _looks(shown)
-    for name, told in shown["sources"].items():
-        yield f"- {name}: {told['units']} units, {told['slices']} slices, {told['average']:.3f} detected on average."
+    for name, result in shown["sources"].items():
+        counts = f"{result['units']} units, {result['slices']} slices"
+        yield f"- {name}: {counts}, {result['average']:.3f} detected on average."
     yield f"- Sequences: {', '.join(shown['sequences'])}. Left out, and without promise: {without}."
     yield f"- Specificity on the certification set, every sequence: {rate(shown['specificity'])}."
     yield f"- {shown['holds_for']}"
@@ -134,11 +135,11 @@ def _looks(shown: Mapping[str, Any]) -> Iterator[str]:
     earlier = shown.get("earlier", [])
     if not earlier:
         return
-    told = "; ".join(f"{one['version']} ({one['missed']} of {one['units']} missed)" for one in earlier)
+    result = "; ".join(f"{one['version']} ({one['missed']} of {one['units']} missed)" for one in earlier)
     looks = len(earlier) + 1
     strict = lower_bound(shown["units"] - shown["missed"], shown["units"], 1 - (1 - shown["level"]) / looks)
     yield (
-        f"- The same certification set was also asked about {told}. Whoever shares the error among all {looks} looks "
+        f"- The same certification set was also asked about {result}. Whoever shares the error among all {looks} looks "
         f"gets a lower bound of {math.floor(strict * 1e4) / 1e4:.4f}."
     )
 
@@ -147,8 +148,8 @@ def _points(points: Mapping[str, Any]) -> Iterator[str]:
     yield "| name | threshold | sensitivity | specificity | certified |"
     yield "|---|---|---|---|---|"
     for name, point in points.items():
-        told = " | ".join(rate(point[figure]) for figure in ("sensitivity", "specificity"))
-        yield f"| `{name}` | {point['threshold']:g} | {told} | {'yes' if point['certified'] else 'no'} |"
+        result = " | ".join(rate(point[figure]) for figure in ("sensitivity", "specificity"))
+        yield f"| `{name}` | {point['threshold']:g} | {result} | {'yes' if point['certified'] else 'no'} |"
     choice = points["auto"]["chosen_by"]
     margin = "no rung (too few units)" if choice["margin"] is None else f"{choice['margin']:g}"
     by_source = ", ".join(f"{name} {share:.3f}" for name, share in choice["by_source"].items())
@@ -197,16 +198,16 @@ def _calibration(card: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| set | expected calibration error, balanced: before | after | plain, by slice: before | after |"
     yield "|---|---|---|---|---|"
-    for name, told in card["metrics"]["calibration_errors"].items():
+    for name, result in card["metrics"]["calibration_errors"].items():
         kinds = ("balanced_before", "balanced_after", "plain_before", "plain_after")
-        yield f"| {name} | {' | '.join(f'{told[kind]:.3f}' for kind in kinds)} |"
+        yield f"| {name} | {' | '.join(f'{result[kind]:.3f}' for kind in kinds)} |"
 
 
 def _prevalences(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield "At `auto`, with sensitivity and specificity by slice as measured on the certification set (Bayes' rule):"
     yield from ("", "| slices with a tumour | PPV | NPV |", "|---|---|---|")
-    for share, told in metrics["certify"]["at_prevalence"].items():
-        yield f"| {float(share):.0%} | {_number(told['ppv'])} | {_number(told['npv'], 4)} |"
+    for share, result in metrics["certify"]["at_prevalence"].items():
+        yield f"| {float(share):.0%} | {_number(result['ppv'])} | {_number(result['npv'], 4)} |"
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -247,7 +248,7 @@ def _without_restricted(card: Mapping[str, Any]) -> Iterator[str]:
         f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without."
         + (
             " What the recipe is worth there when trained without them, more briefly, stands in the rows *restricted* "
-            "of `docs/results/abroad.md`."
+            "of `docs/results/leave_one_out.md`."
             if _public(card)
             else ""
         )
@@ -290,20 +291,20 @@ def _figures(card: Mapping[str, Any]) -> Iterator[str]:
         "than the exact ones." + (" More on data that chose nothing: `docs/results/`." if _public(card) else "")
     )
     sets = {f"Set: {title}": metrics[name] for name, title in _SETS.items()}
-    sets |= {f"Test source: {name}": told for name, told in metrics["test"].items()}
-    for title, told in sets.items():
+    sets |= {f"Test source: {name}": result for name, result in metrics["test"].items()}
+    for title, result in sets.items():
         yield from ("", f"### {title}", "")
-        yield from _set(told)
+        yield from _set(result)
 
 
-def _set(told: Mapping[str, Any]) -> Iterator[str]:
+def _set(result: Mapping[str, Any]) -> Iterator[str]:
     yield "| part | slices (with tumour) | refused | AUC | sensitivity | specificity |"
     yield "|---|---|---|---|---|---|"
-    yield _row("**all**", told)
-    for kind, rows in told["parts"].items():
+    yield _row("**all**", result)
+    for kind, rows in result["parts"].items():
         if kind != "tumour size" and len(rows) > 1:
             yield from (_row(f"{kind}: {value}", row) for value, row in rows.items())
-    found = told["detection"]
+    found = result["detection"]
     if found is not None:
         yield ""
         yield (
@@ -312,16 +313,16 @@ def _set(told: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _row(name: str, told: Mapping[str, Any]) -> str:
-    area = told["auc"]
+def _row(name: str, result: Mapping[str, Any]) -> str:
+    area = result["auc"]
     shown = "–" if area["value"] is None else f"{area['value']:.3f} ({area['low']:.3f}–{area['high']:.3f})"
-    matrix = told["confusion"]
+    matrix = result["confusion"]
     shares = (
-        _share(told["sensitivity"], matrix["caught"], matrix["caught"] + matrix["missed"]),
-        _share(told["specificity"], matrix["quiet"], matrix["quiet"] + matrix["alarms"]),
+        _share(result["sensitivity"], matrix["caught"], matrix["caught"] + matrix["missed"]),
+        _share(result["specificity"], matrix["quiet"], matrix["quiet"] + matrix["alarms"]),
     )
-    counts = f"{told['slices']} ({told['positives']})"
-    return f"| {name} | {counts} | {told['refused']['hits']} | {shown} | {' | '.join(shares)} |"
+    counts = f"{result['slices']} ({result['positives']})"
+    return f"| {name} | {counts} | {result['refused']['hits']} | {shown} | {' | '.join(shares)} |"
 
 
 def _share(found: Mapping[str, Any], hits: int, count: int) -> str:
@@ -332,14 +333,14 @@ def _share(found: Mapping[str, Any], hits: int, count: int) -> str:
 
 def _failures(card: Mapping[str, Any]) -> Iterator[str]:
     """Yield the weakest parts, with their numbers, from the certification set."""
-    told = card["metrics"]["certify"]
+    result = card["metrics"]["certify"]
     for name in card["metrics"]["without_promise"]:
-        row = told["parts"]["sequence"].get(name)
+        row = result["parts"]["sequence"].get(name)
         if row and row["sensitivity"]["value"] is not None:
             matrix = row["confusion"]
             found = _share(row["sensitivity"], matrix["caught"], matrix["caught"] + matrix["missed"])
             yield f"- Plain {name} hides tumours: sensitivity {found}."
-    sizes = told["parts"]["tumour size"]
+    sizes = result["parts"]["tumour size"]
     if sizes:
         small, large = (sizes[name]["sensitivity"] for name in ("smallest quarter", "largest quarter"))
         yield (
@@ -348,10 +349,10 @@ def _failures(card: Mapping[str, Any]) -> Iterator[str]:
         )
     for kind in ("source", "sequence"):
         for figure in ("sensitivity", "specificity"):
-            yield from _weakest(told["parts"][kind], kind, figure)
-    refused = ", ".join(f"{count} {reason}" for reason, count in told["refusals"].items()) or "none"
-    yield f"- Refused though they are brain MRI: {rate(told['refused'])} ({refused})."
-    matrix = told["confusion"]
+            yield from _weakest(result["parts"][kind], kind, figure)
+    refused = ", ".join(f"{count} {reason}" for reason, count in result["refusals"].items()) or "none"
+    yield f"- Refused though they are brain MRI: {rate(result['refused'])} ({refused})."
+    matrix = result["confusion"]
     yield f"- By slice, {matrix['missed']} tumours were missed and {matrix['alarms']} slices flagged falsely."
 
 
@@ -373,8 +374,8 @@ def _pointing(metrics: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from ("", "| set | source | maximum inside | energy inside |", "|---|---|---|---|")
     for name in _SETS:
-        for source, told in metrics[name]["pointing"].items():
-            yield f"| {name} | {source} | {rate(told['inside'])} | {told['energy']:.3f} |"
+        for source, result in metrics[name]["pointing"].items():
+            yield f"| {name} | {source} | {rate(result['inside'])} | {result['energy']:.3f} |"
 
 
 def _gate(gate: Mapping[str, Any] | None) -> Iterator[str]:

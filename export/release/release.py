@@ -129,10 +129,10 @@ def _earlier(folder: Path, card: Mapping[str, Any]) -> list[dict[str, Any]]:
     known = list(shown.get("earlier", []))
     if former["created"] == card["created"]:
         return known
-    told = {name: former[name] for name in ("version", "created")} | {
+    result = {name: former[name] for name in ("version", "created")} | {
         name: shown[name] for name in ("target", "units", "missed")
     }
-    return [*known, told]
+    return [*known, result]
 
 
 def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
@@ -144,35 +144,35 @@ def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, groun
         return tune
     card["calibration"] = {**asdict(calibration), "temperature": 1 / calibration.scale, "balanced_errors": errors}
     write_release(draft, graph, card, "")
-    wanted = tune.calibrated(calibration)
+    requested = tune.calibrated(calibration)
     paths = [ground.dataset.root / record.path for record in tune.records[:_CHECKED]]
     now = score_files(paths, Model.load(draft)).scores
-    difference = float(np.nanmax(np.abs(now - wanted.scored.scores[: len(paths)]), initial=0.0))
+    difference = float(np.nanmax(np.abs(now - requested.scored.scores[: len(paths)]), initial=0.0))
     if difference > PARITY:
         raise DataError(
             f"folding the calibration in changed scores by {difference:.2e}", f"at most {PARITY} is accepted"
         )
-    return wanted
+    return requested
 
 
 def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:
     """Measure every set at ``auto``; the test set, of which nothing was chosen, by source."""
     threshold = card["operating_points"]["auto"]["threshold"]
     sets = {"tune": tune, "certify": proof}
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         name: set_figures(sample, threshold, slice_weights(sample.records, ground.shares))
         for name, sample in sets.items()
     }
     if card["calibration"]:
-        told["calibration_errors"] = {
+        result["calibration_errors"] = {
             name: _errors(sample, card["calibration"], slice_weights(sample.records, ground.shares))
             for name, sample in sets.items()
         }
     test = judged(ground.dataset, ground.found, "test", Model.load(draft))
     sources = test.column("source")
-    told["test"] = {str(name): set_figures(test.part(sources == name), threshold) for name in np.unique(sources)}
-    told["without_promise"] = list(WITHOUT_PROMISE)
-    return told
+    result["test"] = {str(name): set_figures(test.part(sources == name), threshold) for name in np.unique(sources)}
+    result["without_promise"] = list(WITHOUT_PROMISE)
+    return result
 
 
 def _errors(sample: Sample, calibration: Mapping[str, Any], weights: NDArray[np.float64]) -> dict[str, float]:

@@ -43,7 +43,7 @@ def _plots(found: Audit) -> dict[str, bytes]:
         str(name): (sources == name) & found.looks.readable for name in np.unique(sources)
     }
     drawn = {
-        "classes": plots.classes(found.told["counts"]["source"]),
+        "classes": plots.classes(found.figures["counts"]["source"]),
         "intensities": plots.intensities({
             name: {
                 word: found.looks.levels[chosen & (labels == label)].mean(axis=0)
@@ -53,21 +53,21 @@ def _plots(found: Audit) -> dict[str, bytes]:
             for name, chosen in scopes.items()
         }),
     }  # fmt: skip
-    told = found.told["confounding"]["source"]["picture"]
-    if told["accuracy"]:
-        drawn["sources"] = plots.matrix(told["names"], np.array(told["matrix"]), "Source, told from the picture")
+    result = found.figures["confounding"]["source"]["picture"]
+    if result["accuracy"]:
+        drawn["sources"] = plots.matrix(result["names"], np.array(result["matrix"]), "Source, result from the picture")
     return drawn
 
 
 def _parts(found: Audit, drawn: Mapping[str, bytes]) -> Iterator[str]:
     """Yield the page, part by part."""
-    told = found.told
-    yield listing(findings(told))
-    if told["mended"]:
-        yield paragraph("Mended while reading:", "warning") + listing(told["mended"])
+    result = found.figures
+    yield listing(findings(result))
+    if result["mended"]:
+        yield paragraph("Mended while reading:", "warning") + listing(result["mended"])
     yield heading("What is there")
     yield figure(picture(drawn["classes"], "class distribution"), "Slices of either label by source.")
-    for name, rows in told["counts"].items():
+    for name, rows in result["counts"].items():
         yield table((name, "yes", "no", "leak-free units", "patients known"), _count_rows(rows))
     yield figure(
         picture(drawn["intensities"], "intensity histograms"), "Stored intensities by label: shares of pixels."
@@ -76,23 +76,23 @@ def _parts(found: Audit, drawn: Mapping[str, bytes]) -> Iterator[str]:
     yield heading("What is there twice")
     yield from _duplicates(found)
     yield heading("Sets")
-    yield from (paragraph(sentence) for sentence in set_sentences(told["sets"]))
+    yield from (paragraph(sentence) for sentence in set_sentences(result["sets"]))
     yield table(("set", "yes", "no", "leak-free units"), [
-        (name, *row.values()) for name, row in told["sets"]["slices"].items()
+        (name, *row.values()) for name, row in result["sets"]["slices"].items()
     ])  # fmt: skip
     yield heading("What is alike and bears two labels")
     yield from _conflicts(found)
     yield heading("What does not look like a brain MRI")
     yield from _strangers(found)
     yield heading("What gives the label or the source away")
-    yield from _confounding(told["confounding"])
+    yield from _confounding(result["confounding"])
     if "sources" in drawn:
         yield figure(picture(drawn["sources"], "sources, true and said"), "Slices of units that were not learnt from.")
 
 
-def findings(told: Mapping[str, Any]) -> list[str]:
+def findings(result: Mapping[str, Any]) -> list[str]:
     """Say in sentences what a data scientist should know before training."""
-    counts, copies, conflicts = told["counts"]["source"], told["duplicates"], told["conflicts"]
+    counts, copies, conflicts = result["counts"]["source"], result["duplicates"], result["conflicts"]
     yes, no = (sum(row[word] for row in counts.values()) for word in ("yes", "no"))
     one_label = [name for name, row in counts.items() if not row["yes"] or not row["no"]]
     said = [f"{yes + no} slices: {yes} with tumour, {no} without, from {len(counts)} sources."]
@@ -113,11 +113,11 @@ def findings(told: Mapping[str, Any]) -> list[str]:
         f"{conflicts['pairs']} pairs look alike and bear two labels, {conflicts['within_patient']} of them within one "
         f"patient; {conflicts['mixed']} groups hold two labels as written."
     )
-    refused = told["strangers"]["refused"]
+    refused = result["strangers"]["refused"]
     said.append(f"{len(refused)} slices do not pass as a brain MRI: {_by_gate(refused) or 'none'}.")
-    if told["sets"]["refused"] or told["sets"]["leaking_units"]:
-        said += set_sentences(told["sets"])
-    return [*said, *_given_away(told["confounding"])]
+    if result["sets"]["refused"] or result["sets"]["leaking_units"]:
+        said += set_sentences(result["sets"])
+    return [*said, *_given_away(result["confounding"])]
 
 
 def _between(twins: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Mapping[str, int]]]:
@@ -133,20 +133,20 @@ def _by_gate(refused: Sequence[Mapping[str, str]]) -> str:
 _GATES = {"reader": "reader", "pixels": "pixel gate", "model": "model's own gate"}
 
 
-def _given_away(told: Mapping[str, Any]) -> Iterator[str]:
-    """Say how well source and label are told without looking for a tumour."""
-    seen = told["source"]["picture"]
+def _given_away(result: Mapping[str, Any]) -> Iterator[str]:
+    """Say how well source and label are result without looking for a tumour."""
+    seen = result["source"]["picture"]
     if seen["accuracy"]:
         yield (
             f"A linear classifier names the source of {seen['accuracy']['value']:.1%} of the slices; the largest one "
             f"alone makes {seen['largest']:.1%}."
         )
-    areas = {name: row["all"]["auc"]["value"] for name, row in told["label"].items() if row["all"]["auc"]}
+    areas = {name: row["all"]["auc"]["value"] for name, row in result["label"].items() if row["all"]["auc"]}
     if areas:
         best = max(areas, key=lambda name: areas[name])
         yield f"Of all properties, {best} alone predicts the label best: AUC {areas[best]:.3f}."
     cuts = {
-        name: row["balanced_accuracy"]["value"] for name, row in told["threshold"].items() if row["balanced_accuracy"]
+        name: row["balanced_accuracy"]["value"] for name, row in result["threshold"].items() if row["balanced_accuracy"]
     }
     if cuts:
         best = max(cuts, key=lambda name: cuts[name])
@@ -197,10 +197,12 @@ def _card(found: Audit, index: int, remark: str = "", other: int | None = None) 
 
 
 def _duplicates(found: Audit) -> Iterator[str]:
-    told = found.told["duplicates"]
-    yield table(("near-duplicates", "number"), copy_rows(told))
-    yield table(("source", "yes: slices", "groups", "no: slices", "groups"), group_rows(told["by_source"]))
-    yield table(("slices of", "with a near-twin in", "plain", "flipped or turned", "either"), twin_rows(told["twins"]))
+    result = found.figures["duplicates"]
+    yield table(("near-duplicates", "number"), copy_rows(result))
+    yield table(("source", "yes: slices", "groups", "no: slices", "groups"), group_rows(result["by_source"]))
+    yield table(
+        ("slices of", "with a near-twin in", "plain", "flipped or turned", "either"), twin_rows(result["twins"])
+    )
     across = [
         (int(first), int(second))
         for first, second, turned in zip(found.pairs.first, found.pairs.second, found.pairs.turned, strict=True)
@@ -211,7 +213,7 @@ def _duplicates(found: Audit) -> Iterator[str]:
     yield gallery(_card(found, across[place][0], other=across[place][1]) for place in shown)
 
 
-def copy_rows(told: Mapping[str, Any]) -> list[tuple[str, int]]:
+def copy_rows(result: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Return what is counted of near-duplicates as rows: in words, number."""
     names = {
         "identical_files": "files that another one repeats byte by byte",
@@ -223,8 +225,8 @@ def copy_rows(told: Mapping[str, Any]) -> list[tuple[str, int]]:
         "largest": "slices in the largest group",
     }
     return [
-        *((words, told[name]) for name, words in names.items()),
-        *((f"groups over several {place}", number) for place, number in told["across"].items()),
+        *((words, result[name]) for name, words in names.items()),
+        *((f"groups over several {place}", number) for place, number in result["across"].items()),
     ]
 
 
@@ -240,64 +242,66 @@ def twin_rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]
 
 
 def _conflicts(found: Audit) -> Iterator[str]:
-    told = found.told["conflicts"]
+    result = found.figures["conflicts"]
     place = {record.path: index for index, record in enumerate(found.dataset.records)}
     yield paragraph(
-        f"{told['pairs']} pairs, {told['within_patient']} of them neighbouring slices of one patient. Joined, they "
-        f"would make {told['mixed_before']} groups with two labels; they share a unit, but no group: {told['mixed']} "
-        "remain."
+        f"{result['pairs']} pairs, {result['within_patient']} of them neighbouring slices of one patient. Joined, they "
+        f"would make {result['mixed_before']} groups with two labels; they share a unit, but no group: "
+        f"{result['mixed']} remain."
     )
     yield gallery(
         _card(found, place[one["yes"]], f"yes ~ no{', turned' if one['turned'] else ''}", place[one["no"]])
-        for one in told["listed"][:_NAMED]
+        for one in result["listed"][:_NAMED]
     )
 
 
 def _strangers(found: Audit) -> Iterator[str]:
-    told = found.told["strangers"]
+    result = found.figures["strangers"]
     place = {record.path: index for index, record in enumerate(found.dataset.records)}
-    yield paragraph(f"The model asked: {told['model']}." if told["model"] else _NO_GATE)
+    yield paragraph(f"The model asked: {result['model']}." if result["model"] else _NO_GATE)
     yield gallery(
-        _card(found, place[one["path"]], f"{_GATES[one['gate']]}: {one['reason']}") for one in told["refused"]
+        _card(found, place[one["path"]], f"{_GATES[one['gate']]}: {one['reason']}") for one in result["refused"]
     )
     yield paragraph(
         "What a gate lets pass may still be no brain: these are the slices of each source that are least like any "
-        f"other, by {told['measure']}. Most are brains; look for those that are not.",
+        f"other, by {result['measure']}. Most are brains; look for those that are not.",
         "remark",
     )
-    for source, rows in told["strangest"].items():
+    for source, rows in result["strangest"].items():
         yield heading(source, 3)
         yield gallery(_card(found, place[row["path"]], f"distance {row['distance']}") for row in rows)
 
 
-def _confounding(told: Mapping[str, Any]) -> Iterator[str]:
-    yield table(("source told from", "accuracy", "largest source", "balanced accuracy"), source_rows(told["source"]))
-    head, rows = label_rows(told["label"])
+def _confounding(result: Mapping[str, Any]) -> Iterator[str]:
+    yield table(
+        ("source result from", "accuracy", "largest source", "balanced accuracy"), source_rows(result["source"])
+    )
+    head, rows = label_rows(result["label"])
     yield table(head, rows, "AUC of one property alone for the label, on units that were not learnt from")
     yield table(
-        ("one threshold on", "balanced accuracy", "tumour when", "AUC of the number"), cut_rows(told["threshold"])
+        ("one threshold on", "balanced accuracy", "tumour when", "AUC of the number"), cut_rows(result["threshold"])
     )
 
 
-def source_rows(told: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    """Return how well the source is told as rows."""
+def source_rows(result: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
+    """Return how well the source is result as rows."""
     return [
         (name, _span(row["accuracy"]), row["largest"], row["balanced_accuracy"])
         if row["accuracy"]
         else (name, row["why"], "–", "–")
-        for name, row in told.items()
+        for name, row in result.items()
     ]
 
 
-def label_rows(told: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def label_rows(result: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of the AUC by property and source; properties without any figure say why."""
-    scopes = list(next(iter(told.values())))
-    kept = [scope for scope in scopes if any(row[scope]["auc"] for row in told.values())]
-    rows = [(name, *(_span(row[scope]["auc"]) or row[scope]["why"] for scope in kept)) for name, row in told.items()]
+    scopes = list(next(iter(result.values())))
+    kept = [scope for scope in scopes if any(row[scope]["auc"] for row in result.values())]
+    rows = [(name, *(_span(row[scope]["auc"]) or row[scope]["why"] for scope in kept)) for name, row in result.items()]
     return ("property", *kept), rows
 
 
-def cut_rows(told: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
+def cut_rows(result: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
     """Return how far one threshold gets as rows."""
     return [
         (
@@ -308,7 +312,7 @@ def cut_rows(told: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
         )
         if row["balanced_accuracy"]
         else (name, row["why"], "–", "–")
-        for name, row in told.items()
+        for name, row in result.items()
     ]
 
 
@@ -316,64 +320,65 @@ def _span(cell: Mapping[str, float] | None) -> str:
     return f"{cell['value']:.3f} ({cell['low']:.3f}–{cell['high']:.3f})" if cell else ""
 
 
-def write_summary(told: Mapping[str, Any], out: Path) -> None:
+def write_summary(result: Mapping[str, Any], out: Path) -> None:
     """Write ``<out>.json`` and ``<out>.md``: numbers and names, no picture.
 
     Parameters
     ----------
-    told : mapping
+    result : mapping
         Of the audit.
     out : Path
         Without suffix.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(_lines(told)) + "\n")
+    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    out.with_suffix(".md").write_text("\n".join(_lines(result)) + "\n")
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    cost = told["cost"]
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    cost = result["cost"]
     yield from ("# Audit of the labelled slices", "")
     yield (
         f"Written by `make audit` in {cost['seconds']:.0f} s, {cost['peak_mb']} MB at most. Intervals: 95 %, bootstrap "
         "over leak-free units (near-duplicate groups and patients)."
     )
-    yield from ("", *(f"- {sentence}" for sentence in findings(told)), "", "## What is there")
-    for name, rows in told["counts"].items():
+    yield from ("", *(f"- {sentence}" for sentence in findings(result)), "", "## What is there")
+    for name, rows in result["counts"].items():
         if name != "folder" and set(rows) != {"not known"}:
             yield from _markdown((name, "yes", "no", "leak-free units", "patients known"), _count_rows(rows))
     yield from ("", "## What is there twice")
-    copies = told["duplicates"]
+    copies = result["duplicates"]
     yield from _markdown(("near-duplicates", "number"), copy_rows(copies))
     yield from _markdown(
         ("slices of", "with a near-twin in", "plain", "flipped or turned", "either"), twin_rows(copies["twins"])
     )
-    yield from ("", "## Sets", "", *set_sentences(told["sets"]))
+    yield from ("", "## Sets", "", *set_sentences(result["sets"]))
     yield from _markdown(
-        ("set", "yes", "no", "leak-free units"), [(name, *row.values()) for name, row in told["sets"]["slices"].items()]
+        ("set", "yes", "no", "leak-free units"),
+        [(name, *row.values()) for name, row in result["sets"]["slices"].items()],
     )
-    yield from _conflict_lines(told["conflicts"])
-    yield from _stranger_lines(told["strangers"])
+    yield from _conflict_lines(result["conflicts"])
+    yield from _stranger_lines(result["strangers"])
     yield from ("", "## What gives the label or the source away")
     yield from _markdown(
-        ("source told from", "accuracy", "largest source", "balanced accuracy"),
-        source_rows(told["confounding"]["source"]),
+        ("source result from", "accuracy", "largest source", "balanced accuracy"),
+        source_rows(result["confounding"]["source"]),
     )
     yield from ("", "AUC of one property alone for the label, on units that were not learnt from:")
-    yield from _markdown(*label_rows(told["confounding"]["label"]))
+    yield from _markdown(*label_rows(result["confounding"]["label"]))
     yield from _markdown(
         ("one threshold on", "balanced accuracy", "tumour when", "AUC of the number"),
-        cut_rows(told["confounding"]["threshold"]),
+        cut_rows(result["confounding"]["threshold"]),
     )
 
 
-def _conflict_lines(told: Mapping[str, Any]) -> Iterator[str]:
+def _conflict_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## What is alike and bears two labels", "")
     yield (
-        f"{told['pairs']} pairs, {told['within_patient']} of them neighbouring slices of one patient. Joined, they "
-        f"would make {told['mixed_before']} groups with two labels; as written, {told['mixed']} groups have two."
+        f"{result['pairs']} pairs, {result['within_patient']} of them neighbouring slices of one patient. Joined, they "
+        f"would make {result['mixed_before']} groups with two labels; as written, {result['mixed']} groups have two."
     )
-    listed = [one for one in told["listed"] if not one["same_patient"]]
+    listed = [one for one in result["listed"] if not one["same_patient"]]
     if listed:
         yield from ("", "Not of one known patient:", "")
         yield from (
@@ -383,13 +388,17 @@ def _conflict_lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"- … and {len(listed) - _NAMED} more, in the JSON"
 
 
-def _stranger_lines(told: Mapping[str, Any]) -> Iterator[str]:
+def _stranger_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## What does not look like a brain MRI", "")
-    yield f"The model asked: {told['model']}." if told["model"] else _NO_GATE
+    yield f"The model asked: {result['model']}." if result["model"] else _NO_GATE
     yield ""
-    yield from (f"- `{one['path']}`: {_GATES[one['gate']]}, {one['reason']}" for one in told["refused"])
-    yield from ("", f"Least like any other slice, by {told['measure']}; most are brains, none was refused for it:", "")
-    for source, rows in told["strangest"].items():
+    yield from (f"- `{one['path']}`: {_GATES[one['gate']]}, {one['reason']}" for one in result["refused"])
+    yield from (
+        "",
+        f"Least like any other slice, by {result['measure']}; most are brains, none was refused for it:",
+        "",
+    )
+    for source, rows in result["strangest"].items():
         yield f"- {source}: {', '.join(_named(row['path']) for row in rows)}"
 
 

@@ -44,10 +44,10 @@ def figures(scored: Scored) -> dict[str, dict[str, float | None]]:
     scored : Scored
         Without refusals.
     """
-    told = {"auc": _with_interval(auc, scored), "brier": _with_interval(brier, scored)}
-    told |= {name: found for name, found in confusion_figures(scored, _CUT).items() if name in NAMES}
+    result = {"auc": _with_interval(auc, scored), "brier": _with_interval(brier, scored)}
+    result |= {name: found for name, found in confusion_figures(scored, _CUT).items() if name in NAMES}
     return {
-        name: {key: None if value is None else round(value, 4) for key, value in told[name].items()} for name in NAMES
+        name: {key: None if value is None else round(value, 4) for key, value in result[name].items()} for name in NAMES
     }
 
 
@@ -78,30 +78,30 @@ def write_report(out: Path, course: Course, folder: Path, terms: Terms) -> None:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "source", "unit", "fold"])
         for index, fold in zip(course.chosen.tolist(), course.folds.tolist(), strict=True):
-            record = course.lab.dataset.records[index]
+            record = course.setup.dataset.records[index]
             label = "yes" if record.label else "no"
-            writer.writerow([record.path, label, record.source, int(course.lab.found.units[index]), fold])
+            writer.writerow([record.path, label, record.source, int(course.setup.found.units[index]), fold])
 
 
 def collect(course: Course, folder: Path, terms: Terms) -> dict[str, Any]:
     """Return everything that was measured, as JSON has it."""
     sources = [part.removeprefix("without-") for part in course.parts if part.startswith("without-")]
     measured = {cell.name: _read(folder, cell) for cell in cells(sources)}
-    place = {record.path: index for index, record in enumerate(course.lab.dataset.records)}
+    place = {record.path: index for index, record in enumerate(course.setup.dataset.records)}
 
     def scored(variant: Variant, parts: Iterable[str]) -> Scored:
         rows = [measured[Cell(variant, part).name] for part in parts]
         indices = np.array([place[path] for row in rows for path in row["paths"]])
         scores = np.array([score for row in rows for score in row["scores"]])
-        return Scored(course.lab.labels[indices], scores, course.lab.found.units[indices])
+        return Scored(course.setup.labels[indices], scores, course.setup.found.units[indices])
 
     folds = [f"fold{number}" for number in range(FOLDS)]
     pooled = list(dict.fromkeys(cell.variant for cell in cells(sources)))
-    records = course.lab.dataset.records
+    records = course.setup.dataset.records
     return {
         "terms": asdict(terms),
         "sample": counts(records, course.chosen),
-        "units": len(np.unique(course.lab.found.units[course.chosen])),
+        "units": len(np.unique(course.setup.found.units[course.chosen])),
         "hours": round(sum(row["seconds"] for row in measured.values()) / 3600, 2),
         "variants": {
             variant.key: {
@@ -132,16 +132,16 @@ def _read(folder: Path, cell: Cell) -> dict[str, Any]:
 def _abroad(scored: Scored) -> dict[str, Any]:
     """Return the figures of a source that was left out; a source of one label has no AUC."""
     at_half = operating_figures(scored, _CUT)
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "slices": len(scored.labels),
         "positives": int(scored.labels.sum()),
         "units": len(np.unique(scored.units)),
         "sensitivity": at_half["sensitivity"],
         "specificity": at_half["specificity"],
     }
-    if 0 < told["positives"] < told["slices"]:
-        told["auc"] = _with_interval(auc, scored)
-    return told
+    if 0 < result["positives"] < result["slices"]:
+        result["auc"] = _with_interval(auc, scored)
+    return result
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield "# Recipes on equal terms"
     yield ""
     yield (
-        f"Written by `make lab`. {sum(found['sample'].values())} slices ({found['units']} leak-free units; listed in "
+        f"Written by `make setup`. {sum(found['sample'].values())} slices ({found['units']} leak-free units; listed in "
         f"`recipes-sample.csv`), {terms['size']}×{terms['size']} pixels, head-cropped and padded, the same "
         f"augmentation, {terms['epochs']} epochs of as many draws as there are slices, batches of 32, last weights, "
         "threshold 0.5; each recipe keeps its architecture, its start and its learning rate. Stratified group 5-fold, "
@@ -183,24 +183,24 @@ def _wanted(found: Mapping[str, Any], keep: Callable[[Mapping[str, Any]], bool])
     return {key: Variant(**{name: row[name] for name in names}) for key, row in found["variants"].items() if keep(row)}
 
 
-def _table(found: Mapping[str, Any], wanted: Mapping[str, Variant]) -> Iterator[str]:
+def _table(found: Mapping[str, Any], requested: Mapping[str, Variant]) -> Iterator[str]:
     yield f"| recipe | {' | '.join(NAMES.values())} | parameters | slices/s |"
     yield f"|---|{'---|' * (len(NAMES) + 2)}"
-    for key, variant in wanted.items():
+    for key, variant in requested.items():
         row = found["variants"][key]
-        told = " | ".join(_shown(row["out_of_fold"][name]) for name in NAMES)
-        yield f"| {_name(variant)} | {told} | {row['parameters']:,} | {row['slices_per_second']:.0f} |"
+        result = " | ".join(_shown(row["out_of_fold"][name]) for name in NAMES)
+        yield f"| {_name(variant)} | {result} | {row['parameters']:,} | {row['slices_per_second']:.0f} |"
 
 
 def _name(variant: Variant) -> str:
-    told = [f"`{variant.recipe}`"]
+    result = [f"`{variant.recipe}`"]
     if variant.loss != "cross-entropy":
-        told.append(variant.loss)
+        result.append(variant.loss)
     if variant.drawn:
-        told.append("drawn first")
+        result.append("drawn first")
     if variant.share < 1:
-        told.append(f"{variant.share:.0%} of the labels")
-    return ", ".join(told)
+        result.append(f"{variant.share:.0%} of the labels")
+    return ", ".join(result)
 
 
 def _sources(found: Mapping[str, Any], main: Mapping[str, Variant]) -> Iterator[str]:
@@ -208,8 +208,8 @@ def _sources(found: Mapping[str, Any], main: Mapping[str, Variant]) -> Iterator[
     yield f"|---|---|{'---|' * len(main)}"
     for source, rows in found["sources"].items():
         first = next(iter(rows.values()))
-        told = " | ".join(_abroad_cell(rows[key]) for key in main)
-        yield f"| {source} | {first['slices']} ({first['positives']}; {first['units']}) | {told} |"
+        result = " | ".join(_abroad_cell(rows[key]) for key in main)
+        yield f"| {source} | {first['slices']} ({first['positives']}; {first['units']}) | {result} |"
 
 
 def _abroad_cell(row: Mapping[str, Any]) -> str:

@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from export.evaluation.leave_one_out import LeaveOneOut, Terms
 
 
-def gather(folder: Path, journeys: Sequence[LeaveOneOut]) -> dict[str, dict[str, Any]]:
-    """Read what was judged, by journey.
+def gather(folder: Path, experiments: Sequence[LeaveOneOut]) -> dict[str, dict[str, Any]]:
+    """Read what was judged, by experiment.
 
     Raises
     ------
     DataError
-        A journey has not been judged.
+        A experiment has not been judged.
     """
-    missing = [one.name for one in journeys if not (folder / one.name / "abroad.json").exists()]
+    missing = [one.name for one in experiments if not (folder / one.name / "leave_one_out.json").exists()]
     if missing:
         raise DataError(f"not judged yet: {', '.join(missing)}", "run the same command again; it goes on")
-    return {one.name: json.loads((folder / one.name / "abroad.json").read_text()) for one in journeys}
+    return {one.name: json.loads((folder / one.name / "leave_one_out.json").read_text()) for one in experiments}
 
 
 def write_leave_one_out(out: Path, found: Mapping[str, Any], terms: Terms) -> None:
     """Write ``<out>.json`` and ``<out>.md``: what the recipe is worth on each source or site that it never saw."""
-    _write(out, found, _abroad_lines(found, terms))
+    _write(out, found, _leave_one_out_lines(found, terms))
 
 
 def write_ablation(out: Path, found: Mapping[str, Any], terms: Terms) -> None:
-    """Write ``<out>.json`` and ``<out>.md``: what is lost abroad without each lever."""
-    _write(out, found, _lever_lines(found, terms))
+    """Write ``<out>.json`` and ``<out>.md``: what is lost on sources never seen without each setting."""
+    _write(out, found, _ablation_lines(found, terms))
 
 
 def _write(out: Path, found: Mapping[str, Any], lines: Iterator[str]) -> None:
@@ -47,19 +47,19 @@ def _write(out: Path, found: Mapping[str, Any], lines: Iterator[str]) -> None:
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
-def _abroad_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
+def _leave_one_out_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
     at = f" at {terms.size} px" if terms.size else ""
-    yield from ("# Abroad: sources and sites that training never saw", "")
+    yield from ("# Leave one out: sources and sites that training never saw", "")
     yield (
-        f"Written by `make abroad`: the recipe `{terms.recipe}`{at}, {terms.epochs} epochs of {terms.steps} batches "
-        "(the released model is trained longer), once for each row without that source or site and without every unit "
-        "that touches it. The threshold flags 95 % of the tune set's positives, plain T1 left aside; the tune set "
+        f"Written by `make leave-one-out`: the recipe `{terms.recipe}`{at}, {terms.epochs} epochs of "
+        f"{terms.steps} batches (the released model is trained longer), once for each row without that source or site and without every "
+        "unit that touches it. The threshold flags 95 % of the tune set's positives, plain T1 left aside; the tune set "
         "holds nothing of what is judged. Intervals: 95 %, over leak-free units."
     )
     yield from ("", "| never seen | judged on | slices (with tumour) | units | AUC | sensitivity | specificity |")
     yield "|---|---|---|---|---|---|---|"
-    for name, told in found.items():
-        for part, figures in told["parts"].items():
+    for name, result in found.items():
+        for part, figures in result["parts"].items():
             counts = f"{figures['slices']} ({figures['positives']}) | {figures['units']}"
             rates = " | ".join(_told(figures[key]) for key in ("auc", "sensitivity", "specificity"))
             yield f"| {name} | {part} | {counts} | {rates} |"
@@ -71,31 +71,31 @@ def _abroad_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
     yield f"On plain {without} many tumours are hardly visible: reported, but no promise rests on it."
 
 
-def _lever_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
-    yield from ("# Augmentation: what each brings abroad", "")
+def _ablation_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str]:
+    yield from ("# Augmentation: what each setting brings on sources never seen", "")
     left_out = ", ".join(next(iter(found.values()))["left_out"])
     yield (
-        f"Written by `make levers`: the recipe `{terms.recipe}` at {terms.size} px, {terms.epochs} epochs of "
+        f"Written by `make ablation`: the recipe `{terms.recipe}` at {terms.size} px, {terms.epochs} epochs of "
         f"{terms.steps} batches, trained without {left_out} and every unit that touches them, judged on those by AUC. "
         "Slices that touch the test source choose nothing here. *Stripped*: the same slices after brain extraction; "
         "*against OASIS*: those with a tumour against brains that came stripped and healthy. One training a row: rows "
         "that only the seed tells apart (it also draws who is in which set) differ by luck; others may too."
     )
     columns = _columns(found)
-    yield from ("", f"| levers | {' | '.join(columns)} | mean |", f"|---|{'---|' * (len(columns) + 1)}")
-    for name, told in found.items():
-        row = _areas(told)
+    yield from ("", f"| augmentation | {' | '.join(columns)} | mean |", f"|---|{'---|' * (len(columns) + 1)}")
+    for name, result in found.items():
+        row = _areas(result)
         cells = " | ".join(f"{row[column]:.3f}" for column in columns)
         yield f"| {name} | {cells} | {sum(row[column] for column in columns) / len(columns):.3f} |"
     yield ""
-    for name, told in found.items():
-        yield f"- {name}: {', '.join(told['levers']) or 'as the recipe has them'}; seed {told['seed']}"
+    for name, result in found.items():
+        yield f"- {name}: {', '.join(result['augmentation']) or 'as the recipe has them'}; seed {result['seed']}"
 
 
-def _areas(told: Mapping[str, Any]) -> dict[str, float]:
-    """Return every AUC of a journey that exists: a source with one label has none."""
-    whole = {part: figures["auc"]["value"] for part, figures in told["parts"].items()}
-    return {part: area for part, area in (whole | told["stripped"]).items() if area is not None}
+def _areas(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return every AUC of a experiment that exists: a source with one label has none."""
+    whole = {part: figures["auc"]["value"] for part, figures in result["parts"].items()}
+    return {part: area for part, area in (whole | result["stripped"]).items() if area is not None}
 
 
 def _columns(found: Mapping[str, Any]) -> list[str]:

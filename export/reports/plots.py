@@ -219,11 +219,11 @@ def robustness(rows: Mapping[str, Mapping[str, float]]) -> bytes:
     return _png(figure)
 
 
-def parts(told: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> bytes:
+def parts(result: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> bytes:
     """Draw the sensitivity of every part of the set that has positives, with its interval."""
     rows = [
         (f"{name}: {value}", found["sensitivity"])
-        for name, values in told.items()
+        for name, values in result.items()
         for value, found in values.items()
         if found["sensitivity"]["value"] is not None
     ]

@@ -51,7 +51,7 @@ class Judged:
     heatmaps : ndarray of shape (N, h, w), float32, or None
     """
 
-    lab: TrainingSetup
+    setup: TrainingSetup
     chosen: NDArray[np.int64]
     images: NDArray[np.float32]
     scores: NDArray[np.float64]
@@ -60,15 +60,15 @@ class Judged:
     @property
     def labels(self) -> NDArray[np.int64]:
         """Labels: (N,)."""
-        return self.lab.labels[self.chosen]
+        return self.setup.labels[self.chosen]
 
     def scored(self) -> Scored:
         """Return labels, scores and leak-free units."""
-        return Scored(self.labels, self.scores, self.lab.found.units[self.chosen])
+        return Scored(self.labels, self.scores, self.setup.found.units[self.chosen])
 
     def sample(self) -> Sample:
         """Return what a threshold is chosen on; where the heatmaps point is not looked at."""
-        records = tuple(self.lab.dataset.records[index] for index in self.chosen.tolist())
+        records = tuple(self.setup.dataset.records[index] for index in self.chosen.tolist())
         return Sample(records, self.scored(), ("",) * len(records), nowhere(len(records)))
 
 
@@ -96,15 +96,15 @@ def run_report(data: Path, run: Path, out: Path, part: Literal["tune", "test"] =
         The run has no finished epoch, or the set is empty.
     """
     model, chosen, options = best_model(run)
-    lab = as_trained(prepare_training(data, chosen, options, run.parent / "cache"), run)
+    setup = as_trained(prepare_training(data, chosen, options, run.parent / "cache"), run)
     exported = chosen.exported(model)
-    tune = _judge(exported, lab, lab.found.where("tune"), chosen)
-    judged = tune if part == "tune" else _judge(exported, lab, lab.found.where(part), chosen)
+    tune = _judge(exported, setup, setup.found.where("tune"), chosen)
+    judged = tune if part == "tune" else _judge(exported, setup, setup.found.where(part), chosen)
     if not len(judged.chosen):
         raise DataError(f"the {part} set of {run} is empty", "judge the tune set, or train with --test-source")
     points = FIXED_POINTS | {"auto": choose_auto(tune.sample(), _RECALL_TARGET).threshold}
     history = json.loads((run / "progress.json").read_text())["history"]
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "recipe": options.recipe,
         "set": part,
         "epochs": len(history),
@@ -114,43 +114,43 @@ def run_report(data: Path, run: Path, out: Path, part: Literal["tune", "test"] =
         "robustness": _robustness(exported, judged, points["auto"]),
     }
     out.mkdir(parents=True, exist_ok=True)
-    drawn = _draw(judged, told, history, model, chosen)
+    drawn = _draw(judged, result, history, model, chosen)
     for name, content in drawn.items():
         (out / f"{name}.png").write_bytes(content)
-    (out / "report.json").write_text(json.dumps(told, indent=1) + "\n")
-    save(out / "index.html", document(f"Training run {run.name}: {options.recipe}", _parts(judged, told, drawn)))
-    return told
+    (out / "report.json").write_text(json.dumps(result, indent=1) + "\n")
+    save(out / "index.html", document(f"Training run {run.name}: {options.recipe}", _parts(judged, result, drawn)))
+    return result
 
 
-def _judge(exported: Any, lab: TrainingSetup, chosen: NDArray[np.int64], recipe: Recipe) -> Judged:  # noqa: ANN401 - Keras
-    images = plain(lab.exact[chosen], recipe.preprocessing.size)
+def _judge(exported: Any, setup: TrainingSetup, chosen: NDArray[np.int64], recipe: Recipe) -> Judged:  # noqa: ANN401 - Keras
+    images = plain(setup.exact[chosen], recipe.preprocessing.size)
     answer: dict[str, Any] = {"probability": np.empty((0, 1))}
     if len(chosen):
         answer = exported.predict(images, batch_size=64, verbose=0)
-    return Judged(lab, chosen, images, np.asarray(answer["probability"], np.float64)[:, 0], answer.get("heatmap"))
+    return Judged(setup, chosen, images, np.asarray(answer["probability"], np.float64)[:, 0], answer.get("heatmap"))
 
 
 def _by_part(judged: Judged, threshold: float) -> dict[str, dict[str, Any]]:
     """Return sensitivity and specificity by source, sequence and plane, and sensitivity by size of the tumour."""
-    records = [judged.lab.dataset.records[index] for index in judged.chosen.tolist()]
+    records = [judged.setup.dataset.records[index] for index in judged.chosen.tolist()]
     keys = {
         name: [getattr(record, name) or "unknown" for record in records] for name in ("source", "sequence", "plane")
     }
     keys["tumour size"] = _sizes(judged)
-    scored, told = judged.scored(), {}
+    scored, result = judged.scored(), {}
     for name, values in keys.items():
         column = np.array(values)
-        told[name] = {
+        result[name] = {
             str(value): operating_figures(scored.part(column == value), threshold)
             for value in np.unique(column)
             if value
         }
-    return told
+    return result
 
 
 def _sizes(judged: Judged) -> list[str]:
     """Say in which quarter of tumour sizes each annotated positive falls, by its share of the model's view."""
-    shares = judged.lab.views.tumours[judged.chosen].reshape(len(judged.chosen), -1).mean(axis=1) / 255
+    shares = judged.setup.views.tumours[judged.chosen].reshape(len(judged.chosen), -1).mean(axis=1) / 255
     known = (judged.labels == 1) & (shares > 0)
     if not known.any():
         return [""] * len(shares)
@@ -171,25 +171,25 @@ def _robustness(exported: Any, judged: Judged, threshold: float) -> dict[str, di
     def predict(images: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(exported.predict(images, batch_size=64, verbose=0)["probability"], np.float64)[:, 0]
 
-    units = judged.lab.found.units[judged.chosen][chosen]
+    units = judged.setup.found.units[judged.chosen][chosen]
     return robustness(predict, judged.images[chosen], judged.labels[chosen], units, threshold)
 
 
 def _draw(
     judged: Judged,
-    told: Mapping[str, Any],
+    result: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
     model: Any,  # noqa: ANN401 - Keras
     chosen: Recipe,
 ) -> dict[str, bytes]:
     """Draw every figure: PNG by name."""
-    found, points = told["figures"], told["points"]
+    found, points = result["figures"], result["points"]
     drawn = {
         "learning": plots.learning(history),
         "confusion": plots.confusion(found["confusion"]),
         "calibration": plots.calibration(found["reliability"], found["brier"]),
-        "robustness": plots.robustness(told["robustness"]),
-        "parts": plots.parts(told["parts"]),
+        "robustness": plots.robustness(result["robustness"]),
+        "parts": plots.parts(result["parts"]),
     }
     for name, _, indices in _groups(judged, points["auto"]):
         if indices:
@@ -219,20 +219,20 @@ def _early_layers(judged: Judged, model: Any, early: Sequence[str]) -> bytes:  #
     return plots.feature_maps(image[0, ..., 0], {name: np.asarray(maps[name])[0] for name in early})
 
 
-def _parts(judged: Judged, told: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
+def _parts(judged: Judged, result: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
     """Yield the page, part by part."""
-    if told["set"] == "tune":
+    if result["set"] == "tune":
         yield paragraph("Judged on the tune set, which chose epoch and threshold: these figures flatter.", "warning")
     yield heading("Learning")
     yield figure(picture(drawn["learning"], "learning curves"), "On training batches (augmented) and on the tune set.")
-    yield heading(f"At auto ({told['points']['auto']:.4g})")
-    yield table(("figure", "value", "95 %, over leak-free units"), _figures(told["figures"]))
-    yield table(("class", "precision", "recall", "F1", "slices"), _classes(told["figures"]["confusion"]))
+    yield heading(f"At auto ({result['points']['auto']:.4g})")
+    yield table(("figure", "value", "95 %, over leak-free units"), _figures(result["figures"]))
+    yield table(("class", "precision", "recall", "F1", "slices"), _classes(result["figures"]["confusion"]))
     for name in ("confusion", "roc", "precision_recall", "calibration"):
         if name in drawn:
             yield figure(picture(drawn[name], name.replace("_", " and ")), name.replace("_", " and "))
-    yield from _tables(told, drawn)
-    yield from _galleries(judged, told["points"]["auto"])
+    yield from _tables(result, drawn)
+    yield from _galleries(judged, result["points"]["auto"])
     if "layers" in drawn:
         yield heading("Early layers")
         caption = "What the early layers pass on of the most suspicious slice; no map means a tumour."
@@ -268,27 +268,31 @@ def _classes(matrix: Mapping[str, int]) -> list[tuple[object, ...]]:
 
 def _class(hits: int, others: int, away: int) -> tuple[float, float, float]:
     """Return precision, recall and F1 of a class from its slices: right, wrongly put there, and put elsewhere."""
-    return _share(hits, hits + others), _share(hits, hits + away), _share(2 * hits, 2 * hits + others + away)
+    return (
+        _share(hits, hits + others),
+        _share(hits, hits + away),
+        _share(2 * hits, 2 * hits + others + away),
+    )
 
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else float("nan")
 
 
-def _tables(told: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
+def _tables(result: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator[str]:
     """Yield the figures by part of the set and under damage."""
     yield heading("By source, sequence, plane and tumour size")
     yield figure(picture(drawn["parts"], "sensitivity by part"), "Sensitivity with its 95 % interval.")
-    for name, rows in told["parts"].items():
+    for name, rows in result["parts"].items():
         yield table((name, "sensitivity", "specificity"), [
             (value, *(_rate(found[rate]) for rate in ("sensitivity", "specificity"))) for value, found in rows.items()
         ])  # fmt: skip
     yield heading("Under damage")
-    intact = told["robustness"]["intact"]
+    intact = result["robustness"]["intact"]
     yield table(("damage", *MEASURED.values(), "AUC lost"), [
         (name, *("–" if row[key] is None else f"{row[key]:.3f}" for key in MEASURED),
          f"{intact['auc'] - row['auc']:+.3f}")
-        for name, row in told["robustness"].items()
+        for name, row in result["robustness"].items()
     ])  # fmt: skip
     yield figure(picture(drawn["robustness"], "figures under damage"), "The same figures, damage by damage.")
     yield paragraph(f"The same {intact['slices']} slices throughout, as many of either label as there are.", "remark")
@@ -329,7 +333,7 @@ def _card(judged: Judged, index: int, threshold: float) -> str:
     data = cv2.imencode(".jpg", np.ascontiguousarray(shown.image[..., ::-1]), (cv2.IMWRITE_JPEG_QUALITY, 80))[
         1
     ].tobytes()
-    path = judged.lab.dataset.records[int(judged.chosen[index])].path
+    path = judged.setup.dataset.records[int(judged.chosen[index])].path
     caption = f"{path} · {', '.join(shown.words)}, probability {judged.scores[index]:.3f}"
     return figure(picture(data, path, "jpeg"), caption, "good" if shown.right else "bad")
 

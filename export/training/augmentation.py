@@ -46,7 +46,7 @@ def classic(view: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Ima
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chances, in [0, 1], of what is done to a slice; what each brings abroad is measured by leaving it out.
+    """Chances, in [0, 1], of what is done to a slice; what each brings leave_one_out is measured by leaving it out.
 
     Attributes
     ----------
@@ -78,26 +78,27 @@ class Augmentation:
     remap: float = 0.0
 
     def with_changes(self, changes: Sequence[str]) -> Augmentation:
-        """Return levers with changes such as ``paste=0.1``.
+        """Return augmentation with changes such as ``paste=0.1``.
 
         Raises
         ------
         DataError
-            A change names no lever, or no chance.
+            A change names no augmentation setting, or no chance.
         """
         known = {field.name for field in fields(self)}
-        told: dict[str, float] = {}
+        result: dict[str, float] = {}
         for change in changes:
             name, _, text = change.partition("=")
             try:
-                told[name] = float(text)
+                result[name] = float(text)
             except ValueError:
-                told[name] = -1.0
-            if name not in known or not 0 <= told[name] <= 1:
+                result[name] = -1.0
+            if name not in known or not 0 <= result[name] <= 1:
                 raise DataError(
-                    f"{change!r} sets no lever", f"write NAME=CHANCE, with one of {', '.join(sorted(known))}"
+                    f"{change!r} sets no augmentation setting",
+                    f"write NAME=CHANCE, with one of {', '.join(sorted(known))}",
                 )
-        return replace(self, **told)
+        return replace(self, **result)
 
 
 PLAIN = Augmentation()
@@ -105,7 +106,7 @@ PLAIN = Augmentation()
 
 
 def hospital(
-    view: NDArray[np.uint8], tumour: NDArray[np.uint8], size: int, rng: np.random.Generator, levers: Augmentation
+    view: NDArray[np.uint8], tumour: NDArray[np.uint8], size: int, rng: np.random.Generator, augmentation: Augmentation
 ) -> tuple[Image, Image]:
     """Imitate another hospital: geometry, skull-stripping, contrast, resolution, noise, compression.
 
@@ -118,7 +119,7 @@ def hospital(
     size : int
         Side of the model's input, in pixels; a multiple of 16.
     rng : numpy Generator
-    levers : Augmentation
+    augmentation : Augmentation
 
     Returns
     -------
@@ -126,34 +127,34 @@ def hospital(
     target : ndarray of shape (size // 16, size // 16), float32, in [0, 1]
         Share of each cell that is tumour.
     """
-    if levers.spots and rng.random() < levers.spots:
+    if augmentation.spots and rng.random() < augmentation.spots:
         view = spots(view, rng)
     image = _floats(view) / np.float32(255)
     where = _floats(cv2.resize(tumour, view.shape[::-1], interpolation=cv2.INTER_LINEAR)) / np.float32(255)
     box = (0, view.shape[0], 0, view.shape[1])
-    if rng.random() < levers.strip:
-        image, box = strip_skull(image, where, rng, levers.extraction)
+    if rng.random() < augmentation.strip:
+        image, box = strip_skull(image, where, rng, augmentation.extraction)
     matrix = _random_affine(image.shape[0], size, box, rng)
     image = _floats(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
     where = _floats(cv2.warpAffine(where, matrix, (size, size), flags=cv2.INTER_LINEAR))
     grid = size // _GRID
     target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
-    if levers.remap and rng.random() < levers.remap:
+    if augmentation.remap and rng.random() < augmentation.remap:
         image = remapped(image, rng)
-    return stretch(_degrade(_contrast(image, rng), rng, levers.coarse)), target
+    return stretch(_degrade(_contrast(image, rng), rng, augmentation.coarse)), target
 
 
 def toned(view: NDArray[np.uint8], like: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Give a slice the grey tones of another one, in part or whole: (S, S) uint8, twice → (S, S) uint8.
 
-    The histograms are matched inside the head, so that no source can be told by how its pictures were windowed. The
+    The histograms are matched inside the head, so that no source can be result by how its pictures were windowed. The
     order of brightness stays, and with it what a radiologist goes by.
     """
-    counts, wanted = (np.bincount(one[one > _AIR], minlength=256).astype(np.float64) for one in (view, like))
-    if not counts.any() or not wanted.any():
+    counts, requested = (np.bincount(one[one > _AIR], minlength=256).astype(np.float64) for one in (view, like))
+    if not counts.any() or not requested.any():
         return view
     ranks = (np.cumsum(counts) - counts / 2) / counts.sum()
-    goal = np.interp(ranks, np.cumsum(wanted) / wanted.sum(), np.arange(256))
+    goal = np.interp(ranks, np.cumsum(requested) / requested.sum(), np.arange(256))
     part = rng.uniform(0.3, 0.9)
     table = part * goal + (1 - part) * np.arange(256)
     table[: _AIR + 1] = np.arange(_AIR + 1)

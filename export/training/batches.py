@@ -159,15 +159,15 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         self, index: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, int]:
         """Return one augmented slice, its tumour map, and its label: a tumour laid in makes a positive."""
-        size, levers = self.recipe.preprocessing.size, self.recipe.levers
+        size, augmentation = self.recipe.preprocessing.size, self.recipe.augmentation
         view, tumour, label = self.views.images[index], self.views.tumours[index], int(self.labels[index])
         if self.recipe.augment == "classic":
             return classic(view, size, rng), None, label
         if label == 0 and len(self.donors):
             view, tumour, label = self._laid_in(view, tumour, rng)
-        if levers.tones and rng.random() < levers.tones:
+        if augmentation.tones and rng.random() < augmentation.tones:
             view = toned(view, self.views.images[self.sampler.draw(1, rng)[0]], rng)
-        return *hospital(view, tumour, size, rng, levers), label
+        return *hospital(view, tumour, size, rng, augmentation), label
 
     def _laid_in(
         self, view: NDArray[np.uint8], tumour: NDArray[np.uint8], rng: np.random.Generator
@@ -176,13 +176,13 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
 
         The tissue is cut in a tumour's shape, so that the seam of a transplant tells nothing.
         """
-        levers, donor = self.recipe.levers, self.donors[rng.integers(len(self.donors))]
+        augmentation, donor = self.recipe.augmentation, self.donors[rng.integers(len(self.donors))]
         chance, images, drawn = rng.random(), self.views.images, self.views.tumours[donor]
-        if chance < levers.paste:
+        if chance < augmentation.paste:
             made = transplant(view, images[donor], drawn, rng)
             if made is not None:
                 return *made, 1
-        elif chance < levers.paste + levers.decoy:
+        elif chance < augmentation.paste + augmentation.decoy:
             other = self.tumour_free[rng.integers(len(self.tumour_free))]
             made = transplant(view, images[other], drawn, rng)
             if made is not None:

@@ -112,9 +112,9 @@ def _rebuild(
 
 def _read_storage(file: IO[bytes], itemsize: int) -> bytes:
     """Read one storage: the count of its elements (int64), then the elements."""
-    wanted = int.from_bytes(file.read(8), "little") * itemsize
-    data = file.read(wanted)
-    if len(data) != wanted:
+    requested = int.from_bytes(file.read(8), "little") * itemsize
+    data = file.read(requested)
+    if len(data) != requested:
         raise EOFError("the file ends inside a tensor")
     return data
 

@@ -62,7 +62,7 @@ class Options:
     frozen: bool = False
     label_share: float = 1.0
     pretrain_epochs: int = 0
-    levers: tuple[str, ...] = ()
+    augmentation: tuple[str, ...] = ()
     groups: str = ""
 
     @classmethod
@@ -74,7 +74,7 @@ class Options:
         DataError
             The file is damaged, or of another version.
         """
-        lists = ("test_sources", "left_out", "levers")
+        lists = ("test_sources", "left_out", "augmentation")
         try:
             stored = json.loads((run / "options.json").read_text())
             return cls(**stored | {name: tuple(stored[name]) for name in lists if name in stored})
@@ -208,15 +208,17 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, options)
     keras.utils.set_random_seed(options.seed)
-    lab = prepare_training(data, chosen, options, run.parent / "cache", unseen)
-    _keep_sets(run, lab)
-    fit = labelled_part(lab.dataset.records, lab.found.units, lab.found.where("fit"), options.label_share, options.seed)
-    sampler = Sampler.over(lab.dataset.records, lab.found.groups, fit, chosen.shares)
-    model, progress, average = _restore(run, chosen, options, lab)
+    setup = prepare_training(data, chosen, options, run.parent / "cache", unseen)
+    _keep_sets(run, setup)
+    fit = labelled_part(
+        setup.dataset.records, setup.found.units, setup.found.where("fit"), options.label_share, options.seed
+    )
+    sampler = Sampler.over(setup.dataset.records, setup.found.groups, fit, chosen.shares)
+    model, progress, average = _restore(run, chosen, options, setup)
     batches = TrainingBatches(
         chosen,
-        lab.views,
-        lab.labels,
+        setup.views,
+        setup.labels,
         sampler,
         locate="heatmap" in model.output_names,
         seed=options.seed,
@@ -227,7 +229,7 @@ def train(
         average = model.get_weights()
     start = time.monotonic()
     while not finished(progress, chosen):
-        _one_epoch(model, batches, progress, average, lab=lab, chosen=chosen, run=run)
+        _one_epoch(model, batches, progress, average, setup=setup, chosen=chosen, run=run)
         if time.monotonic() - start > 60 * max_minutes:
             print(f"{max_minutes:g} minutes are up; the same command goes on from epoch {len(progress.history) + 1}")
             break
@@ -254,7 +256,7 @@ def configured(options: Options) -> Recipe:
         chosen,
         epochs=options.epochs or chosen.epochs,
         steps=options.steps or chosen.steps,
-        levers=chosen.levers.with_changes(options.levers),
+        augmentation=chosen.augmentation.with_changes(options.augmentation),
     )
     if chosen.steps and chosen.averaging:
         # Over a short run, the recipe's long memory would still hold what the first epoch left.
@@ -285,11 +287,11 @@ def _claim(run: Path, options: Options) -> None:
     atomically(path, lambda partial: partial.write_text(json.dumps(asdict(options), indent=2) + "\n"))
 
 
-def _keep_sets(run: Path, lab: TrainingSetup) -> None:
+def _keep_sets(run: Path, setup: TrainingSetup) -> None:
     """Write ``groups.csv``; a run that goes on must go on with the sets that it has learnt from."""
     path, now = run / "groups.csv", run / "groups-now.csv"
     going_on = path.exists() and (run / "progress.json").exists()
-    write_groups(now, lab.dataset, lab.found)
+    write_groups(now, setup.dataset, setup.found)
     if going_on and sets_of(now) != sets_of(path):
         raise DataError(f"the data or sets are not those that the run began with: compare {path} and {now}", _AFRESH)
     now.replace(path)
@@ -367,7 +369,7 @@ class ClassWeighted(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no 
 
 
 def _restore(
-    run: Path, chosen: Recipe, options: Options, lab: TrainingSetup
+    run: Path, chosen: Recipe, options: Options, setup: TrainingSetup
 ) -> tuple[keras.Model, Progress, list[NDArray[Any]]]:
     """Build the model, or load it as the last finished epoch left it."""
     state = run / "progress.json"
@@ -378,9 +380,9 @@ def _restore(
     model = chosen.build(options.start(chosen.preprocessing.size))
     if options.pretrain_epochs:
         # Every slice of the fit set, those whose labels are forgotten included.
-        fit = lab.found.where("fit")
-        pretrain(model, chosen, lab.views, fit, epochs=options.pretrain_epochs, seed=options.seed)
-    compile_model(model, chosen, options.loss, lab.labels[lab.found.where("fit")])
+        fit = setup.found.where("fit")
+        pretrain(model, chosen, setup.views, fit, epochs=options.pretrain_epochs, seed=options.seed)
+    compile_model(model, chosen, options.loss, setup.labels[setup.found.where("fit")])
     return model, Progress([], chosen.learning_rate), model.get_weights()
 
 
@@ -420,7 +422,7 @@ def _one_epoch(
     progress: Progress,
     average: list[NDArray[Any]],
     *,
-    lab: TrainingSetup,
+    setup: TrainingSetup,
     chosen: Recipe,
     run: Path,
 ) -> None:
@@ -436,7 +438,7 @@ def _one_epoch(
     current = model.get_weights()
     if chosen.averaging:
         model.set_weights(average)
-    figures = judge(lambda images: _probabilities(model, images), lab, chosen)
+    figures = judge(lambda images: _probabilities(model, images), setup, chosen)
     progress.history.append(
         {
             "epoch": epoch + 1,
@@ -478,13 +480,13 @@ def _probabilities(model: keras.Model, images: NDArray[np.float32]) -> NDArray[n
 
 
 def judge(
-    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], lab: TrainingSetup, chosen: Recipe
+    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], setup: TrainingSetup, chosen: Recipe
 ) -> dict[str, float]:
     """Measure on the tune set, weighing its strata as training does, so that the largest source does not decide."""
-    tune = lab.found.where("tune")
-    answers = predict(plain(lab.exact[tune], chosen.preprocessing.size))
-    weights = slice_weights([lab.dataset.records[index] for index in tune], chosen.shares)
-    return weighted_figures(lab.labels[tune], answers, weights)
+    tune = setup.found.where("tune")
+    answers = predict(plain(setup.exact[tune], chosen.preprocessing.size))
+    weights = slice_weights([setup.dataset.records[index] for index in tune], chosen.shares)
+    return weighted_figures(setup.labels[tune], answers, weights)
 
 
 def weighted_figures(

@@ -44,8 +44,8 @@ class SpoiltSlices(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships 
         rng = np.random.default_rng([self.seed, self.epoch, step, 1])
         size = self.recipe.preprocessing.size
         chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-        views, levers = self.views, self.recipe.levers
-        intact = [hospital(views.images[index], views.tumours[index], size, rng, levers)[0] for index in chosen]
+        views, augmentation = self.views, self.recipe.augmentation
+        intact = [hospital(views.images[index], views.tumours[index], size, rng, augmentation)[0] for index in chosen]
         spoilt = [spoil(image, rng) for image in intact]
         return np.stack(spoilt)[..., None], np.stack(intact)[..., None]
 

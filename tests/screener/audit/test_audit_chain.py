@@ -13,8 +13,7 @@ from audit_samples import PREPROCESSING, finding, look_up, write_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screener.audit import AuditLog, Verdict, read, segments, verify
-from screener.audit import tail as tail_module
+from screener.audit import AuditLog, Verdict, read, recovery, segments, verify
 from screener.audit.recovery import torn_path
 from screener.audit.segments import sealed_path
 from screener.errors import AuditLogError
@@ -133,7 +132,7 @@ def test_a_changed_last_line_is_not_mistaken_for_a_crash(log: Path) -> None:
 
 
 def test_endless_rubbish_is_not_read_into_memory(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail_module, "_LONGEST_LOOK", 1 << 20)
+    monkeypatch.setattr(recovery, "_LONGEST_LOOK", 1 << 20)
     with log.open("ab") as file:
         file.truncate(1 << 30)
     with pytest.raises(AuditLogError, match="no whole line"):

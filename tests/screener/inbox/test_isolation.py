@@ -11,8 +11,7 @@ import pytest
 from inbox_pictures import chunk, jpeg, png, png_of, scene
 
 from screener.domain.slice import Reason, Refused, Slice
-from screener.inbox import Entry, Limits, RefusedError, decode, read
-from screener.inbox import decoder as decoder_module
+from screener.inbox import Entry, Limits, RefusedError, decode, isolation, read
 from screener.inbox.isolation import SafeDecoder
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def test_an_interrupted_exchange_leaves_nothing_for_the_next_file(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(decoder_module, "_exchange", interrupted)
+        patched.setattr(isolation, "_exchange", interrupted)
         with pytest.raises(KeyboardInterrupt):
             always(png(), Limits())
     assert always._process is None

@@ -26,7 +26,7 @@ def paths(inbox: Path, **options: object) -> list[str]:
 
 
 def test_importing_the_inbox_loads_no_heavy_library() -> None:
-    code = "import sys, screener.inbox.decoder; print(sorted({'numpy', 'cv2', 'rich'} & set(sys.modules)))"
+    code = "import sys, screener.inbox.isolation; print(sorted({'numpy', 'cv2', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -12,6 +12,7 @@ from report_models import screen
 from report_models import write_model as write_bright
 from report_samples import Parsed
 
+from screener.agreement import page as agreement_page
 from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
 from screener.agreement.opinions import collect
 from screener.agreement.page import Report, Wanted, write_agreement
@@ -169,11 +170,11 @@ def test_figures_of_a_log_are_near_the_truth(tmp_path: Path) -> None:
     assert report.figures["thin"] is None
     assert report.figures["overall"]["slices"] == 2000
     assert len([word for word in page.words if word.startswith("probability against")]) == 0
-    assert page.SHOWN == 200
+    assert agreement_page.SHOWN == 200
 
 
 def test_more_disagreements_than_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SHOWN", 3)
+    monkeypatch.setattr(agreement_page, "SHOWN", 3)
     log = tmp_path / "log.jsonl"
     hashes = write_results(log, [finding(n, 0.95 if n < 4 else 0.1) for n in range(6)])
     truths = ["no_tumour"] * 4 + ["tumour"] * 2

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from screener.errors import AuditLogError, UsageError
 from screener.model.session import Model
-from screener.review import desk
+from screener.review import queue as review_queue
 from screener.review.queue import ReviewQueue
 from screener.review.server import HOST, Server, listen, new_token
 from screener.review.viewer import Viewer
@@ -36,19 +36,19 @@ class Reader:
 
     def __init__(self, night: Night, model: Path | None = None, *, blind: bool = False, sample: float = 1.0) -> None:
         self.night = night
-        self.desk = ReviewQueue(night.log, sample=sample, blind=blind)
+        self.queue = ReviewQueue(night.log, sample=sample, blind=blind)
         self.viewer = Viewer(None if model is None else Model.load(str(model), threads=1))
-        server = Server(self.desk, self.viewer, doctor="dr.a", lang="en", token=TOKEN)
+        server = Server(self.queue, self.viewer, doctor="dr.a", lang="en", token=TOKEN)
         self.client = TestClient(server.app(), base_url=f"http://{HOST}:8000", headers={"X-Screener-Token": TOKEN})
 
     def __enter__(self) -> Self:
-        self.desk.__enter__()
+        self.queue.__enter__()
         self.viewer.__enter__()
         return self
 
     def __exit__(self, *given: object) -> None:
         self.viewer.__exit__(*given)
-        self.desk.__exit__(*given)
+        self.queue.__exit__(*given)
 
     def get(self, path: str, code: int = 200, **options: Any) -> Any:  # noqa: ANN401 - JSON
         answer = self.client.get(path, **options)
@@ -210,7 +210,7 @@ def test_a_log_that_cannot_be_written_loses_nothing_and_says_so(
         raise AuditLogError("the disk is full", "Make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk, "AuditLog", full)
+        patch.setattr(review_queue, "AuditLog", full)
         assert "disk is full" in reader.give(500)["error"]
     assert reader.give()["recorded"]
 

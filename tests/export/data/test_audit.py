@@ -64,38 +64,38 @@ def found(data: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
 
 
 def test_copies_are_counted_within_and_across(found: tuple[Audit, Path]) -> None:
-    told = found[0].told["duplicates"]
-    assert told["twins"]["a"]["b"]["turned"] == 10
-    assert told["twins"]["a"]["b"]["any"] >= 15
-    assert told["twins"]["b"]["a"]["turned"] == 10
-    assert told["twins"]["b"]["a"]["plain"] >= 5 + 1  # and the mislabelled one
-    assert told["identical_files"] == 6
-    assert told["across"]["sources"] == 15
-    assert told["across"]["sets"] == 0
+    result = found[0].figures["duplicates"]
+    assert result["twins"]["a"]["b"]["turned"] == 10
+    assert result["twins"]["a"]["b"]["any"] >= 15
+    assert result["twins"]["b"]["a"]["turned"] == 10
+    assert result["twins"]["b"]["a"]["plain"] >= 5 + 1  # and the mislabelled one
+    assert result["identical_files"] == 6
+    assert result["across"]["sources"] == 15
+    assert result["across"]["sets"] == 0
 
 
 def test_one_picture_with_two_labels_is_named_and_kept_apart(found: tuple[Audit, Path]) -> None:
-    told = found[0].told["conflicts"]
-    assert {one["yes"] for one in told["listed"]} == {"a/yes/1.png", "b/yes/copy1.png"}
-    assert {one["no"] for one in told["listed"]} == {"b/no/mislabelled.png"}
-    assert (told["pairs"], told["within_patient"], told["mixed_before"], told["mixed"]) == (2, 0, 1, 0)
+    result = found[0].figures["conflicts"]
+    assert {one["yes"] for one in result["listed"]} == {"a/yes/1.png", "b/yes/copy1.png"}
+    assert {one["no"] for one in result["listed"]} == {"b/no/mislabelled.png"}
+    assert (result["pairs"], result["within_patient"], result["mixed_before"], result["mixed"]) == (2, 0, 1, 0)
 
 
 def test_what_is_no_brain_is_named_with_the_gate_that_found_it(found: tuple[Audit, Path]) -> None:
-    refused = {one["path"]: one["gate"] for one in found[0].told["strangers"]["refused"]}
+    refused = {one["path"]: one["gate"] for one in found[0].figures["strangers"]["refused"]}
     assert refused["b/yes/noise.png"] == "pixels"
     assert refused["b/no/broken.png"] == "reader"
-    assert found[0].told["strangers"]["measure"] == "thumbnails"  # the tiny model has no features to tell by
-    assert found[0].told["sets"]["slices"]["unreadable"] == {"yes": 0, "no": 1, "units": 1}
+    assert found[0].figures["strangers"]["measure"] == "thumbnails"  # the tiny model has no features to tell by
+    assert found[0].figures["sets"]["slices"]["unreadable"] == {"yes": 0, "no": 1, "units": 1}
 
 
 def test_counts_add_up(found: tuple[Audit, Path], data: Path) -> None:
     records = read_dataset(data).records
     for name in ("source", "folder", "size", "sequence"):
-        rows = found[0].told["counts"][name].values()
+        rows = found[0].figures["counts"][name].values()
         assert sum(row["yes"] + row["no"] for row in rows) == len(records)
-    assert set(found[0].told["counts"]["source"]) == {"a", "b"}
-    assert set(found[0].told["counts"]["sequence"]) == {"not known"}
+    assert set(found[0].figures["counts"]["source"]) == {"a", "b"}
+    assert set(found[0].figures["counts"]["sequence"]) == {"not known"}
 
 
 def test_groups_csv_is_what_training_reads(found: tuple[Audit, Path], data: Path) -> None:
@@ -103,8 +103,8 @@ def test_groups_csv_is_what_training_reads(found: tuple[Audit, Path], data: Path
     given = read_groups(out / "groups.csv", read_dataset(data))
     given.refuse_leaks(audited.dataset, audited.pairs)
     assert given.found.sets.tolist() == audited.found.sets.tolist()
-    assert audited.told["sets"]["leaking_units"] == 0
-    assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(audited.told))
+    assert audited.figures["sets"]["leaking_units"] == 0
+    assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(audited.figures))
 
 
 def test_the_page_shows_and_the_summary_does_not(found: tuple[Audit, Path], tmp_path: Path) -> None:
@@ -113,11 +113,13 @@ def test_the_page_shows_and_the_summary_does_not(found: tuple[Audit, Path], tmp_
     assert "<script" not in page
     assert "b/no/mislabelled.png" in page
     assert {path.name for path in tmp_path.glob("*.png")} == {"classes.png", "intensities.png", "sources.png"}
-    write_summary(found[0].told, tmp_path / "sum")
+    write_summary(found[0].figures, tmp_path / "sum")
     text = (tmp_path / "sum.md").read_text()
     assert "data:image" not in text
-    assert all(sentence in text for sentence in findings(found[0].told))
-    assert any("10 of the 60 slices of a have a flipped or turned near-twin in b" in s for s in findings(found[0].told))
+    assert all(sentence in text for sentence in findings(found[0].figures))
+    assert any(
+        "10 of the 60 slices of a have a flipped or turned near-twin in b" in s for s in findings(found[0].figures)
+    )
     assert json.loads((tmp_path / "sum.json").read_text())["conflicts"]["pairs"] == 2
 
 
@@ -125,11 +127,11 @@ def test_too_small_a_set_is_still_audited(tmp_path: Path) -> None:
     for seed in range(4):
         write(tmp_path / "d" / ("yes" if seed % 2 else "no") / f"{seed}.png", head(seed, tumour=seed % 2 == 1))
     audited = audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", Wanted())
-    assert "too few near-duplicate groups" in audited.told["sets"]["refused"]
-    assert any(sentence.startswith("No groups.csv was written: too few") for sentence in findings(audited.told))
+    assert "too few near-duplicate groups" in audited.figures["sets"]["refused"]
+    assert any(sentence.startswith("No groups.csv was written: too few") for sentence in findings(audited.figures))
     assert not (tmp_path / "out/groups.csv").exists()
     write_page(audited, tmp_path / "out")
-    write_summary(audited.told, tmp_path / "sum")
+    write_summary(audited.figures, tmp_path / "sum")
     assert "fewer than 5 folds" in (tmp_path / "sum.md").read_text()
     with pytest.raises(DataError, match="no slice comes from gone"):
         audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", Wanted(test_sources=("gone",)))
@@ -138,9 +140,9 @@ def test_too_small_a_set_is_still_audited(tmp_path: Path) -> None:
 def test_patients_are_counted_and_their_neighbours_told_apart() -> None:
     records = [Record("a/1.png", 1, "s", patient="p"), Record("a/2.png", 0, "s", patient="p"), Record("b/3.png", 0)]
     pairs = Pairs(np.array([0, 0]), np.array([1, 2]), np.array([False, True]))
-    told = conflicts(records, pairs, np.array([0, 1, 2]))
-    assert [one["same_patient"] for one in told["listed"]] == [False, True]
-    assert told["listed"][0] == {"yes": "a/1.png", "no": "b/3.png", "turned": True, "same_patient": False}
+    result = conflicts(records, pairs, np.array([0, 1, 2]))
+    assert [one["same_patient"] for one in result["listed"]] == [False, True]
+    assert result["listed"][0] == {"yes": "a/1.png", "no": "b/3.png", "turned": True, "same_patient": False}
     rows = counts(records, np.full((3, 2), 8), np.array([0, 0, 1]))["source"]
     assert rows == {
         "s": {"yes": 1, "no": 1, "units": 1, "patients": 1},
@@ -173,7 +175,9 @@ def leaky(groups: Path, out: Path) -> Path:
 def test_the_command_needs_no_tensorflow_and_sees_what_leaks(
     found: tuple[Audit, Path], data: Path, tmp_path: Path
 ) -> None:
-    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; import export.cli as c; c.main()"
+    blocked = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; import export.cli.main as c; c.main()"
+    )
     words = [str(data), "--out", str(tmp_path / "out"), "--cache", str(found[1] / "cache")]
     groups = leaky(found[1] / "groups.csv", tmp_path / "leaky.csv")
     done = subprocess.run(
@@ -186,9 +190,9 @@ def test_the_command_needs_no_tensorflow_and_sees_what_leaks(
     assert (tmp_path / "out/index.html").exists()
     assert "near-duplicate groups" in done.stdout
     assert "leak-free units lie in more than one of them" in done.stdout
-    told = json.loads((tmp_path / "sum.json").read_text())
-    assert told["sets"]["leaking_units"] >= 2
-    assert told["duplicates"]["across"]["sets"] >= 2
+    result = json.loads((tmp_path / "sum.json").read_text())
+    assert result["sets"]["leaking_units"] >= 2
+    assert result["duplicates"]["across"]["sets"] >= 2
     assert "leaky.csv" in (tmp_path / "sum.md").read_text()
 
 

@@ -12,7 +12,7 @@ from export.release.calibrate import Calibration, calibrate, fold
 from tests.conftest import tiny_graph
 
 
-def told(scale: float, offset: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+def result(scale: float, offset: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and the scores of a model whose logits are true ones, divided by `scale` after `offset`."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, count)
@@ -21,7 +21,7 @@ def told(scale: float, offset: float, count: int = 20_000) -> tuple[np.ndarray, 
 
 
 def test_a_temperature_is_found_and_is_enough() -> None:
-    labels, scores = told(0.4, 0.0)
+    labels, scores = result(0.4, 0.0)
     found, errors = calibrate(labels, scores, np.ones(len(labels)))
     assert (found.kind, found.offset) == ("temperature", 0.0)
     assert found.scale == pytest.approx(0.4, rel=0.05)
@@ -30,7 +30,7 @@ def test_a_temperature_is_found_and_is_enough() -> None:
 
 
 def test_an_offset_is_only_used_where_it_is_needed() -> None:
-    labels, scores = told(1.0, 1.5)
+    labels, scores = result(1.0, 1.5)
     found, errors = calibrate(labels, scores, np.ones(len(labels)))
     assert found.kind == "Platt"
     assert errors["temperature"] > 0.05 > errors["Platt"]
@@ -38,7 +38,7 @@ def test_an_offset_is_only_used_where_it_is_needed() -> None:
 
 
 def test_weights_decide_and_not_the_largest_source() -> None:
-    right, wrong = told(1.0, 0.0, 5000), told(0.2, 0.0, 500)
+    right, wrong = result(1.0, 0.0, 5000), result(0.2, 0.0, 500)
     labels, scores = (np.concatenate(pair) for pair in zip(right, wrong, strict=True))
     weights = np.concatenate([np.full(5000, 1e-6), np.ones(500)])
     assert calibrate(labels, scores, weights)[0].scale < 0.3

@@ -9,7 +9,7 @@ import pytest
 
 from export.cli import main
 from export.errors import DataError, StorageError
-from export.training import loop as lab
+from export.training import loop as setup
 from tests.conftest import write_slice
 
 if TYPE_CHECKING:
@@ -25,21 +25,21 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
     return int(ended.value.code or 0), capsys.readouterr().err
 
 
-def training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[lab.Options]:
+def training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[setup.Options]:
     """Put something in the place of training that fails, or notes its options."""
-    asked: list[lab.Options] = []
+    asked: list[setup.Options] = []
 
-    def instead(_: Path, __: Path, options: lab.Options, **___: Any) -> None:  # noqa: ANN401 - not looked at
+    def instead(_: Path, __: Path, options: setup.Options, **___: Any) -> None:  # noqa: ANN401 - not looked at
         asked.append(options)
         if error is not None:
             raise error
 
-    monkeypatch.setattr(lab, "train", instead)
+    monkeypatch.setattr(setup, "train", instead)
     return asked
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "result"),
     [
         (FULL, 1, ("epoch-002.keras: No space left on device", "free some space", "same command")),
         (OSError(errno.ENOSPC, "write failed, 3 bytes at 0x55"), 1, ("error: No space left on device", "free some")),
@@ -53,25 +53,25 @@ def test_every_end_has_a_sentence_a_hint_and_a_code(
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
     code: int,
-    told: tuple[str, ...],
+    result: tuple[str, ...],
 ) -> None:
     training(monkeypatch, error)
     ended, said = run(monkeypatch, capsys, "train", "--data", "d", "--run", "r")
     assert ended == code
-    assert all(part in said for part in told)
+    assert all(part in said for part in result)
     assert said.startswith("error: ")
     assert "hint: " in said
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(("module", "command"), [("abroad", "abroad"), ("comparison", "lab")])
+@pytest.mark.parametrize(("module", "command"), [("leave_one_out", "leave-one-out"), ("cross_validation", "compare")])
 def test_whatever_goes_on_later_may_be_stopped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, command: str
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"export.{module}.run", stopped)
+    monkeypatch.setattr(f"export.evaluation.{module}.run", stopped)
     monkeypatch.setattr("export.evaluation.cross_validation.prepare", lambda *_: None)
     code, said = run(monkeypatch, capsys, command, "--data", "d", "--run", "r", "--out", "o")
     assert (code, "the same command goes on" in said) == (8, True)
@@ -97,8 +97,8 @@ def test_resume_is_the_default_and_restart_deletes_what_the_run_wrote(
 
 def test_restart_leaves_a_folder_alone_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_text("x")
-    lab.restart(tmp_path)
-    lab.restart(tmp_path / "missing")
+    setup.restart(tmp_path)
+    setup.restart(tmp_path / "missing")
     assert (tmp_path / "groups.csv").exists()
 
 

@@ -83,13 +83,13 @@ def test_sources_that_look_different_are_told_apart() -> None:
     framed = RNG.integers(0, 100, (COUNT, 64, 64)).astype(np.uint8)
     framed[sources, :16] += 100
     sizes = np.full((COUNT, 2), 64)
-    told = confounding(records, sizes, framed.mean(axis=(1, 2)) / 255, framed, UNITS)
-    assert told["source"]["picture"]["accuracy"]["value"] > 0.95
-    assert told["source"]["picture"]["names"] == ["a", "b"]
-    assert told["source"]["picture"]["largest"] == 0.5
-    assert np.sum(told["source"]["picture"]["matrix"]) == COUNT
-    assert set(told["label"]["size"]) == {"all", "a", "b"}
-    assert told["label"]["size"]["all"]["why"] == "the same everywhere"
-    assert told["label"]["source"]["a"]["why"] == "the same everywhere"
+    result = confounding(records, sizes, framed.mean(axis=(1, 2)) / 255, framed, UNITS)
+    assert result["source"]["picture"]["accuracy"]["value"] > 0.95
+    assert result["source"]["picture"]["names"] == ["a", "b"]
+    assert result["source"]["picture"]["largest"] == 0.5
+    assert np.sum(result["source"]["picture"]["matrix"]) == COUNT
+    assert set(result["label"]["size"]) == {"all", "a", "b"}
+    assert result["label"]["size"]["all"]["why"] == "the same everywhere"
+    assert result["label"]["source"]["a"]["why"] == "the same everywhere"
     alone = confounding([Record("x", 1, "a")] * 4, sizes[:4], np.ones(4), framed[:4], UNITS[:4])
     assert alone["source"]["picture"]["accuracy"] is None

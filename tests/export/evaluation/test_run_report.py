@@ -17,7 +17,7 @@ from export.data.phantoms import phantom
 from export.errors import DataError
 from export.evaluation.robustness import DAMAGES, MEASURED, damaged, robustness
 from export.reports.run import _classes, run_report
-from export.training import loop as lab
+from export.training import loop as setup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +54,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool) -> Path:
-    monkeypatch.setattr(lab, "recipe", lambda _: small(heat=heat))
-    lab.train(data, run, lab.Options("small", batch_size=8))
+    monkeypatch.setattr(setup, "recipe", lambda _: small(heat=heat))
+    setup.train(data, run, setup.Options("small", batch_size=8))
     return run
 
 
@@ -64,25 +64,25 @@ def test_a_run_is_shown_with_everything_it_got_wrong(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool
 ) -> None:
     run = trained(data, tmp_path / "run", monkeypatch, heat=heat)
-    told = run_report(data, run, tmp_path / "report")
-    assert json.loads((tmp_path / "report/report.json").read_text()) == json.loads(json.dumps(told))
+    result = run_report(data, run, tmp_path / "report")
+    assert json.loads((tmp_path / "report/report.json").read_text()) == json.loads(json.dumps(result))
     drawn = {path.stem for path in (tmp_path / "report").glob("*.png")}
-    wanted = {"learning", "confusion", "roc", "precision_recall", "calibration", "layers", "parts", "robustness"}
-    assert {*wanted, "predictions"} <= drawn
-    assert ("missed" in drawn) == (told["figures"]["confusion"]["missed"] > 0)
-    assert ("false_alarms" in drawn) == (told["figures"]["confusion"]["alarms"] > 0)
+    requested = {"learning", "confusion", "roc", "precision_recall", "calibration", "layers", "parts", "robustness"}
+    assert {*requested, "predictions"} <= drawn
+    assert ("missed" in drawn) == (result["figures"]["confusion"]["missed"] > 0)
+    assert ("false_alarms" in drawn) == (result["figures"]["confusion"]["alarms"] > 0)
     page = (tmp_path / "report/index.html").read_text()
     assert "<script" not in page
     assert page.index("Missed (") < page.index("False alarms (")
     assert all(words in page for words in ("true: tumour", "predicted: ", "confidence ", "weighted by slices"))
     assert ("does not say where" in page) == (not heat)
-    matrix = told["figures"]["confusion"]
+    matrix = result["figures"]["confusion"]
     assert f"Missed ({matrix['missed']})" in page
     assert f"False alarms ({matrix['alarms']})" in page
-    assert set(told["robustness"]) == {"intact", *DAMAGES}
-    assert all(set(MEASURED) <= set(row) for row in told["robustness"].values())
-    assert set(told["parts"]["source"]) <= {"a", "b"}
-    sizes = told["parts"]["tumour size"]
+    assert set(result["robustness"]) == {"intact", *DAMAGES}
+    assert all(set(MEASURED) <= set(row) for row in result["robustness"].values())
+    assert set(result["parts"]["source"]) <= {"a", "b"}
+    sizes = result["parts"]["tumour size"]
     assert "not annotated" in sizes
     annotated = [found for name, found in sizes.items() if "quarter" in name]
     assert annotated
@@ -102,12 +102,15 @@ def test_the_test_set_is_judged_with_the_threshold_of_the_tune_set(
 def test_the_classification_report_is_scikit_learns() -> None:
     labels = np.array([1] * 10 + [0] * 30)
     said = np.array([1] * 7 + [0] * 3 + [1] * 5 + [0] * 25)
-    wanted = classification_report(labels, said, output_dict=True)
+    requested = classification_report(labels, said, output_dict=True)
     rows = {row[0]: row[1:] for row in _classes({"caught": 7, "missed": 3, "alarms": 5, "quiet": 25})}
     names = {"tumour": "1", "no tumour": "0", "mean of both": "macro avg", "weighted by slices": "weighted avg"}
     for name, key in names.items():
-        told = wanted[key]
-        assert rows[name] == (*(f"{told[rate]:.3f}" for rate in ("precision", "recall", "f1-score")), told["support"])
+        result = requested[key]
+        assert rows[name] == (
+            *(f"{result[rate]:.3f}" for rate in ("precision", "recall", "f1-score")),
+            result["support"],
+        )
     assert _classes({"caught": 0, "missed": 3, "alarms": 0, "quiet": 5})[0][1] == "–"
 
 

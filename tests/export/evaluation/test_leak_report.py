@@ -31,18 +31,18 @@ def runs(folder: Path, **control: object) -> tuple[Path, Path]:
 
 def test_both_runs_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leak, "_judged", judged)
-    told = leak.leak(tmp_path, *runs(tmp_path), "kept")
-    leak.write_leak(tmp_path / "told", told)
-    table = (tmp_path / "told.md").read_text()
+    result = leak.leak(tmp_path, *runs(tmp_path), "kept")
+    leak.write_leak(tmp_path / "result", result)
+    table = (tmp_path / "result.md").read_text()
     assert "| flipped copies left in | 1.000 " in table
     assert "| leak-free | 0.500 " in table
-    assert json.loads((tmp_path / "told.json").read_text())["recipe"] == "lite"
+    assert json.loads((tmp_path / "result.json").read_text())["recipe"] == "lite"
 
 
 @pytest.mark.parametrize("control", [{"seed": 2}, {"ignore_flips": True}])
 def test_runs_that_differ_otherwise_are_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(leak, "_judged", None)  # told before anything is measured
+    monkeypatch.setattr(leak, "_judged", None)  # result before anything is measured
     with pytest.raises(DataError, match="not in --ignore-flips alone"):
         leak.leak(tmp_path, *runs(tmp_path, **control), "kept")

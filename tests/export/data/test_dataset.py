@@ -53,10 +53,10 @@ def test_every_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
     manifest(root, "yes/1.png,maybe,,", "gone.png,yes,,", "no/1.png,no,0 0 1,", "yes/1.png,yes,0.5 0.5 0.5 0.9,")
     with pytest.raises(DataError) as caught:
         read_dataset(root)
-    told = str(caught.value).splitlines()
-    assert [line.split(":")[1] for line in told] == ["2", "3", "4", "5"]
-    assert "maybe" in told[0]
-    assert "gone.png" in told[1]
+    result = str(caught.value).splitlines()
+    assert [line.split(":")[1] for line in result] == ["2", "3", "4", "5"]
+    assert "maybe" in result[0]
+    assert "gone.png" in result[1]
 
 
 def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_box_past_the_edge_is_clipped_and_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "told"),
+    ("box", "result"),
     [
         ("1.2 0.1 1.5 0.4", "empty inside the image"),
         ("120 160 400 460", "empty inside the image"),
@@ -94,9 +94,9 @@ def test_a_box_past_the_edge_is_clipped_and_said(tmp_path: Path) -> None:
         ("0 0 x 1", "could not convert"),
     ],
 )
-def test_a_box_outside_the_image_is_an_error(tmp_path: Path, box: str, told: str) -> None:
+def test_a_box_outside_the_image_is_an_error(tmp_path: Path, box: str, result: str) -> None:
     root = manifest(folders(tmp_path), "no/1.png,no,,", f"yes/1.png,yes,{box},")
-    with pytest.raises(DataError, match=rf"manifest.csv:3: .*{told}"):
+    with pytest.raises(DataError, match=rf"manifest.csv:3: .*{result}"):
         read_dataset(root)
 
 

@@ -121,11 +121,11 @@ def test_spots_are_small_bright_and_inside_the_tissue() -> None:
     assert not made[view == 0].any()
 
 
-def test_levers_are_set_by_name_and_nothing_else_is_taken() -> None:
+def test_augmentation_is_set_by_name_and_nothing_else_is_taken() -> None:
     changed = PLAIN.with_changes(["paste=0.1", "strip=0"])
     assert changed == Augmentation(strip=0.0, paste=0.1)
     for wrong in ("luck=0.1", "paste", "paste=2", "paste=-1", "paste=nan"):
-        with pytest.raises(DataError, match="sets no lever"):
+        with pytest.raises(DataError, match="sets no augmentation setting"):
             PLAIN.with_changes([wrong])
 
 
@@ -144,7 +144,7 @@ def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
     sampler = Sampler.over([Record("a", 0), Record("b", 1)], np.arange(2), np.arange(2), {})
     shares = {}
     for chance in (0.0, 0.5):
-        chosen = replace(recipe("lite"), levers=Augmentation(paste=chance), steps=1)
+        chosen = replace(recipe("lite"), augmentation=Augmentation(paste=chance), steps=1)
         batches = TrainingBatches(chosen, views, labels, sampler, locate=True, seed=0, batch_size=200)
         _, targets, _ = batches[0]
         shares[chance] = float(targets["probability"].mean())
@@ -167,19 +167,19 @@ def test_tissue_laid_in_as_a_tumour_would_be_stays_tumour_free() -> None:
     other[60:140, 60:140] = 70
     views = Views(np.stack([head(), other, donor]), np.stack([drawn * 0, drawn * 0, drawn]), *np.ones((2, 3), bool))
     sampler = Sampler.over([Record("a", 0), Record("b", 0), Record("c", 1)], np.arange(3), np.arange(3), {})
-    chosen = replace(recipe("lite"), levers=Augmentation(decoy=1.0), steps=1)
+    chosen = replace(recipe("lite"), augmentation=Augmentation(decoy=1.0), steps=1)
     batches = TrainingBatches(chosen, views, np.array([0, 0, 1]), sampler, locate=True, seed=0, batch_size=2)
     made = [batches._laid_in(head(), drawn * 0, np.random.default_rng(seed)) for seed in range(20)]
     assert any(not np.array_equal(view, head()) for view, _, _ in made)
     assert all(label == 0 and not where.any() for _, where, label in made)
 
 
-@pytest.mark.parametrize("levers", [PLAIN, Augmentation(strip=1, extraction=1, spots=1, coarse=1)])
-def test_the_same_draw_gives_the_same_slice_within_its_range(levers: Augmentation) -> None:
+@pytest.mark.parametrize("augmentation", [PLAIN, Augmentation(strip=1, extraction=1, spots=1, coarse=1)])
+def test_the_same_draw_gives_the_same_slice_within_its_range(augmentation: Augmentation) -> None:
     view, drawn = tumour()
     for seed in range(8):
-        image, target = hospital(view, drawn, 160, np.random.default_rng(seed), levers)
-        again, _ = hospital(view, drawn, 160, np.random.default_rng(seed), levers)
+        image, target = hospital(view, drawn, 160, np.random.default_rng(seed), augmentation)
+        again, _ = hospital(view, drawn, 160, np.random.default_rng(seed), augmentation)
         assert np.array_equal(image, again)
         assert (image.shape, target.shape, image.dtype) == ((160, 160), (10, 10), np.float32)
         assert 0 <= image.min() <= image.max() <= 1
@@ -229,7 +229,7 @@ def test_a_remapped_slice_keeps_air_and_shape_but_not_which_tissue_is_bright() -
     assert 3 <= darker <= 30
 
 
-def test_levers_that_are_off_draw_nothing() -> None:
+def test_augmentation_that_is_off_draws_nothing() -> None:
     image, mass = tumour()
     assert PLAIN.tones == PLAIN.remap == 0
     one, two = (hospital(image, mass, 64, np.random.default_rng(3), replace(PLAIN, remap=how))[0] for how in (0.0, 1.0))

@@ -85,9 +85,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_judged_was_never_seen(data: Path, tmp_path: Path) -> None:
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
-    told = json.loads((tmp_path / "north/leave_one_out.json").read_text())
-    assert set(told["parts"]) == {"north FLAIR", "north T1"}
-    assert sum(part["slices"] for part in told["parts"].values()) == 60
+    result = json.loads((tmp_path / "north/leave_one_out.json").read_text())
+    assert set(result["parts"]) == {"north FLAIR", "north T1"}
+    assert sum(part["slices"] for part in result["parts"].values()) == 60
     with (tmp_path / "north/groups.csv").open(newline="") as file:
         places = {(row["source"], row["set"]) for row in csv.DictReader(file)}
     assert not {("north", name) for name in ("fit", "tune", "certify")} & places
@@ -99,8 +99,10 @@ def test_the_threshold_comes_from_the_runs_own_tune_set(
 ) -> None:
     known: list[dict[str, str]] = []
 
-    def looked_at(_: object, lab: loop.TrainingSetup, __: int) -> float:
-        known.append({one.path: place for one, place in zip(lab.dataset.records, lab.found.sets.tolist(), strict=True)})
+    def looked_at(_: object, setup: loop.TrainingSetup, __: int) -> float:
+        known.append(
+            {one.path: place for one, place in zip(setup.dataset.records, setup.found.sets.tolist(), strict=True)}
+        )
         return 0.5
 
     monkeypatch.setattr(leave_one_out, "_threshold", looked_at)
@@ -111,7 +113,7 @@ def test_the_threshold_comes_from_the_runs_own_tune_set(
     assert known == [sets_of(tmp_path / "north/groups.csv")]
 
 
-def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_experiment_is_not_repeated(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not leave_one_out.run(data, tmp_path, [NORTH], TERMS, max_minutes=0)
     with pytest.raises(DataError, match="not judged yet: north"):
         gather(tmp_path, [NORTH])
@@ -120,29 +122,31 @@ def test_a_finished_journey_is_not_travelled_again(data: Path, tmp_path: Path, m
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     with pytest.raises(DataError, match="north was judged under other terms"):
         leave_one_out.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
-    write_leave_one_out(tmp_path / "told", gather(tmp_path, [NORTH]), TERMS)
-    table = (tmp_path / "told.md").read_text()
+    write_leave_one_out(tmp_path / "result", gather(tmp_path, [NORTH]), TERMS)
+    table = (tmp_path / "result.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
     assert "nan" not in table
 
 
-def test_levers_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_path: Path) -> None:
+def test_ablations_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_path: Path) -> None:
     trials = [
-        LeaveOneOut(name, ("tcga_lgg:HT",), levers, chooses=True, again=again)
-        for name, levers, again in (("all", (), 0), ("no", ("strip=0",), 2))
+        LeaveOneOut(name, ("tcga_lgg:HT",), augmentation, chooses=True, again=again)
+        for name, augmentation, again in (("all", (), 0), ("no", ("strip=0",), 2))
     ]
     assert leave_one_out.run(data, tmp_path, trials, TERMS)
-    told = gather(tmp_path, trials)
+    result = gather(tmp_path, trials)
     whole = leave_one_out.judge(data, tmp_path / "all", replace(trials[0], chooses=False), TERMS)
-    counts = [sum(part["slices"] for part in one["parts"].values()) for one in (told["all"], whole)]
+    counts = [sum(part["slices"] for part in one["parts"].values()) for one in (result["all"], whole)]
     # Patients p… reach over sources here, so that some slices are joined with the test source's.
     assert counts[0] <= counts[1]
-    assert told["all"]["stripped"].keys() == {"tcga_lgg stripped"}
-    write_ablation(tmp_path / "levers", told, TERMS)
-    assert "- no: strip=0; seed 3" in (tmp_path / "levers.md").read_text()
+    assert result["all"]["stripped"].keys() == {"tcga_lgg stripped"}
+    write_ablation(tmp_path / "augmentation", result, TERMS)
+    assert "- no: strip=0; seed 3" in (tmp_path / "augmentation.md").read_text()
 
 
-def test_a_journey_that_stopped_improving_is_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_that_stopped_improving_is_over(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "recipe", lambda _: replace(LITE, patience=1))
     history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
     monkeypatch.setattr(leave_one_out, "run_training", lambda *_, **__: loop.Progress(history, 1e-2))

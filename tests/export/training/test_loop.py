@@ -1,4 +1,4 @@
-"""Training on drawn heads: resumed as if never interrupted, and told what it must not believe."""
+"""Training on drawn heads: resumed as if never interrupted, and result what it must not believe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from export.data.groups import sets_of
 from export.data.phantoms import phantom
 from export.errors import DataError
 from export.release.convert import parity, to_onnx, write_release
-from export.training import loop as lab
+from export.training import loop as setup
 from export.training.batches import Sampler, stratum_weights
 from screener.model.card import Card
 from screener.preprocess import Preprocessing
@@ -59,19 +59,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab, "recipe", lambda name: SMALL if name == "small" else recipe(name))
+    monkeypatch.setattr(setup, "recipe", lambda name: SMALL if name == "small" else recipe(name))
 
 
-def figures(progress: lab.Progress) -> list[float]:
+def figures(progress: setup.Progress) -> list[float]:
     return [epoch[name] for epoch in progress.history for name in ("loss", "val_loss", "val_auc")]
 
 
 def test_an_interrupted_run_ends_as_if_never_interrupted(data: Path, tmp_path: Path) -> None:
-    options = lab.Options("small", batch_size=8)
-    whole = lab.train(data, tmp_path / "a/run", options)
-    part = lab.train(data, tmp_path / "b/run", options, max_minutes=0)
+    options = setup.Options("small", batch_size=8)
+    whole = setup.train(data, tmp_path / "a/run", options)
+    part = setup.train(data, tmp_path / "b/run", options, max_minutes=0)
     assert len(part.history) == 1
-    resumed = lab.train(data, tmp_path / "b/run", options)
+    resumed = setup.train(data, tmp_path / "b/run", options)
     assert len(resumed.history) == len(whole.history) == 4
     assert figures(resumed) == pytest.approx(figures(whole), abs=1e-3)
     assert len(list((tmp_path / "b/run").glob("epoch-*.keras"))) == 1
@@ -81,8 +81,8 @@ def test_an_interrupted_run_ends_as_if_never_interrupted(data: Path, tmp_path: P
 def test_a_failing_save_leaves_the_former_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options, run = lab.Options("small", batch_size=8), tmp_path / "run"
-    lab.train(data, run, options, max_minutes=0)
+    options, run = setup.Options("small", batch_size=8), tmp_path / "run"
+    setup.train(data, run, options, max_minutes=0)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -90,17 +90,17 @@ def test_a_failing_save_leaves_the_former_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full)
         with pytest.raises(OSError, match="space"):
-            lab.train(data, run, options)
+            setup.train(data, run, options)
     assert len(json.loads((run / "progress.json").read_text())["history"]) == 1
-    assert len(lab.train(data, run, options).history) == 4
+    assert len(setup.train(data, run, options).history) == 4
 
 
 @pytest.mark.parametrize("where", ["progress", "keras", "weights"])
 def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    options, run = lab.Options("small", epochs=2, batch_size=8), tmp_path / "run"
-    lab.train(data, run, options, max_minutes=0)
+    options, run = setup.Options("small", epochs=2, batch_size=8), tmp_path / "run"
+    setup.train(data, run, options, max_minutes=0)
     before = {path.name: path.read_bytes() for path in run.glob("epoch-*")}
 
     def full(_: object, path: Path, *__: object, **___: object) -> None:
@@ -112,7 +112,7 @@ def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
             patch.setattr(keras.Model, "save", full)
         elif where == "weights":
             patch.setattr(keras.Model, "save_weights", full)
-            patch.setattr(lab.Progress, "best", lambda progress, _: len(progress.history) - 1)
+            patch.setattr(setup.Progress, "best", lambda progress, _: len(progress.history) - 1)
         else:
             write = Path.write_text
             patch.setattr(
@@ -121,92 +121,92 @@ def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
                 lambda path, text: full(None, path) if "progress" in path.name else write(path, text),
             )
         with pytest.raises(OSError, match="space"):
-            lab.train(data, run, options)
+            setup.train(data, run, options)
     assert {path.name: path.read_bytes() for path in run.glob("epoch-001*")} == before
     assert not list(run.glob("partial-*"))
-    assert len(lab.train(data, run, options).history) == 2
+    assert len(setup.train(data, run, options).history) == 2
 
 
 @pytest.mark.parametrize("name", ["options.json", "progress.json", "epoch-001.npz", "epoch-001.keras"])
 def test_a_damaged_checkpoint_is_told_and_left_alone(data: Path, tmp_path: Path, name: str) -> None:
-    options, run = lab.Options("small", epochs=2, batch_size=8), tmp_path / "run"
-    lab.train(data, run, options, max_minutes=0)
+    options, run = setup.Options("small", epochs=2, batch_size=8), tmp_path / "run"
+    setup.train(data, run, options, max_minutes=0)
     (run / name).write_bytes(b"")
     with pytest.raises(DataError, match=re.escape(str(run))) as caught:
-        lab.train(data, run, options)
+        setup.train(data, run, options)
     assert "--restart" in caught.value.hint
-    lab.restart(run)
-    assert len(lab.train(data, run, options).history) == 2
+    setup.restart(run)
+    assert len(setup.train(data, run, options).history) == 2
 
 
 def test_the_sets_may_come_from_a_file(data: Path, tmp_path: Path) -> None:
-    lab.train(data, tmp_path / "a", lab.Options("small", epochs=1, batch_size=8))
+    setup.train(data, tmp_path / "a", setup.Options("small", epochs=1, batch_size=8))
     given = tmp_path / "mine.csv"
     swapped = {"certify": "test", "test": "certify"}
     rows = [line.rsplit(",", 1) for line in (tmp_path / "a/groups.csv").read_text().splitlines()]
     given.write_text("".join(f"{start},{swapped.get(name, name)}\n" for start, name in rows))
-    options, run = lab.Options("small", epochs=2, batch_size=8, groups=str(given)), tmp_path / "b"
-    lab.train(data, run, options, max_minutes=0)
+    options, run = setup.Options("small", epochs=2, batch_size=8, groups=str(given)), tmp_path / "b"
+    setup.train(data, run, options, max_minutes=0)
     assert sets_of(run / "groups.csv") == sets_of(given) != sets_of(tmp_path / "a/groups.csv")
     text = given.read_text()
     given.write_text(text.replace(",certify\n", ",withheld\n", 1))
     with pytest.raises(DataError, match="not those that the run began with"):
-        lab.train(data, run, options)
+        setup.train(data, run, options)
     given.unlink()
-    assert lab.best_model(run)[2].groups == str(run / "groups.csv")
+    assert setup.best_model(run)[2].groups == str(run / "groups.csv")
     given.write_text(text)
-    assert len(lab.train(data, run, options).history) == 2
+    assert len(setup.train(data, run, options).history) == 2
 
 
 @pytest.mark.parametrize("more", [{"ignore_flips": True}, {"test_sources": ("heads",)}])
 def test_sets_from_a_file_and_by_option_exclude_each_other(data: Path, tmp_path: Path, more: dict[str, object]) -> None:
-    options = replace(lab.Options("small", groups="mine.csv"), **more)
+    options = replace(setup.Options("small", groups="mine.csv"), **more)
     with pytest.raises(DataError, match="--groups says who tests"):
-        lab.train(data, tmp_path / "run", options)
+        setup.train(data, tmp_path / "run", options)
     assert not (tmp_path / "run").exists(), "the corrected command may use the folder"
 
 
 def test_sets_from_a_file_already_say_what_stays_unseen(data: Path, tmp_path: Path) -> None:
-    lab.train(data, tmp_path / "a", lab.Options("small", epochs=1, batch_size=8))
-    options = lab.Options("small", groups=str(tmp_path / "a/groups.csv"))
+    setup.train(data, tmp_path / "a", setup.Options("small", epochs=1, batch_size=8))
+    options = setup.Options("small", groups=str(tmp_path / "a/groups.csv"))
     with pytest.raises(DataError, match="--unseen cannot"):
-        lab.train(data, tmp_path / "run", options, unseen=np.zeros((1, 192, 192), np.uint8))
+        setup.train(data, tmp_path / "run", options, unseen=np.zeros((1, 192, 192), np.uint8))
 
 
 def test_a_run_belongs_to_its_options(data: Path, tmp_path: Path) -> None:
-    lab.train(data, tmp_path / "run", lab.Options("small", batch_size=8), max_minutes=0)
+    setup.train(data, tmp_path / "run", setup.Options("small", batch_size=8), max_minutes=0)
     with pytest.raises(DataError, match="other options"):
-        lab.train(data, tmp_path / "run", lab.Options("small", batch_size=8, seed=2))
+        setup.train(data, tmp_path / "run", setup.Options("small", batch_size=8, seed=2))
 
 
-@pytest.mark.parametrize("loss", lab.LOSSES)
-def test_every_loss_trains(data: Path, tmp_path: Path, loss: lab.Loss) -> None:
-    progress = lab.train(data, tmp_path / "run", lab.Options("small", loss=loss, epochs=1, batch_size=8))
+@pytest.mark.parametrize("loss", setup.LOSSES)
+def test_every_loss_trains(data: Path, tmp_path: Path, loss: setup.Loss) -> None:
+    progress = setup.train(data, tmp_path / "run", setup.Options("small", loss=loss, epochs=1, batch_size=8))
     assert np.isfinite(progress.history[0]["loss"])
 
 
 def test_an_all_positive_winner_is_called_out(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = lab.Progress([{"val_recall": 1.0, "val_flagged": 1.0}, {"val_recall": 0.9, "val_flagged": 0.5}], 1e-3)
-    lab._warn_all_positive(progress, replace(SMALL, monitor="recall"))
+    progress = setup.Progress([{"val_recall": 1.0, "val_flagged": 1.0}, {"val_recall": 0.9, "val_flagged": 0.5}], 1e-3)
+    setup._warn_all_positive(progress, replace(SMALL, monitor="recall"))
     assert "flagging every slice" in capsys.readouterr().out
 
 
 def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
-    progress = lab.Progress([], 1e-3)
+    progress = setup.Progress([], 1e-3)
     for loss in (1.0, *[1.0] * 5):
-        lab._follow_plateau(progress, loss)
+        setup._follow_plateau(progress, loss)
     assert progress.rate == 5e-4
     for _ in range(200):
-        lab._follow_plateau(progress, 1.0)
+        setup._follow_plateau(progress, 1.0)
     assert progress.rate == 1e-7
     progress.history = [{"val_auc": 0.9}, *({"val_auc": 0.8} for _ in range(10))]
-    assert lab.finished(progress, replace(SMALL, epochs=99))
-    assert not lab.finished(progress, replace(SMALL, epochs=99, patience=11))
+    assert setup.finished(progress, replace(SMALL, epochs=99))
+    assert not setup.finished(progress, replace(SMALL, epochs=99, patience=11))
 
 
 def test_the_rate_falls_along_a_cosine_after_one_slower_epoch() -> None:
     chosen = replace(recipe("lite"), learning_rate=1.0, epochs=4)
-    rates = [lab._rate(lab.Progress([], 1.0), chosen, epoch) for epoch in range(4)]
+    rates = [setup._rate(setup.Progress([], 1.0), chosen, epoch) for epoch in range(4)]
     assert rates == pytest.approx([0.333, 0.854, 0.5, 0.146], abs=1e-3)
 
 
@@ -264,8 +264,13 @@ def test_baseline_is_the_classic_network() -> None:
     }
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.5, 0.3]
     assert model.input_shape == (None, 224, 224, 1)
-    wanted = recipe("baseline")
-    assert (wanted.learning_rate, wanted.epochs, wanted.patience, wanted.monitor) == (1e-4, 50, 10, "recall")
+    requested = recipe("baseline")
+    assert (requested.learning_rate, requested.epochs, requested.patience, requested.monitor) == (
+        1e-4,
+        50,
+        10,
+        "recall",
+    )
 
 
 def test_lite_says_whether_and_where() -> None:
@@ -296,43 +301,43 @@ def test_a_recipe_of_ones_own_is_one_function() -> None:
 
 
 def test_a_recipe_may_be_trained_at_another_size(data: Path, tmp_path: Path) -> None:
-    options = lab.Options("small", epochs=1, batch_size=8, size=64)
-    lab.train(data, tmp_path / "run", options)
-    model, chosen, _ = lab.best_model(tmp_path / "run")
+    options = setup.Options("small", epochs=1, batch_size=8, size=64)
+    setup.train(data, tmp_path / "run", options)
+    model, chosen, _ = setup.best_model(tmp_path / "run")
     assert model.input_shape == (None, 64, 64, 1)
     assert (chosen.preprocessing.size, chosen.view_side) == (64, 64)
     with pytest.raises(DataError, match="does not suit"):
-        lab.resized(SMALL, 100)
+        setup.resized(SMALL, 100)
 
 
 def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None:
-    options, run = lab.Options("small", epochs=1, batch_size=8), tmp_path / "run"
-    lab.train(data, run, options)
+    options, run = setup.Options("small", epochs=1, batch_size=8), tmp_path / "run"
+    setup.train(data, run, options)
     stored = json.loads((run / "options.json").read_text())
     for name in ("size", "weights", "frozen", "label_share", "pretrain_epochs"):
         del stored[name]
     (run / "options.json").write_text(json.dumps(stored))
-    assert len(lab.train(data, run, options).history) == 1
+    assert len(setup.train(data, run, options).history) == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "result"),
     [
-        (lab.Options("small", pretrain_epochs=1), "no decoder"),
-        (lab.Options("small", label_share=0.0), "outside 0 to 1"),
-        (lab.Options("small", label_share=1.5), "outside 0 to 1"),
+        (setup.Options("small", pretrain_epochs=1), "no decoder"),
+        (setup.Options("small", label_share=0.0), "outside 0 to 1"),
+        (setup.Options("small", label_share=1.5), "outside 0 to 1"),
     ],
 )
-def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: lab.Options, told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        lab.train(data, tmp_path / "run", options)
+def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: setup.Options, result: str) -> None:
+    with pytest.raises(DataError, match=result):
+        setup.train(data, tmp_path / "run", options)
 
 
 def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_shown(data: Path, tmp_path: Path) -> None:
     from export.release.from_run import Release, release
     from screener.model.session import Model
 
-    lab.train(data, tmp_path / "run", lab.Options("small", epochs=1, batch_size=8))
+    setup.train(data, tmp_path / "run", setup.Options("small", epochs=1, batch_size=8))
     (tmp_path / "demo").mkdir()
     (tmp_path / "model").mkdir()
     (tmp_path / "model/layers.onnx").write_bytes(b"of a former model")
@@ -343,8 +348,8 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
     assert card["metrics"]["parity"]["largest_difference"] <= 1e-5
     assert card["licence"] == "as the owners of the training slices allow"
     assert not [text for text in card["limitations"] if "adults" in text or "three hospitals" in text]
-    told = (tmp_path / "model/MODEL_CARD.md").read_text()
-    assert "no patient with a tumour is known" in told
+    result = (tmp_path / "model/MODEL_CARD.md").read_text()
+    assert "no patient with a tumour is known" in result
     assert not (tmp_path / "run/draft").exists()
     assert not (tmp_path / "model/layers.onnx").exists()
     assert "layers" not in (tmp_path / "model/SHA256SUMS").read_text()

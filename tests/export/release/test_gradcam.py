@@ -78,20 +78,20 @@ def test_algebra_agrees_with_gradient_tape_and_with_the_graph(trained: keras.Mod
 
     size = trained.input_shape[1]
     images = heads(6, size)
-    wanted = by_gradient(trained, images)
+    requested = by_gradient(trained, images)
     exported = recipe(trained.name).exported(trained)
     in_keras = np.asarray(exported.predict(images, verbose=0)["heatmap"])
     session = onnxruntime.InferenceSession(to_onnx(exported).SerializeToString(), providers=["CPUExecutionProvider"])
     in_graph = session.run(["heatmap"], {"image": images})[0]
-    assert wanted.max() > 0
-    agreement = [np.corrcoef(in_graph[index].ravel(), wanted[index].ravel())[0, 1] for index in range(6)]
+    assert requested.max() > 0
+    agreement = [np.corrcoef(in_graph[index].ravel(), requested[index].ravel())[0, 1] for index in range(6)]
     print(f"{trained.name}: correlation with GradientTape at least {min(agreement):.6f}")  # noqa: T201 - quoted
     for ours in (in_keras, in_graph):
         assert ours.shape == (6, size // 16, size // 16)
         assert ours.min() >= 0
         assert ours.max() <= 1 + 1e-6
         for index in range(6):
-            assert np.corrcoef(ours[index].ravel(), wanted[index].ravel())[0, 1] >= 0.99
+            assert np.corrcoef(ours[index].ravel(), requested[index].ravel())[0, 1] >= 0.99
     assert "probability" in {output.name for output in session.get_outputs()}
 
 

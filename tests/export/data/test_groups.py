@@ -56,7 +56,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "result"),
     [
         (lambda rows: rows[2].update(set="training"), ":4: set 'training' is none of"),
         (lambda rows: rows[2].update(path="gone.png"), ":4: 'gone.png' is no slice of the data"),
@@ -70,11 +70,11 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_row_is_named_with_its_line(
-    tmp_path: Path, change: Callable[[list[dict[str, str]]], object], told: str
+    tmp_path: Path, change: Callable[[list[dict[str, str]]], object], result: str
 ) -> None:
     with pytest.raises(DataError) as caught:
         read_groups(written(tmp_path, change), dataset(tmp_path))
-    assert told in str(caught.value)
+    assert result in str(caught.value)
 
 
 def test_a_missing_column_or_file_is_told(tmp_path: Path) -> None:

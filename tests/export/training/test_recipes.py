@@ -49,12 +49,12 @@ def test_densenet_refuses_weights_that_do_not_fit_and_to_freeze_nothing(tmp_path
     wrong = tmp_path / "other.weights.h5"
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(wrong)
     build = recipe("densenet121").build
-    for start, told in (
+    for start, result in (
         (Start(64, weights=wrong), "does not fit"),
         (Start(64, weights=tmp_path / "missing.h5"), "does not fit"),
         (Start(64, frozen=True), "learns nothing"),
     ):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=result):
             build(start)
 
 

@@ -75,21 +75,21 @@ def course(data: Path, tmp_path_factory: pytest.TempPathFactory) -> cross_valida
 
 
 def test_nothing_that_is_judged_was_learnt_from(course: cross_validation.Course) -> None:
-    units, sources = course.lab.found.units, [record.source for record in course.lab.dataset.records]
+    units, sources = course.setup.found.units, [record.source for record in course.setup.dataset.records]
     assert len(course.parts) == cross_validation.FOLDS + 3
     for part, (learn, held) in course.parts.items():
         assert len(learn) > 0, part
         assert len(held) > 0, part
         assert not set(units[learn].tolist()) & set(units[held].tolist())
         assert "kept" not in {sources[index] for index in learn}
-        assert not np.isin(course.lab.found.sets[learn], ("certify", "test", "withheld")).any()
+        assert not np.isin(course.setup.found.sets[learn], ("certify", "test", "withheld")).any()
     assert {sources[index] for index in course.parts["without-north"][1]} == {"north"}
     folds = np.concatenate([course.parts[f"fold{number}"][1] for number in range(cross_validation.FOLDS)])
     assert sorted(folds.tolist()) == course.chosen.tolist()
 
 
 def test_the_sample_is_balanced_and_has_no_slice_twice(course: cross_validation.Course) -> None:
-    found = cross_validation.counts(course.lab.dataset.records, course.chosen)
+    found = cross_validation.counts(course.setup.dataset.records, course.chosen)
     assert set(found) == {"north no", "north yes", "south no", "south yes"}
     assert max(found.values()) - min(found.values()) <= 2
     assert len(set(course.chosen.tolist())) == len(course.chosen)
@@ -116,11 +116,11 @@ def test_an_interrupted_comparison_goes_on_and_every_cell_is_measured(
         for cell in variant["out_of_fold"].values():
             assert cell["low"] <= cell["value"] <= cell["high"]
     assert set(found["sources"]) == {"north", "south", "kept"}
-    told = out.with_suffix(".md").read_text()
-    assert "–|" not in told.replace(" ", "")
+    result = out.with_suffix(".md").read_text()
+    assert "–|" not in result.replace(" ", "")
     with (tmp_path / "docs/recipes-sample.csv").open() as file:
         assert [row["path"] for row in csv.DictReader(file)] == [
-            course.lab.dataset.records[index].path for index in course.chosen
+            course.setup.dataset.records[index].path for index in course.chosen
         ]
 
 
@@ -137,9 +137,9 @@ def test_the_comparison_stays_small(data: Path, tmp_path: Path, change: dict[str
 
 
 def test_fewer_units_than_folds_is_told(course: cross_validation.Course) -> None:
-    lab = replace(course.lab, found=replace(course.lab.found, units=np.zeros_like(course.lab.found.units)))
+    setup = replace(course.setup, found=replace(course.setup.found, units=np.zeros_like(course.setup.found.units)))
     with pytest.raises(DataError, match="cannot fill 5 folds"):
-        cross_validation.divide(lab, course.chosen, 1)
+        cross_validation.divide(setup, course.chosen, 1)
 
 
 def test_a_network_used_again_starts_afresh(course: cross_validation.Course) -> None:
@@ -147,12 +147,12 @@ def test_a_network_used_again_starts_afresh(course: cross_validation.Course) -> 
     learn, held = course.parts["fold0"]
 
     def scores() -> np.ndarray:
-        model, _ = bench.fit(course.lab, Variant("baseline"), learn)
-        images = course.lab.exact[held][..., None].astype(np.float32) / 255
+        model, _ = bench.fit(course.setup, Variant("baseline"), learn)
+        images = course.setup.exact[held][..., None].astype(np.float32) / 255
         return np.asarray(model.predict(images, verbose=0)["probability"])
 
     first = scores()
-    bench.fit(course.lab, Variant("baseline"), course.parts["fold1"][0])
+    bench.fit(course.setup, Variant("baseline"), course.parts["fold1"][0])
     assert scores() == pytest.approx(first, abs=1e-4)
 
 
@@ -169,7 +169,7 @@ def test_figures_are_those_of_scikit_learn() -> None:
     scores = np.clip(labels * 0.3 + rng.random(300) * 0.7, 0, 1)
     found = {name: cell["value"] for name, cell in figures(Scored(labels, scores, np.arange(300))).items()}
     flagged = scores >= 0.5
-    wanted = {
+    requested = {
         "auc": metrics.roc_auc_score(labels, scores),
         "accuracy": metrics.accuracy_score(labels, flagged),
         "sensitivity": metrics.recall_score(labels, flagged),
@@ -178,4 +178,4 @@ def test_figures_are_those_of_scikit_learn() -> None:
         "f1": metrics.f1_score(labels, flagged),
         "brier": metrics.brier_score_loss(labels, scores),
     }
-    assert found == pytest.approx(wanted, abs=1e-4)
+    assert found == pytest.approx(requested, abs=1e-4)

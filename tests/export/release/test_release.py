@@ -121,11 +121,11 @@ def test_a_card_tells_which_models_the_same_set_was_asked_about(data: Path, tmp_
     assert [one["created"] for one in shown["earlier"]] == ["2026-01-01", "2026-01-02"], "under one version or not"
     strict = math.floor(1e4 * lower_bound(shown["units"] - shown["missed"], shown["units"], 1 - 0.05 / 3)) / 1e4
     assert strict < shown["bound"]
-    told = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "also asked about 1.0.0 (" in told
-    assert f"gets a lower bound of {strict:.4f}" in told
-    public = ("make model", "abroad", "children", "docs/results", "LICENSE-WEIGHTS", "adult")
-    assert not [words for words in public if words in told], "what is known of public slices is not said of one's own"
+    result = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "also asked about 1.0.0 (" in result
+    assert f"gets a lower bound of {strict:.4f}" in result
+    public = ("make model", "leave_one_out", "children", "docs/results", "LICENSE-WEIGHTS", "adult")
+    assert not [words for words in public if words in result], "what is known of public slices is not said of one's own"
 
 
 def test_a_release_is_made_in_one_go(data: Path, released: tuple[Path, dict[str, Any]]) -> None:
@@ -152,15 +152,15 @@ def test_a_release_is_made_in_one_go(data: Path, released: tuple[Path, dict[str,
 
 def test_the_card_tells_everything_that_was_measured(released: tuple[Path, dict[str, Any]]) -> None:
     folder, card = released
-    told = (folder / "MODEL_CARD.md").read_text()
-    for wanted in (
+    result = (folder / "MODEL_CARD.md").read_text()
+    for requested in (
         "certified for sensitivity ≥ 0.9 at", "of 66", "CT, PET", "PPV", "| 20% |", "| **all** |",
         "golden.json",
         "Known failures", "maximum inside", "Test source: kaggle253", "Not, or not stated to be", "temperature",
     ):  # fmt: skip
-        assert wanted in told
+        assert requested in result
     assert "certified for sensitivity ≥ 0.9 at" in verdict(card)
-    assert "nan" not in told.lower().replace("nanfang", "")
+    assert "nan" not in result.lower().replace("nanfang", "")
 
 
 def test_what_cannot_be_calibrated_is_told(data: Path, tmp_path: Path) -> None:
