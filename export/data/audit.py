@@ -150,7 +150,7 @@ def _model(name: str | None) -> tuple[Model | None, str]:
 def _sets(dataset: Dataset, pairs: Pairs, extra: int, requested: Wanted) -> tuple[Split, dict[str, Any]]:
     """Return who is where, and where that comes from; too small a data set is result, not refused."""
     computed = divide(dataset.records, pairs, extra, test_sources=requested.test_sources, seed=requested.seed)
-    figures: dict[str, Any] = {"origin": "computed", "refused": ""}
+    result: dict[str, Any] = {"origin": "computed", "refused": ""}
     if requested.groups:
         given = read_groups(requested.groups, dataset)
         # Its own sets, but groups and units as they are seen now: that is what it is held against.
@@ -194,7 +194,7 @@ def counts(
 
 
 def _count(column: Sequence[str], records: Sequence[Record], units: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    figures: dict[str, dict[str, int]] = {}
+    result: dict[str, dict[str, int]] = {}
     for value in sorted(set(column)):
         chosen = [index for index, one in enumerate(column) if one == value]
         labels = [records[index].label for index in chosen]
@@ -249,7 +249,7 @@ def _reaching(groups: NDArray[np.int64], places: Iterable[str]) -> int:
 
 
 def _groups_by_source(records: Sequence[Record], groups: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    figures: dict[str, dict[str, int]] = {}
+    result: dict[str, dict[str, int]] = {}
     for source in sorted({record.source for record in records}):
         mine = {
             word: groups[[record.source == source and record.label == label for record in records]]
@@ -277,7 +277,7 @@ def twins(sources: Sequence[str], pairs: Pairs) -> dict[str, dict[str, dict[str,
         "turned": lambda between: np.unique(both[0][between & turned]),
         "any": lambda between: np.unique(both[0][between]),
     }
-    figures: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
+    result: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
     for one in sorted(set(sources)):
         for other in sorted(set(sources)):
             between = (column[both[0]] == one) & (column[both[1]] == other)
@@ -360,7 +360,7 @@ def strangers(
     features = thumbnails(framed).reshape(len(framed), -1) if seen is None else seen
     distances = farness(features, units)
     distances[[gate in {"reader", "pixels"} for gate in looks.gates]] = 0.0
-    figures: dict[str, list[dict[str, Any]]] = {}
+    result: dict[str, list[dict[str, Any]]] = {}
     for source in sorted({record.source for record in records}):
         mine = np.array([index for index, record in enumerate(records) if record.source == source])
         order = mine[np.argsort(-distances[mine], kind="stable")][:_STRANGEST]
