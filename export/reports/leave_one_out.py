@@ -52,9 +52,9 @@ def _leave_one_out_lines(found: Mapping[str, Any], terms: Terms) -> Iterator[str
     yield from ("# Leave one out: sources and sites that training never saw", "")
     yield (
         f"Written by `make leave-one-out`: the recipe `{terms.recipe}`{at}, {terms.epochs} epochs of "
-        f"{terms.steps} batches (the released model is trained longer), once for each row without that source or site and "
-        "without every unit that touches it. The threshold flags 95 % of the tune set's positives, plain T1 left aside; the tune set "
-        "holds nothing of what is judged. Intervals: 95 %, over leak-free units."
+        f"{terms.steps} batches (the released model is trained longer), once for each row without that source or site "
+        "and without every unit that touches it. The threshold flags 95 % of the tune set's positives, plain T1 left "
+        "aside; the tune set holds nothing of what is judged. Intervals: 95 %, over leak-free units."
     )
     yield from ("", "| never seen | judged on | slices (with tumour) | units | AUC | sensitivity | specificity |")
     yield "|---|---|---|---|---|---|---|"
