@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from screener.domain.finding import Finding
+    from screener.domain.study import StudyFinding
 
 
 class Screener:
@@ -66,7 +67,7 @@ class Screener:
         )
 
     def predict(self, source: str | Path | NDArray[Any]) -> Finding:
-        """TriagePolicy one slice.
+        """Judge one slice.
 
         Parameters
         ----------
@@ -97,18 +98,35 @@ class Screener:
         return self.judge.finding(found.identity, prediction, self.model.refuse(prediction))
 
     def scan(self, inbox: str | Path) -> Iterator[Finding]:
-        """TriagePolicy every file below a folder, in the order of the walk, without writing a log.
+        """Judge every file below a folder, in the order of the walk, without writing a log.
 
         Raises
         ------
         NothingFoundError
             There is nothing to screen.
         """
+        from screener.domain.finding import Finding
+
+        return (result for result in self._results(Path(inbox)) if isinstance(result, Finding))
+
+    def studies(self, inbox: str | Path) -> Iterator[StudyFinding]:
+        """Judge every study below a folder, in the order of the walk, without writing a log.
+
+        Raises
+        ------
+        NothingFoundError
+            There is nothing to screen.
+        """
+        from screener.domain.study import StudyFinding
+
+        return (result for result in self._results(Path(inbox)) if isinstance(result, StudyFinding))
+
+    def _results(self, inbox: Path) -> Iterator[Finding | StudyFinding]:
         from screener.inbox import check
         from screener.pipeline.scan import Scan, ScanOptions
 
-        check(Path(inbox))
-        yield from Scan(Path(inbox), self.model, self.judge, options=ScanOptions(jobs=self._threads)).findings()
+        check(inbox)
+        yield from Scan(inbox, self.model, self.judge, options=ScanOptions(jobs=self._threads)).results()
 
     def _read(self, path: Path) -> Slice | Refused:
         from screener.inbox import Entry, read

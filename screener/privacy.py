@@ -59,10 +59,14 @@ class Pseudonyms:
 
     def rename(self, item: Entry | Refused) -> Entry | Refused:
         """Return the item under its pseudonym; an `Entry` still knows the file to read."""
+        named = item if isinstance(item, Entry) else item.identity
+        path, patient = self._path(named.path), self._patient(named.patient_id)
+        # A study of one file is named by the file.
+        study = path if named.study_id == named.path else self._folders(named.study_id)
+        series = self._folders(named.series_id)
         if isinstance(item, Entry):
-            return replace(item, path=self._path(item.path), patient_id=self._patient(item.patient_id))
-        identity = item.identity
-        hidden = replace(identity, path=self._path(identity.path), patient_id=self._patient(identity.patient_id))
+            return replace(item, path=path, patient_id=patient, study_id=study, series_id=series)
+        hidden = replace(item.identity, path=path, patient_id=patient, study_id=study, series_id=series)
         return replace(item, identity=hidden)
 
     def name(self, name: str) -> str:
@@ -75,3 +79,6 @@ class Pseudonyms:
 
     def _patient(self, patient: str | None) -> str | None:
         return None if patient is None else self.name(patient)
+
+    def _folders(self, names: str | None) -> str | None:
+        return None if names is None else "/".join(map(self.name, names.split("/")))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from screener.domain.slice import Identity
+    from screener.domain.study import StudyFinding
 
 AUTO = "auto"
 """Name of the operating point that promises a sensitivity."""
@@ -43,7 +44,7 @@ class TriagePolicy:
     model_sha256: str
 
     def finding(self, identity: Identity, prediction: Prediction, refused: Reason | None = None) -> Finding:
-        """TriagePolicy a scored slice; `refused` is the model's own reason not to trust its answer."""
+        """Judge a scored slice; `refused` is the model's own reason not to trust its answer."""
         if refused is None and not math.isfinite(prediction.probability):
             refused = Reason.NON_FINITE_SCORE
         if refused is not None:
@@ -74,6 +75,12 @@ class TriagePolicy:
             tool_version=__version__,
             seen_before=False,
             notice=NOTICE["en"],
+            frame=identity.frame,
+            study_id=identity.study_id,
+            series_id=identity.series_id,
+            position=identity.position,
+            sequence=identity.sequence,
+            plane=identity.plane,
         )
 
 
@@ -156,6 +163,6 @@ def screening_point(
     return point
 
 
-def reading_order(finding: Finding) -> tuple[int, float, str]:
+def reading_order(finding: Finding | StudyFinding) -> tuple[int, float, str]:
     """Return the sort key of every list: urgency, then probability descending, then path."""
     return _ORDER[finding.urgency], -(finding.probability or 0.0), finding.path

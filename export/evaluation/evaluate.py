@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str, Any]:
-    """TriagePolicy one test source with a released model, through the whole screening pipeline.
+    """Judge one test source with a released model, through the whole screening pipeline.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def leak(data: Path, leaking: Path, control: Path, source: str) -> dict[str, Any]:
-    """TriagePolicy a run that kept flipped copies of a test source, and the same run without them.
+    """Judge a run that kept flipped copies of a test source, and the same run without them.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def leak(data: Path, leaking: Path, control: Path, source: str) -> dict[str, Any
 
 
 def _judged(data: Path, run: Path, source: str) -> dict[str, Any]:
-    """TriagePolicy a run's best epoch straight in Keras, without gate or tuned threshold: neither becomes a model."""
+    """Judge a run's best epoch straight in Keras, without gate or tuned threshold: neither becomes a model."""
     model, chosen, options = best_model(run)
     setup = prepare_training(data, chosen, options, run.parent / "cache")
     mine = np.array([index for index, record in enumerate(setup.dataset.records) if record.source == source])

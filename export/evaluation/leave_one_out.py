@@ -141,7 +141,7 @@ def run(
 
 
 def judge(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms) -> dict[str, Any]:
-    """TriagePolicy a finished training on what it was kept from.
+    """Judge a finished training on what it was kept from.
 
     Returns
     -------

@@ -56,7 +56,7 @@ def nowhere(count: int) -> Evidence:
 
 
 class Pointing:
-    """ImageStatistics on while slices are scored.
+    """Look on while slices are scored.
 
     Parameters
     ----------

@@ -7,17 +7,23 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from screener.audit.schemas import REQUIRED
 from screener.domain.finding import Decision, Finding, Urgency
 from screener.domain.slice import Reason
 from screener.errors import AuditLogError
 
-SCHEMA = 1
-"""Version of the event format; a reader refuses what it does not know."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from screener.domain.study import StudyFinding
+
+SCHEMA = 2
+"""Version in which events are written; see `screener.audit.schemas` for all that can be read."""
 GENESIS = "0" * 64
 """The ``prev`` of the very first event of a log."""
 MAX_LINE = 1 << 20
@@ -31,6 +37,7 @@ class Kind(StrEnum):
 
     START = "START"
     RESULT = "RESULT"
+    STUDY = "STUDY"
     REVIEW = "REVIEW"
     RECOVERED = "RECOVERED"
     END = "END"
@@ -40,16 +47,11 @@ class BadLineError(ValueError):
     """A line that is not a sound event; the message says why."""
 
 
-_FINDING = tuple(field.name for field in fields(Finding))
-_DECIMALS = ("probability", "confidence", "threshold")
+_FINDING = tuple(field.name for field in fields(Finding) if field.name != "level")
+_LATER = frozenset({"frame", "study_id", "series_id", "position", "sequence", "plane"})
+"""Fields of a finding that schema 1 did not have."""
+_DECIMALS = ("probability", "confidence", "threshold", "position")
 _COMMON = frozenset({"schema", "event", "timestamp", "run_id", "prev"})
-_REQUIRED: dict[str, frozenset[str]] = {
-    Kind.START: _COMMON,
-    Kind.RESULT: _COMMON | {*_FINDING, "doctor_id", "final_diagnosis", "agreement", "preprocessing"},
-    Kind.REVIEW: _COMMON | {"result", "doctor_id", "final_diagnosis", "agreement"},
-    Kind.RECOVERED: _COMMON | {"torn_bytes", "torn_sha256", "torn_base64", "torn_file"},
-    Kind.END: _COMMON | {"counts", "reason"},
-}
 _SUFFIX = len(f',"hash":"{GENESIS}"}}\n')
 
 
@@ -155,11 +157,30 @@ def result_event(finding: Finding, run_id: str, *, doctor_id: str | None, prepro
     for name in _DECIMALS:
         event[name] = None if event[name] is None else text_of(event[name])
     event.update(doctor_id=doctor_id, final_diagnosis=None, agreement=None, preprocessing=preprocessing)
+    event.update(statistics=None, embedding=None)
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = clean_text(value)
     event.update(schema=SCHEMA, event=Kind.RESULT.value, timestamp=now(), run_id=run_id)
     return event
+
+
+def study_event(
+    finding: StudyFinding, run_id: str, *, preprocessing: str, results_sha256: str, earlier_results: Sequence[str]
+) -> Event:
+    """Return the STUDY event of a finding; the curve of a series follows from the RESULT events and is left out."""
+    event: Event = plain(asdict(finding))
+    del event["level"]
+    for series in event["series"]:
+        del series["curve"]
+    event.update(preprocessing=preprocessing, results_sha256=results_sha256, earlier_results=list(earlier_results))
+    event.update(schema=SCHEMA, event=Kind.STUDY.value, timestamp=now(), run_id=run_id)
+    return event
+
+
+def digest_of(results: Sequence[str]) -> str:
+    """Return the lower-case hex SHA-256 over hashes of events, each 64 ASCII letters, one after the other."""
+    return hashlib.sha256("".join(results).encode("ascii")).hexdigest()
 
 
 def finding_of(event: Event, *, seen_before: bool | None = None) -> Finding:
@@ -177,7 +198,7 @@ def finding_of(event: Event, *, seen_before: bool | None = None) -> Finding:
     ValueError, KeyError, TypeError
         If the event records no finding.
     """
-    content = {name: event[name] for name in _FINDING}
+    content: dict[str, Any] = {name: event.get(name) if name in _LATER else event[name] for name in _FINDING}
     for name in _DECIMALS:
         content[name] = None if content[name] is None else float(content[name])
     content["decision"] = Decision(content["decision"])
@@ -254,7 +275,7 @@ def parse(line: bytes) -> Event:
     event = _object(text)
     claimed = event.pop("hash", None)
     schema = event.get("schema")
-    if schema != SCHEMA or schema is True:
+    if type(schema) is not int or schema not in REQUIRED:
         raise BadLineError(f"unknown schema {str(schema)[:20]!a}")
     if text[-_SUFFIX:] != f',"hash":"{claimed}"}}\n':
         raise BadLineError("does not end in its hash")
@@ -294,7 +315,7 @@ def _object(text: str) -> Event:
 
 def _check_fields(event: Event) -> None:
     kind = event.get("event")
-    required = _REQUIRED.get(kind) if isinstance(kind, str) else None
+    required = REQUIRED[event["schema"]].get(kind) if isinstance(kind, str) else None
     if required is None:
         raise BadLineError(f"unknown event {str(kind)[:20]!a}")
     if not required <= event.keys():

@@ -23,19 +23,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_VERSION = 2
+_VERSION = 3
 _BATCH = 4096
 """Events between two commits. What a crash takes from the index is read again from the log."""
 _CACHE_KIB = 16_384
 _USUAL_LINE = 2048
 _OPEN_FILES = 8
 _RESULT_MARK = b'"event":"RESULT"'
+_STUDY_MARK = b'"event":"STUDY"'
 _START_MARK = b'"event":"START"'
 _TABLES = """
 CREATE TABLE result (
     bytes_key INTEGER NOT NULL, scored INTEGER NOT NULL, slice_key INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL,
     PRIMARY KEY (bytes_key, scored, slice_key, segment, offset)
+) WITHOUT ROWID;
+CREATE TABLE study (
+    study_key INTEGER NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL,
+    PRIMARY KEY (study_key, segment, offset)
 ) WITHOUT ROWID;
 CREATE TABLE run (run_id TEXT PRIMARY KEY, inbox TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE position (segment INTEGER NOT NULL, offset INTEGER NOT NULL, hash TEXT NOT NULL);
@@ -127,6 +132,10 @@ class History:
         """Say whether no run over the inbox of this one has a result such as `seen` found."""
         return self._guarded(lambda: self._elsewhere(event, self._inbox_of(run_id)))
 
+    def study_seen(self, study_id: str, results_sha256: str) -> bool:
+        """Say whether a STUDY event of this study rests on these very results."""
+        return self._guarded(lambda: self._study_seen(clean_text(study_id), results_sha256))
+
     def add(self, events: Sequence[Event], written: Written) -> None:
         """Index a batch just appended, or catch up when others wrote in between."""
         self._guarded(lambda: self._add(events, written))
@@ -134,6 +143,7 @@ class History:
     def catch_up(self) -> None:
         """Index what was appended since."""
         rows: list[tuple[int, ...]] = []
+        studies: list[tuple[int, ...]] = []
         runs: list[tuple[str, str]] = []
         position = self._position
         for line in self._new_lines():
@@ -141,14 +151,16 @@ class History:
                 continue
             if _RESULT_MARK in line.raw and (row := _row_of(line.raw, line.segment, line.offset)):
                 rows.append(row)
+            elif _STUDY_MARK in line.raw:
+                studies += _studies_of(line.raw, line.segment, line.offset)
             elif _START_MARK in line.raw:
                 runs += _runs_of(line.raw)
             # Any complete line moves the position, sound or not: it will not get better by reading it again.
             position = _Position(line.segment, line.offset + len(line.raw), line.raw[-67:-3].decode("latin-1"))
             if len(rows) >= _BATCH:
-                self._store(rows, runs, position)
-                rows, runs = [], []
-        self._store(rows, runs, position)
+                self._store(rows, studies, runs, position)
+                rows, studies, runs = [], [], []
+        self._store(rows, studies, runs, position)
         self._commit()
 
     def close(self) -> None:
@@ -173,15 +185,27 @@ class History:
             if event["event"] == Kind.RESULT
         ]
         runs = [(event["run_id"], str(event.get("inbox"))) for event in events if event["event"] == Kind.START]
-        self._store(rows, runs, _Position(written.segment, written.offsets[-1], written.hashes[-1]))
+        studies = [
+            _study_row(event, written.segment, offset)
+            for event, offset in zip(events, written.offsets, strict=False)
+            if event["event"] == Kind.STUDY
+        ]
+        self._store(rows, studies, runs, _Position(written.segment, written.offsets[-1], written.hashes[-1]))
 
-    def _store(self, rows: list[tuple[int, ...]], runs: list[tuple[str, str]], position: _Position) -> None:
+    def _store(
+        self,
+        rows: list[tuple[int, ...]],
+        studies: list[tuple[int, ...]],
+        runs: list[tuple[str, str]],
+        position: _Position,
+    ) -> None:
         if position == self._position:
             return
         if not self._base.in_transaction:
             self._base.execute("BEGIN IMMEDIATE")
         # Sorted, so that neighbours in the tree are written together.
         self._base.executemany("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?)", sorted(rows))
+        self._base.executemany("INSERT OR IGNORE INTO study VALUES (?, ?, ?)", sorted(studies))
         self._base.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", runs)
         self._position = position
         self._pending += len(rows)
@@ -207,6 +231,14 @@ class History:
             return self._find(wanted, query, keys)
         return None
 
+    def _study_seen(self, study_id: str, results_sha256: str) -> bool:
+        places = self._base.execute(_SAME_STUDY, (_key(study_id, results_sha256),)).fetchall()
+        found = (self._event_at(segment, offset, Kind.STUDY) for segment, offset in places)
+        return any(
+            event is not None and (event["study_id"], event["results_sha256"]) == (study_id, results_sha256)
+            for event in found
+        )
+
     def _elsewhere(self, event: Event, inbox: str) -> bool:
         if self._inbox_of(event["run_id"]) == inbox:
             return False
@@ -219,7 +251,7 @@ class History:
         row = self._base.execute("SELECT inbox FROM run WHERE run_id = ?", (run_id,)).fetchone()
         return "" if row is None else str(row[0])
 
-    def _event_at(self, segment: int, offset: int) -> Event | None:
+    def _event_at(self, segment: int, offset: int, kind: Kind = Kind.RESULT) -> Event | None:
         try:
             fd = self._file(segment).fileno()
             line = os.pread(fd, _USUAL_LINE, offset)
@@ -228,7 +260,7 @@ class History:
             event = parse(line[: line.find(b"\n") + 1])
         except (OSError, BadLineError, AuditLogError):
             return None
-        return event if event["event"] == Kind.RESULT else None
+        return event if event["event"] == kind else None
 
     def _file(self, segment: int) -> IO[bytes]:
         if segment in self._files:
@@ -313,6 +345,7 @@ _SAME_SLICE = """
 SELECT segment, offset FROM result WHERE bytes_key = ? AND scored IN (0, 1) AND slice_key = ?
 ORDER BY segment DESC, offset DESC
 """
+_SAME_STUDY = "SELECT segment, offset FROM study WHERE study_key = ? LIMIT 100"
 _SAME_BYTES = "SELECT segment, offset FROM result WHERE bytes_key = ? AND scored = 1 LIMIT 100"
 
 
@@ -360,6 +393,19 @@ def _slice_key(event: Event) -> int:
 
 def _row(event: Event, segment: int, offset: int) -> tuple[int, ...]:
     return _bytes_key(event), int(scored(event)), _slice_key(event), segment, offset
+
+
+def _study_row(event: Event, segment: int, offset: int) -> tuple[int, ...]:
+    return _key(event["study_id"], event["results_sha256"]), segment, offset
+
+
+def _studies_of(line: bytes, segment: int, offset: int) -> list[tuple[int, ...]]:
+    """Return the row of a STUDY, as a list that is empty for anything else."""
+    with suppress(BadLineError, TypeError, ValueError, AttributeError):
+        event = parse(line)
+        if event["event"] == Kind.STUDY:
+            return [_study_row(event, segment, offset)]
+    return []
 
 
 def _runs_of(line: bytes) -> list[tuple[str, str]]:

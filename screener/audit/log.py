@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from screener.audit.anchor import refuse_lost, write_anchor
 from screener.audit.chain import ChainFile, Written
-from screener.audit.events import GENESIS, Event, Kind, hash_in, new_event, result_event
+from screener.audit.events import GENESIS, Event, Kind, hash_in, new_event, result_event, study_event
 from screener.audit.files import Access, make_default_folder
 from screener.audit.locks import RunLock
 from screener.audit.segments import lines
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     from screener.audit.index import History
     from screener.domain.finding import Finding
+    from screener.domain.study import StudyFinding
 
 ROTATE_BYTES = 256 << 20
 """Bytes at which a segment is sealed unless told otherwise: about 250,000 events."""
 _ANCHOR_EVERY = 1.0
 """Seconds between two anchors of a run: each costs the disk as much as a batch does."""
-_RESULT_MARK = b'"event":"RESULT"'
+_RESULT_MARKS = (b'"event":"RESULT"', b'"event":"STUDY"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,40 @@ class AuditLog:
         ]
         return list(self._append(events).hashes) if events else []
 
+    def study(
+        self, finding: StudyFinding, *, preprocessing: str, results_sha256: str, earlier_results: Sequence[str]
+    ) -> str:
+        """Record what was found about a study whose slices are all in the log.
+
+        Parameters
+        ----------
+        finding : StudyFinding
+        preprocessing : str
+            As for `results`.
+        results_sha256 : str
+            See `screener.audit.schemas.StudyV2`.
+        earlier_results : sequence of str
+            Hashes of the RESULT events that earlier runs wrote, oldest first.
+
+        Returns
+        -------
+        str
+            Hash of the event.
+        """
+        self._scan_only()
+        event = study_event(
+            finding,
+            self.run_id,
+            preprocessing=preprocessing,
+            results_sha256=results_sha256,
+            earlier_results=earlier_results,
+        )
+        return self._append([event]).hashes[0]
+
+    def study_seen(self, study_id: str, results_sha256: str) -> bool:
+        """Say whether a STUDY event of this study rests on these very results."""
+        return self._lookup().study_seen(study_id, results_sha256)
+
     def reviews(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Record verdicts as one write.
 
@@ -188,7 +223,7 @@ class AuditLog:
         Raises
         ------
         AuditLogError
-            If one refers to no RESULT of this log; nothing is then written.
+            If one refers to no RESULT or STUDY of this log; nothing is then written.
         """
         if not verdicts:
             return []
@@ -245,7 +280,7 @@ class AuditLog:
     def _refuse_unknown(self, wanted: set[str]) -> None:
         unknown = set(wanted)
         for line in lines(self.path):
-            if _RESULT_MARK in line.raw and (found := hash_in(line.raw)) in unknown:
+            if any(mark in line.raw for mark in _RESULT_MARKS) and (found := hash_in(line.raw)) in unknown:
                 unknown.discard(found)
                 if not unknown:
                     return

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from screener.audit.anchor import read_anchor
-from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Event, Kind, parse
+from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Event, Kind, digest_of, parse
 from screener.audit.segments import Line, lines, lines_of
 from screener.errors import AuditLogError
 
@@ -117,6 +117,7 @@ class _Check:
         self.events = 0
         self.anchored = False
         self.open_runs: dict[str, None] = {}
+        self._results: dict[tuple[str, str], list[str]] = {}
 
     def first_bad(self, source: Iterator[Line]) -> BadLine | None:
         """Take lines until one is bad."""
@@ -139,7 +140,28 @@ class _Check:
         self.events += 1
         if self.head == self._wanted:
             self.anchored = True
-        if event["event"] == Kind.START:
+        if event["event"] == Kind.RESULT:
+            self._take_result(event)
+        elif event["event"] == Kind.STUDY:
+            self._check_study(event)
+        elif event["event"] == Kind.START:
             self.open_runs[event["run_id"]] = None
         elif event["event"] == Kind.END:
             self.open_runs.pop(event["run_id"], None)
+            # Studies that the run did not come to answer rest on nothing.
+            self._results = {key: kept for key, kept in self._results.items() if key[0] != event["run_id"]}
+
+    def _take_result(self, event: Event) -> None:
+        study = event.get("study_id")
+        if isinstance(study, str):
+            own = self._results.setdefault((event["run_id"], study), [])
+            own.append(event["hash"])
+
+    def _check_study(self, event: Event) -> None:
+        """Compare a study with the results that the log holds for it."""
+        own = self._results.pop((event["run_id"], str(event["study_id"])), [])
+        earlier = event["earlier_results"]
+        if not isinstance(earlier, list) or not all(isinstance(one, str) and one.isascii() for one in earlier):
+            raise BadLineError("earlier_results is no list of hashes")
+        if digest_of([*earlier, *own]) != event["results_sha256"]:
+            raise BadLineError("the study does not rest on the results that the log holds for it")

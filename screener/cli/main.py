@@ -61,7 +61,7 @@ def screener(
 
 @app.command()
 def scan(
-    inbox: Annotated[Path, typer.Argument(help="Folder of JPEG and PNG slices, one folder a patient.")],
+    inbox: Annotated[Path, typer.Argument(help="Folder of JPEG and PNG slices, one folder a study.")],
     threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
     accept_uncertified: AcceptUncertified = False,
     model: Model = None,
@@ -103,13 +103,20 @@ def scan(
     redact_paths: Annotated[
         bool, typer.Option("--redact-paths", help="Rename files and the inbox too; needs --pseudonymise.")
     ] = False,
+    group_by: Annotated[
+        str, typer.Option(help="What makes a study: folder, file, or an expression with one group.")
+    ] = "folder",
+    level: Annotated[
+        str | None, typer.Option(help="study, slice or both. Default: studies in the table, both with --json.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen to every path, and why.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the worklist as a page to open in a browser.")] = None,
 ) -> None:
     """Screen an inbox and show what to read first.
 
-    Exit codes: 0 everything screened; 1 crash; 2 usage; 3 nothing found; 4 some slices not assessable; 5 some files
-    still being written; 6 audit log; 7 model, or auto is not certified; 8 interrupted.
+    Exit codes: 0 everything screened; 1 crash; 2 usage; 3 nothing found; 4 some studies not assessable, or files
+    that could not be read; 5 some files still being written; 6 audit log; 7 model, or auto is not certified;
+    8 interrupted.
     """
     from screener.cli.scan import Output, Request, run
 
@@ -137,6 +144,7 @@ def scan(
                 nice=nice,
                 pseudonymise=pseudonymise,
                 redact_paths=redact_paths,
+                group_by=group_by,
                 dry_run=dry_run,
             ),
             Output(
@@ -146,6 +154,7 @@ def scan(
                 quiet=quiet,
                 color=wants_color() and not no_color,
                 report=report,
+                level=level,
             ),
         )
     )

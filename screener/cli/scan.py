@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from screener.domain.finding import Decision
+from screener.domain.study import StudyFinding
 from screener.errors import ExitCode, ModelError, ScreenerError, UsageError
 from screener.messages import LANGUAGES, TEXT, Language, language
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from screener.triage import TriagePolicy
 
 _ISOLATION = ("risky", "always", "never")
+_LEVELS = (None, "study", "slice", "both")
 _PRECISIONS = ("auto", "fp32", "int8")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,6 +62,7 @@ class Request:
     nice: int
     pseudonymise: Path | None
     redact_paths: bool
+    group_by: str
     dry_run: bool
 
 
@@ -73,6 +76,12 @@ class Output:
     quiet: bool
     color: bool
     report: Path | None = None
+    level: str | None = None
+
+    def shows(self, result: Finding | StudyFinding) -> bool:
+        """Say whether a result is of the level asked for: by default both as JSON, studies in the table."""
+        level = self.level or ("both" if self.json else "study")
+        return level in ("both", "study" if isinstance(result, StudyFinding) else "slice")
 
 
 def checked_language(wanted: str | None) -> Language:
@@ -96,6 +105,8 @@ def run(request: Request, output: Output) -> ExitCode:
     from screener.pipeline.scan import Scan
 
     lang = checked_language(output.lang)
+    if output.level not in _LEVELS:
+        raise UsageError(f"--level {output.level!r}", "choose one of study, slice, both")
     options = _options(request)
     if request.dry_run:
         from screener.cli.dry_run import run as explain_all
@@ -187,14 +198,19 @@ def _audit_log(path: Path, request: Request) -> AuditLog:
 
 
 def _options(request: Request) -> ScanOptions:
-    from screener.inbox import WalkOptions, patient_pattern
+    from screener.inbox import Grouping, WalkOptions, patient_pattern
     from screener.pipeline.scan import ScanOptions
 
     if request.isolate not in _ISOLATION:
         raise UsageError(f"--isolate {request.isolate!r}", f"choose one of {', '.join(_ISOLATION)}")
     pattern = patient_pattern(request.patient_regex) if request.patient_regex else None
     return ScanOptions(
-        walk=WalkOptions(settle=request.settle, follow_symlinks=request.follow_symlinks, patient_pattern=pattern),
+        walk=WalkOptions(
+            settle=request.settle,
+            follow_symlinks=request.follow_symlinks,
+            patient_pattern=pattern,
+            grouping=Grouping.read(request.group_by),
+        ),
         limit=request.limit,
         rescan=request.rescan,
         doctor_id=request.doctor,
@@ -281,6 +297,7 @@ def _details(request: Request, options: ScanOptions, model: Model, judge: Triage
             "isolate": request.isolate,
             "pseudonymise": request.pseudonymise is not None,
             "redact_paths": request.redact_paths,
+            "group_by": request.group_by,
         },
     }
 
@@ -294,9 +311,11 @@ def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings
     reason = "failed"
     try:
         with _progress(scan, output, lang) as advance:
-            for finding in scan.findings():
-                _tell(finding, found, output)
-                advance()
+            for result in scan.results():
+                if output.shows(result):
+                    _tell(result, found, output)
+                if not isinstance(result, StudyFinding):
+                    advance()
         reason = "interrupted" if scan.stopped else "complete"
     except Exception as error:
         reason = f"failed: {type(error).__name__}"
@@ -315,7 +334,7 @@ def _end(log: Any, counts: dict[str, int], reason: str) -> None:  # noqa: ANN401
             raise
 
 
-def _tell(finding: Finding, found: TopFindings, output: Output) -> None:
+def _tell(finding: Finding | StudyFinding, found: TopFindings, output: Output) -> None:
     if output.json:
         from screener.report.jsonl import line
 
@@ -405,7 +424,7 @@ def exit_code(scan: Scan) -> ExitCode:
     """Return the code of a scan that ran: the first of interrupted, not assessable, deferred, ok that applies."""
     if scan.stopped:
         return ExitCode.INTERRUPTED
-    if scan.counts[Decision.NOT_ASSESSABLE.value]:
+    if scan.counts[f"studies_{Decision.NOT_ASSESSABLE}"] or scan.counts["unread"]:
         return ExitCode.NOT_ASSESSABLE
     if scan.counts["deferred"]:
         return ExitCode.DEFERRED

@@ -47,3 +47,10 @@ class Finding:
     tool_version: str
     seen_before: bool
     notice: str
+    level: str = "slice"
+    frame: int | None = None
+    study_id: str | None = None
+    series_id: str | None = None
+    position: float | None = None
+    sequence: str | None = None
+    plane: str | None = None

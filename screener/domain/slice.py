@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a slice could not be judged. ``docs/reasons.md`` says what a person should do about each."""
+    """Why a slice or a study could not be judged. ``docs/reasons.md`` says what a person should do about each."""
 
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
@@ -26,6 +26,9 @@ class Reason(StrEnum):
     STILL_BEING_WRITTEN = "still_being_written"
     DECODER_CRASHED = "decoder_crashed"
     DECODER_TIMEOUT = "decoder_timeout"
+    NOT_ONE_STUDY = "not_one_study"
+    NO_ASSESSABLE_SLICE = "no_assessable_slice"
+    TOO_FEW_SLICES = "too_few_slices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,14 @@ class Identity:
     sha256: str
     """Lower-case hex digest of the file's bytes; empty when they could not be read."""
     patient_id: str | None
+    frame: int | None = None
+    """Number of the frame in a multi-frame file, from 1."""
+    study_id: str | None = None
+    series_id: str | None = None
+    position: float | None = None
+    """mm along the normal of the series; None where the file does not say."""
+    sequence: str | None = None
+    plane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[
 
 
 def by_patient(scored: Scored) -> Scored:
-    """TriagePolicy patients: the score is that of the most suspicious slice.
+    """Judge patients: the score is that of the most suspicious slice.
 
     A patient with a slice that shows a tumour is one with a tumour, and refused only where every slice was. One without
     is refused where any slice was: that slice goes to a person, and counts as a false alarm, however quiet the others.

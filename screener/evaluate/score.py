@@ -1,4 +1,4 @@
-"""TriagePolicy labelled files as a scan would: the same reading, gate, preprocessing and graph."""
+"""Judge labelled files as a scan would: the same reading, gate, preprocessing and graph."""
 
 from __future__ import annotations
 

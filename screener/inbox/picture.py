@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from screener.domain.slice import Identity, Reason, Refused, Slice
@@ -42,14 +42,14 @@ class FileBytes:
 
 def fetch(entry: Entry, limits: Limits = DEFAULT_LIMITS) -> FileBytes | Refused:
     """Read a file once and hash it. Never raises for what happened to it since it was found."""
-    identity = Identity(entry.path, "", entry.patient_id)
+    identity = Identity(entry.path, "", entry.patient_id, study_id=entry.study_id, series_id=entry.series_id)
     try:
         data = _load(entry, limits)
     except RefusedError as error:
         return Refused(identity, error.reason, error.detail)
     except MemoryError:
         return Refused(identity, Reason.TOO_LARGE, "not enough memory to read it")
-    return FileBytes(Identity(entry.path, hashlib.sha256(data).hexdigest(), entry.patient_id), data)
+    return FileBytes(replace(identity, sha256=hashlib.sha256(data).hexdigest()), data)
 
 
 def decode_slice(

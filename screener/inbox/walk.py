@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from screener.domain.slice import Identity, Reason, Refused
 from screener.errors import NothingFoundError, UsageError
+from screener.inbox.studies import Grouping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,11 +55,14 @@ class WalkOptions:
         Follow symbolic links whose target lies inside the inbox.
     patient_pattern : re.Pattern or None
         One group, searched for in the relative path, names the patient; without it the first folder does.
+    grouping : Grouping
+        Which study a file belongs to.
     """
 
     settle: float = 0.0
     follow_symlinks: bool = False
     patient_pattern: re.Pattern[str] | None = None
+    grouping: Grouping = field(default_factory=Grouping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,15 @@ class Entry:
     path : str
         As shown and logged, see `shown`.
     patient_id : str or None
+    study_id, series_id : str or None
+        See `screener.inbox.studies`.
     """
 
     file: Path
     path: str
     patient_id: str | None
+    study_id: str | None = None
+    series_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,11 @@ def check(inbox: Path, options: WalkOptions | None = None) -> None:
 
 
 def find(
-    inbox: Path, *, options: WalkOptions | None = None, counts: Counter[WalkOutcome] | None = None
+    inbox: Path,
+    *,
+    options: WalkOptions | None = None,
+    counts: Counter[WalkOutcome] | None = None,
+    arriving: set[str] | None = None,
 ) -> Iterator[Entry | Refused]:
     """Yield the files to screen, and a refusal for what should have been one.
 
@@ -135,20 +147,22 @@ def find(
     options : WalkOptions, optional
     counts : Counter of WalkOutcome, optional
         Filled as the walk goes on, ignored and skipped paths included.
+    arriving : set of str, optional
+        Takes the studies of files that are too young to be yielded in their place; these come at the end.
 
     Yields
     ------
     Entry or Refused
         Refused with ``still_being_written`` (all at the end) or ``unreadable`` (a folder that cannot be listed).
     """
-    for seen in explain(inbox, options=options):
+    for seen in explain(inbox, options=options, arriving=arriving):
         if counts is not None:
             counts[seen.fate] += 1
         if seen.item is not None:
             yield seen.item
 
 
-def explain(inbox: Path, *, options: WalkOptions | None = None) -> Iterator[Seen]:
+def explain(inbox: Path, *, options: WalkOptions | None = None, arriving: set[str] | None = None) -> Iterator[Seen]:
     """Yield every path below the inbox with what happens to it and why, reading no file.
 
     Depth first and in the order of the names; a folder of more than ten thousand comes in blocks of so many, each in
@@ -156,7 +170,7 @@ def explain(inbox: Path, *, options: WalkOptions | None = None) -> Iterator[Seen
     """
     options = options or WalkOptions()
     paths = _Walk(inbox, options).run()
-    return _settled(paths, options.settle) if options.settle > 0 else paths
+    return _settled(paths, options.settle, arriving=arriving) if options.settle > 0 else paths
 
 
 def shown(relative: bytes) -> str:
@@ -272,13 +286,16 @@ class _Walk:
 
     def _taken(self, relative: bytes, absolute: bytes) -> Seen:
         path = shown(relative)
-        return Seen(path, WalkOutcome.TAKEN, "", Entry(Path(os.fsdecode(absolute)), path, self._patient(path)))
+        member = self.options.grouping.membership(path)
+        entry = Entry(Path(os.fsdecode(absolute)), path, self._patient(path), *member)
+        return Seen(path, WalkOutcome.TAKEN, "", entry)
 
     def _refused(self, relative: bytes, why: str) -> Seen:
         path = shown(relative) or "."
-        return Seen(
-            path, WalkOutcome.REFUSED, why, Refused(Identity(path, "", self._patient(path)), Reason.UNREADABLE, why)
-        )
+        # A folder that cannot be listed may hold slices: its study is told of by its own path.
+        study, series = self.options.grouping.membership(f"{path}/")
+        identity = Identity(path, "", self._patient(path), study_id=study, series_id=series)
+        return Seen(path, WalkOutcome.REFUSED, why, Refused(identity, Reason.UNREADABLE, why))
 
     def _patient(self, path: str) -> str | None:
         if self.options.patient_pattern is not None:
@@ -335,6 +352,7 @@ def _settled(
     settle: float,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    arriving: set[str] | None = None,
 ) -> Iterator[Seen]:
     """Let only those files pass that are older than `settle` seconds and the same at two looks."""
     window: deque[tuple[Seen, float, _Look | None]] = deque()
@@ -347,6 +365,8 @@ def _settled(
             if not _quiet(seen, look, settle, clock()):
                 if len(young) < _SECOND_CHANCES:
                     young.append((seen, first, look))
+                    if arriving is not None and isinstance(seen.item, Entry) and seen.item.study_id:
+                        arriving.add(seen.item.study_id)
                     return
                 seen = _deferred(seen)
         yield seen
@@ -386,6 +406,9 @@ def _quiet(seen: Seen, look: _Look, settle: float, now: float) -> bool:
 
 def _deferred(seen: Seen) -> Seen:
     why = "changed a moment ago; the next run takes it"
-    patient = seen.item.patient_id if isinstance(seen.item, Entry) else None
-    refused = Refused(Identity(seen.path, "", patient), Reason.STILL_BEING_WRITTEN, why)
+    identity = Identity(seen.path, "", None)
+    if isinstance(seen.item, Entry):
+        item = seen.item
+        identity = Identity(seen.path, "", item.patient_id, study_id=item.study_id, series_id=item.series_id)
+    refused = Refused(identity, Reason.STILL_BEING_WRITTEN, why)
     return Seen(seen.path, WalkOutcome.DEFERRED, why, refused)

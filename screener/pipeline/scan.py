@@ -1,4 +1,4 @@
-"""The one pipeline: find, fetch, decode, gate, prepare, score, judge, log. Bounded memory whatever the inbox."""
+"""One run over an inbox: find, read, decode, check, score, log, and answer each study. Bounded memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from screener.audit import finding_of
@@ -14,10 +14,12 @@ from screener.cores import workers
 from screener.domain.finding import Decision, Finding
 from screener.domain.slice import Prediction, Reason, Refused, Slice
 from screener.errors import NothingFoundError
-from screener.inbox import FileBytes, Limits, WalkOptions, decode_slice, fetch, find
+from screener.inbox import Entry, FileBytes, Limits, WalkOptions, decode_slice, fetch, find
 from screener.inbox.isolation import SafeDecoder
+from screener.inbox.studies import FolderNames
 from screener.inbox.walk import WalkOutcome
 from screener.model.session import AT_ONCE
+from screener.pipeline.study import Aggregation, StudySlices, study_finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from screener.audit import AuditLog
     from screener.domain.slice import Identity
-    from screener.inbox import Entry
+    from screener.domain.study import StudyFinding
     from screener.model.session import Model
     from screener.preprocess import Frame
     from screener.privacy import Pseudonyms
@@ -101,10 +103,33 @@ class Scored:
     identity: Identity
     prediction: Prediction
     thumbnail: object = None
+    reused: bool = False
+    """The score is that of the same bytes under another path or threshold."""
 
 
-_Outcome = Scored | Refused | Finding
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A finding of an earlier run, with the hash and time of its RESULT event."""
+
+    finding: Finding
+    result: str
+    timestamp: str
+
+
+_Outcome = Scored | Refused | Remembered
 T = TypeVar("T")
+_UNREAD = frozenset(
+    {
+        Reason.EMPTY_FILE,
+        Reason.UNREADABLE,
+        Reason.UNSUPPORTED_TYPE,
+        Reason.CORRUPT,
+        Reason.TOO_LARGE,
+        Reason.DECODER_CRASHED,
+        Reason.DECODER_TIMEOUT,
+    }
+)
+"""Reasons that are about the file, not about what it shows."""
 
 
 class Scan:
@@ -122,7 +147,8 @@ class Scan:
     Attributes
     ----------
     counts : Counter of str
-        Slices by decision and urgency; ``seen_before``, and of these ``seen_elsewhere``, in another inbox;
+        Slices by decision and urgency; studies by both, under ``studies_``; ``unread``, files that could not be read;
+        ``seen_before``, and of these ``seen_elsewhere``, in another inbox;
         ``deferred``, ``files``; ``skipped``, links and special files that the walk left out.
     observer : ScanObserver or None
         Is shown each finding with what was kept of its pixels; the heatmap costs nothing, the graph computes it anyway.
@@ -144,6 +170,7 @@ class Scan:
         self._gone = False
         self._folder = _folder(inbox)
         self._fates: Counter[WalkOutcome] = Counter()
+        self._studies = _Studies(self)
 
     def stop(self) -> None:
         """Finish the batch in hand and end; safe to call from a signal handler."""
@@ -155,7 +182,11 @@ class Scan:
         return self._stopped
 
     def findings(self) -> Iterator[Finding]:
-        """Screen the inbox; a finding is in the log before it is yielded.
+        """Screen the inbox and yield what is found about each slice; see `results`."""
+        return (result for result in self.results() if isinstance(result, Finding))
+
+    def results(self) -> Iterator[Finding | StudyFinding]:
+        """Screen the inbox; a finding is in the log before it is yielded, a study after the last of its slices.
 
         Raises
         ------
@@ -167,11 +198,17 @@ class Scan:
             for outcome in self._outcomes(decoder):
                 batch.append(outcome)
                 if len(batch) == BATCH:
-                    yield from self._decide(batch)
+                    yield from self._answered(batch)
                     batch = []
-            yield from self._decide(batch)
+            yield from self._answered(batch)
+            if not (self._stopped or self._gone or self._cut()):
+                yield from self._studies.close_all()
         self.counts["skipped"] = self._fates[WalkOutcome.SKIPPED]
         self._refuse_vanished()
+
+    def _cut(self) -> bool:
+        """Say whether the limit ended the walk: the studies in hand may then lack slices."""
+        return self.options.limit is not None and self.counts["files"] >= self.options.limit
 
     def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
         """Yield what became of each file, in the order of the walk, while threads work ahead."""
@@ -198,8 +235,11 @@ class Scan:
 
     def _found(self) -> Iterator[Entry | Refused]:
         """Walk the inbox, under pseudonyms where they are wanted."""
-        items = find(self.inbox, options=self.options.walk, counts=self._fates)
-        return items if self.options.pseudonyms is None else map(self.options.pseudonyms.rename, items)
+        for item in find(self.inbox, options=self.options.walk, counts=self._fates, arriving=self._studies.arriving):
+            renamed = item if self.options.pseudonyms is None else self.options.pseudonyms.rename(item)
+            if isinstance(item, Entry) and isinstance(renamed, Entry):
+                self._studies.note(item, renamed)
+            yield renamed
 
     def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[FileBytes | Refused]:
         self.counts["files"] += 1
@@ -214,8 +254,8 @@ class Scan:
             return pool.submit(self._score, known, decoder)
         return _done([item for item in known if not isinstance(item, FileBytes)])
 
-    def _remembered(self, identity: Identity) -> Finding | None:
-        """Return the earlier finding about this slice, or a new one from the earlier score of the same bytes."""
+    def _remembered(self, identity: Identity) -> Remembered | Scored | None:
+        """Return the earlier finding about this slice, or the earlier score of the same bytes."""
         if self.log is None or self.options.rescan:
             return None
         about = {
@@ -226,13 +266,18 @@ class Scan:
         # What another version of this tool recorded in words unknown to this one is judged anew.
         with suppress(KeyError, TypeError, ValueError):
             if event is not None:
-                found = replace(finding_of(event, seen_before=True), patient_id=identity.patient_id)
+                found = replace(
+                    finding_of(event, seen_before=True),
+                    patient_id=identity.patient_id,
+                    study_id=identity.study_id,
+                    series_id=identity.series_id,
+                )
                 self.counts["seen_elsewhere"] += self.log.elsewhere(event)
-                return found
+                return Remembered(found, event["hash"], event["timestamp"])
         event = self.log.score_of(identity.sha256, **about)
-        return None if event is None else self.judge.finding(identity, Prediction(float(event["probability"])))
+        return None if event is None else Scored(identity, Prediction(float(event["probability"])), reused=True)
 
-    def _score(self, found: list[FileBytes | Refused | Finding], decoder: SafeDecoder) -> list[_Outcome]:
+    def _score(self, found: list[FileBytes | Refused | Remembered | Scored], decoder: SafeDecoder) -> list[_Outcome]:
         """Decode, gate, frame and score: what a worker thread does, on one core from the first byte to the answer."""
         import numpy as np
 
@@ -278,6 +323,7 @@ class Scan:
             return None
         if outcome.reason is Reason.STILL_BEING_WRITTEN:
             self.counts["deferred"] += 1
+            self._studies.defer(outcome.identity)
             return None
         # Whoever stopped this run may have stopped the decoder with it: the file is not to blame.
         return None if self._stopped and outcome.reason is Reason.DECODER_CRASHED else outcome
@@ -291,38 +337,129 @@ class Scan:
                 "mount the share again, then run the same command: it goes on where this run ended",
             )
 
-    def _decide(self, batch: list[_Outcome]) -> list[Finding]:
-        """TriagePolicy everything and log what is new, in the order of the walk."""
-        if any(isinstance(item, Scored) for item in batch):
+    def _answered(self, batch: list[_Outcome]) -> Iterator[Finding | StudyFinding]:
+        """Yield the findings of a batch, each study before the first slice of the next folder."""
+        for finding, result, timestamp in self._decide(batch):
+            yield from self._studies.close_before(finding)
+            self._studies.take(finding, result, timestamp)
+            yield finding
+
+    def _decide(self, batch: list[_Outcome]) -> list[tuple[Finding, str, str]]:
+        """Judge everything and log what is new, in the order of the walk: finding, hash, time if logged earlier."""
+        if any(isinstance(item, Scored) and not item.reused for item in batch):
             self.model.refuse_replaced()
         findings = [self._finding(item) for item in batch]
+        written: Iterator[str] = repeat("")
         if self.log is not None:
-            self.log.results(
+            hashes = self.log.results(
                 [finding for finding in findings if not finding.seen_before],
                 doctor_id=self.options.doctor_id,
                 preprocessing=self.model.card.preprocessing.fingerprint(),
             )
+            written = iter(hashes)
         for finding in findings:
             self.counts.update((finding.decision.value, finding.urgency.value))
             self.counts["seen_before"] += finding.seen_before
+            self.counts["unread"] += finding.reason in _UNREAD
         self._show(batch, findings)
-        return findings
+        return [
+            (finding, item.result, item.timestamp) if isinstance(item, Remembered) else (finding, next(written), "")
+            for item, finding in zip(batch, findings, strict=True)
+        ]
 
     def _show(self, batch: list[_Outcome], findings: list[Finding]) -> None:
         if self.observer is None:
             return
         for item, finding in zip(batch, findings, strict=True):
-            if isinstance(item, Scored):
+            if isinstance(item, Scored) and not item.reused:
                 self.observer.see(finding, item.thumbnail, item.prediction.heatmap)
             else:
                 self.observer.see(finding, None, None)
 
     def _finding(self, item: _Outcome) -> Finding:
-        if isinstance(item, Finding):
-            return item
+        if isinstance(item, Remembered):
+            return item.finding
         if isinstance(item, Refused):
             return self.judge.refusal(item)
-        return self.judge.finding(item.identity, item.prediction, self.model.refuse(item.prediction))
+        refused = None if item.reused else self.model.refuse(item.prediction)
+        return self.judge.finding(item.identity, item.prediction, refused)
+
+
+class _Studies:
+    """The studies of a run: those whose folder is being screened, and those with files that are still young."""
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self._grouping = scan.options.walk.grouping
+        self._open: dict[str, StudySlices] = {}
+        self._names: dict[str, FolderNames] = {}
+        self._deferred: set[str] = set()
+        self._top: str | None = None
+        self.arriving: set[str] = set()
+
+    def note(self, entry: Entry, renamed: Entry) -> None:
+        """Look at a file's name, which pseudonyms may hide later; the walk does so ahead of the findings."""
+        if renamed.study_id is not None and self._grouping.by == "folder" and "/" in entry.path:
+            self._names.setdefault(renamed.study_id, FolderNames(entry.study_id)).add(entry.path)
+
+    def defer(self, identity: Identity) -> None:
+        """Leave a study to the next run: one of its files is still being written."""
+        if identity.study_id is not None:
+            self._deferred.add(identity.study_id)
+
+    def take(self, finding: Finding, result: str, timestamp: str) -> None:
+        """Add a slice to its study."""
+        if finding.study_id is None:
+            return
+        study = self._open.get(finding.study_id)
+        if study is None:
+            study = self._open[finding.study_id] = StudySlices(finding.study_id, finding.patient_id)
+        study.add(finding, result, timestamp)
+
+    def close_before(self, finding: Finding) -> Iterator[StudyFinding]:
+        """Answer the studies of the folder that the walk has left; an expression may join any folders."""
+        top = None if self._grouping.pattern is not None else finding.path.partition("/")[0]
+        if top == self._top:
+            return
+        self._top = top
+        for study_id in [study_id for study_id in self._open if not self._young(study_id)]:
+            yield from self._close(study_id)
+
+    def close_all(self) -> Iterator[StudyFinding]:
+        """Answer what is left at the end of the walk, and count the studies of which every file was deferred."""
+        for study_id in list(self._open):
+            yield from self._close(study_id)
+        self._scan.counts["studies_deferred"] = len(self._deferred)
+
+    def _young(self, study_id: str) -> bool:
+        names = self._names.get(study_id)
+        return (study_id if names is None else names.study_id) in self.arriving
+
+    def _close(self, study_id: str) -> Iterator[StudyFinding]:
+        slices, names = self._open.pop(study_id), self._names.pop(study_id, None)
+        if study_id in self._deferred:
+            return
+        scan = self._scan
+        collection = names is not None and names.collection
+        found = study_finding(slices, scan.judge, Aggregation(), collection=collection)
+        if scan.log is not None:
+            found = self._logged(scan.log, slices, found)
+        scan.counts.update(("studies", f"studies_{found.decision.value}", f"studies_{found.urgency.value}"))
+        scan.counts["studies_seen_before"] += found.seen_before
+        yield found
+
+    def _logged(self, log: AuditLog, slices: StudySlices, found: StudyFinding) -> StudyFinding:
+        """Write the STUDY event, unless an earlier run answered from the same results."""
+        rests_on = slices.results_sha256()
+        if log.study_seen(found.study_id, rests_on):
+            return replace(found, seen_before=True)
+        log.study(
+            found,
+            preprocessing=self._scan.model.card.preprocessing.fingerprint(),
+            results_sha256=rests_on,
+            earlier_results=slices.earlier_results(),
+        )
+        return found
 
 
 def _folder(path: Path) -> tuple[int, int] | None:
@@ -343,5 +480,6 @@ def _done(value: T) -> Future[T]:
 
 def summary_counts(counts: Counter[str]) -> dict[str, int]:
     """Return what an END event records."""
-    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "seen_elsewhere", "deferred", "skipped")
-    return {name: counts[name] for name in ("files", *(decision.value for decision in Decision), *names)}
+    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "seen_elsewhere", "deferred", "skipped", "studies")
+    studies = [f"studies_{name}" for name in (*Decision, "seen_before", "deferred")]
+    return {name: counts[name] for name in ("files", *map(str, Decision), *names, *studies)}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from screener.domain.finding import Urgency
+from screener.domain.study import StudyFinding
 from screener.messages import NOTICE, RECOMMENDATION, TEXT, URGENCY_WORD
 from screener.triage import reading_order
 
@@ -36,7 +37,7 @@ class _Last:
     """A finding in a heap whose root is the one to be read last."""
 
     key: tuple[int, float, tuple[int, ...]]
-    finding: Finding = field(compare=False)
+    finding: Finding | StudyFinding = field(compare=False)
 
 
 class TopFindings:
@@ -53,7 +54,7 @@ class TopFindings:
         self.count = 0
         self._heap: list[_Last] = []
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Finding | StudyFinding) -> None:
         """Take a finding in, and let go of the one to be read last when there are too many."""
         self.count += 1
         order = reading_order(finding)
@@ -70,7 +71,7 @@ class TopFindings:
         else:
             heapq.heappush(self._heap, _Last(key, finding))
 
-    def ordered(self) -> list[Finding]:
+    def ordered(self) -> list[Finding | StudyFinding]:
         """Return what was kept, in reading order."""
         return sorted((item.finding for item in self._heap), key=reading_order)
 
@@ -122,15 +123,25 @@ def show(found: TopFindings, summary: Summary, lang: Language, *, color: bool = 
         out.print(text, soft_wrap=True)
 
 
-def _table(findings: list[Finding], lang: Language) -> Table:
+_COLUMNS = {
+    "slice": ("urgency", "patient", "probability", "file", "recommendation"),
+    "study": ("urgency", "patient", "study", "probability", "series_slices", "key_slice", "recommendation"),
+    "both": ("urgency", "patient", "study", "probability", "series_slices", "file", "recommendation"),
+}
+"""Columns of the table where it lists slices, studies, or both."""
+
+
+def _table(findings: list[Finding | StudyFinding], lang: Language) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     words = TEXT[lang]
+    levels = {finding.level for finding in findings}
+    columns = _COLUMNS["both" if len(levels) > 1 else levels.pop()]
     table = Table(title=words["title"], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("urgency", "patient", "probability", "file", "recommendation"):
-        fold = "fold" if column in ("file", "recommendation") else "ellipsis"
+    for column in columns:
+        fold = "fold" if column in ("study", "file", "key_slice", "recommendation") else "ellipsis"
         table.add_column(
             words[column],
             justify="right" if column == "probability" else "left",
@@ -138,17 +149,30 @@ def _table(findings: list[Finding], lang: Language) -> Table:
             no_wrap=column in ("urgency", "probability"),
         )
     for finding in findings:
-        table.add_row(
-            Text(URGENCY_WORD[lang][finding.urgency], style=_STYLE[finding.urgency]),
-            Text(safe(finding.patient_id or "–")),
-            Text(against_threshold(finding, lang)),
-            Text(safe(finding.path)),
-            Text(_advice(finding, lang)),
-        )
+        cells, style = _cells(finding, lang), _STYLE[finding.urgency]
+        table.add_row(*(Text(cells[column], style=style if column == "urgency" else "") for column in columns))
     return table
 
 
-def against_threshold(finding: Finding, lang: Language = "en") -> str:
+def _cells(finding: Finding | StudyFinding, lang: Language) -> dict[str, str]:
+    """Return what each column shows of a slice or a study."""
+    key, content = finding.path, "–"
+    if isinstance(finding, StudyFinding):
+        key = finding.key_slices[0].path if finding.key_slices else "–"
+        content = f"{len(finding.series)} · {finding.slices.assessed}/{finding.slices.total}"
+    return {
+        "urgency": URGENCY_WORD[lang][finding.urgency],
+        "patient": safe(finding.patient_id or "–"),
+        "study": safe(finding.study_id or "–"),
+        "probability": against_threshold(finding, lang),
+        "series_slices": content,
+        "file": safe(key),
+        "key_slice": safe(key),
+        "recommendation": _advice(finding, lang),
+    }
+
+
+def against_threshold(finding: Finding | StudyFinding, lang: Language = "en") -> str:
     """Show the probability against the threshold; confidence would mislead beside "flagged"."""
     return "–" if finding.probability is None else " ".join(compared(finding.probability, finding.threshold, lang))
 
@@ -180,7 +204,7 @@ def comma(shown: str, lang: Language) -> str:
     return shown.replace(".", ",") if lang == "fr" else shown
 
 
-def _advice(finding: Finding, lang: Language) -> str:
+def _advice(finding: Finding | StudyFinding, lang: Language) -> str:
     advice = RECOMMENDATION[lang][finding.urgency]
     if finding.reason is not None:
         advice += f" ({finding.reason.value})"
@@ -194,10 +218,18 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
     if found.hidden:
         told.append(words["hidden"].format(count=found.hidden))
     by_urgency = {urgency.value.lower(): counts[urgency.value] for urgency in Urgency}
+    if counts["studies"]:
+        studies = {urgency.value.lower(): counts[f"studies_{urgency.value}"] for urgency in Urgency}
+        told.append(words["study_counts"].format(total=counts["studies"], **studies))
     told.append(words["counts"].format(total=sum(by_urgency.values()), **by_urgency))
     told += [
         words[name].format(count=counts[key])
-        for name, key in (("seen", "seen_before"), ("deferred", "deferred"), ("skipped", "skipped"))
+        for name, key in (
+            ("seen", "seen_before"),
+            ("deferred", "deferred"),
+            ("studies_deferred", "studies_deferred"),
+            ("skipped", "skipped"),
+        )
         if counts[key]
     ]
     if summary.stopped:
@@ -208,6 +240,8 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
         )
     )
     told += point_lines(summary.point, lang)
+    if counts["studies"]:
+        told.append(words["aggregation"])
     if summary.log:
         told.append(words["log"].format(path=safe(summary.log)))
     return [*told, NOTICE[lang]]

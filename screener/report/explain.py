@@ -61,7 +61,7 @@ def refuse_without_heatmap(model: Model) -> None:
 
 
 def explain(slice_: Slice, model: Model, judge: TriagePolicy, look: Look, lang: Language) -> Explanation:
-    """TriagePolicy one slice as a scan would, and draw the evidence.
+    """Judge one slice as a scan would, and draw the evidence.
 
     Parameters
     ----------

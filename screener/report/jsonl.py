@@ -1,4 +1,4 @@
-"""One finding, one line of JSON."""
+"""One finding of a slice or a study, one line of JSON."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from screener.domain.finding import Finding
+    from screener.domain.study import StudyFinding
 
 
-def line(finding: Finding) -> str:
-    """Return a finding as one line of pure-ASCII JSON, keys in the order of `Finding`, without the newline."""
+def line(finding: Finding | StudyFinding) -> str:
+    """Return a finding as one line of pure-ASCII JSON, keys in the order of its fields, without the newline."""
     return json.dumps(asdict(finding), allow_nan=False)

@@ -31,6 +31,9 @@ REASON: dict[Language, dict[Reason, str]] = {
         Reason.STILL_BEING_WRITTEN: "The file was still being written.",
         Reason.DECODER_CRASHED: "Reading the file failed badly: treat it as suspect.",
         Reason.DECODER_TIMEOUT: "Reading the file took too long: treat it as suspect.",
+        Reason.NOT_ONE_STUDY: "The folder holds pictures of many patients: scan it with --group-by file.",
+        Reason.NO_ASSESSABLE_SLICE: "No slice of the study could be judged, for several reasons: read the study.",
+        Reason.TOO_FEW_SLICES: "Too few slices of the study could be judged: read the study.",
     },
     "fr": {
         Reason.EMPTY_FILE: "Le fichier est vide.",
@@ -45,6 +48,9 @@ REASON: dict[Language, dict[Reason, str]] = {
         Reason.STILL_BEING_WRITTEN: "Le fichier était en cours d'écriture.",
         Reason.DECODER_CRASHED: "La lecture du fichier a échoué gravement : fichier suspect.",
         Reason.DECODER_TIMEOUT: "La lecture du fichier a pris trop de temps : fichier suspect.",
+        Reason.NOT_ONE_STUDY: "Le dossier contient des images de plusieurs patients : relancez avec --group-by file.",
+        Reason.NO_ASSESSABLE_SLICE: "Aucune coupe de l'examen n'a pu être évaluée : relire l'examen.",
+        Reason.TOO_FEW_SLICES: "Trop peu de coupes de l'examen ont pu être évaluées : relire l'examen.",
     },
 }
 

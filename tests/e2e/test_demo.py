@@ -15,6 +15,7 @@ DEMO = ROOT / "docs/demo/inbox"
 KEYS = [
     "path", "sha256", "patient_id", "decision", "probability", "confidence", "urgency", "recommendation", "threshold",
     "operating_point", "reason", "model", "model_sha256", "tool_version", "seen_before", "notice",
+    "level", "frame", "study_id", "series_id", "position", "sequence", "plane",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not (ROOT / "models/lite/model.onnx").exists(), reason="no shipped model here")
@@ -36,7 +37,11 @@ def test_demo_is_sorted_and_refused_as_it_should_be(tmp_path: Path) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 4
     assert done.stderr == ""
+    studies = {line["study_id"]: line for line in found if line["level"] == "study"}
+    found = [line for line in found if line["level"] == "slice"]
     assert all(list(line) == KEYS for line in found)
+    assert {line["study_id"] for line in found} == set(studies)
+    assert studies["not-a-brain"]["urgency"] == "REVIEW"
     by_folder = {line["path"]: line for line in found}
     flagged = {line["patient_id"] for line in found if line["decision"] == "flagged"}
     assert flagged == {f"patient-{number:02d}" for number in range(1, 10)}
@@ -50,7 +55,8 @@ def test_second_run_shows_everything_again_and_logs_nothing_twice(tmp_path: Path
     assert all(json.loads(line)["seen_before"] for line in again.stdout.splitlines())
     log = (tmp_path / "screener/audit.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in log]
-    assert events.count("RESULT") == len(again.stdout.splitlines())
+    assert events.count("RESULT") + events.count("STUDY") == len(again.stdout.splitlines())
+    assert events.count("STUDY") == 11
     assert events.count("START") == events.count("END") == 2
     assert screener("verify", state=tmp_path).returncode == 0
 

@@ -70,7 +70,7 @@ def scan(
         timeout=300,
         preexec_fn=before,
     )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [line for line in map(json.loads, done.stdout.splitlines()) if line["level"] == "slice"]
     return done.returncode, {finding["path"]: finding for finding in found}, done.stderr
 
 

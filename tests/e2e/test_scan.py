@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def results(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """Return what is told of slices."""
+    return [line for line in map(json.loads, done.stdout.splitlines()) if line["level"] == "slice"]
 
 
 def test_flags_what_the_model_flags(screener: Command, inbox: Path) -> None:
@@ -43,7 +44,7 @@ def test_flags_what_the_model_flags(screener: Command, inbox: Path) -> None:
 
 
 def test_table_is_in_reading_order_and_says_what_the_threshold_is_worth(screener: Command, inbox: Path) -> None:
-    done = screener.scan(inbox, "--lang", "en")
+    done = screener.scan(inbox, "--lang", "en", "--level", "slice")
     rows = [line for line in done.stdout.splitlines() if ".png" in line]
     assert [row.split()[0] for row in rows] == ["HIGH", "HIGH", "LOW", "LOW"]
     assert "auto: certified for sensitivity ≥ 0.95 at 95 % confidence: 0 of 60 patients" in done.stdout
@@ -61,7 +62,7 @@ def test_french(screener: Command, inbox: Path) -> None:
 
 
 def test_top_hides_and_counts(screener: Command, inbox: Path) -> None:
-    shown = screener.scan(inbox, "--top", 1, "--lang", "en").stdout
+    shown = screener.scan(inbox, "--top", 1, "--lang", "en", "--level", "slice").stdout
     assert sum(".png" in line for line in shown.splitlines()) == 1
     assert "3 more not shown" in shown
     assert "4 slices: 2 HIGH" in shown
@@ -248,7 +249,7 @@ def test_files_still_being_written_are_left_for_later(screener: Command, inbox: 
 
 def test_sigterm_ends_after_the_batch_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 3000)
-    command = screener.arguments("scan", inbox, "--model", screener.model, "--json")
+    command = screener.arguments("scan", inbox, "--model", screener.model, "--json", "--level", "slice")
     process = subprocess.Popen(command, env=screener.env(), stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -304,7 +305,7 @@ def test_no_socket_no_tensorflow_no_bench(screener: Command, inbox: Path, tmp_pa
 
 def test_two_scans_on_one_log_exclude_each_other(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 3000)
-    command = screener.arguments("scan", inbox, "--model", screener.model, "--json")
+    command = screener.arguments("scan", inbox, "--model", screener.model, "--json", "--level", "slice")
     with subprocess.Popen(command, env=screener.env(), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -349,7 +350,7 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(screener: Command, tmp_pat
     inbox = many(tmp_path / "many", 300)
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        screener.arguments("scan", inbox, "--model", screener.model, "--json"),
+        screener.arguments("scan", inbox, "--model", screener.model, "--json", "--level", "slice"),
         env={**screener.env(), "TERM": "xterm", "COLUMNS": "100"},
         stdout=subprocess.PIPE,
         stderr=slave,

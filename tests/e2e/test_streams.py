@@ -124,10 +124,10 @@ def test_colours_on_a_terminal(
 
 def test_top_zero_shows_everything(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 60)
-    shown = screener.scan(inbox, "--top", 0, "--lang", "en").stdout
+    shown = screener.scan(inbox, "--top", 0, "--lang", "en", "--level", "slice").stdout
     assert shown.count(".png") == 60
     assert "not shown" not in shown
-    assert screener.scan(inbox, "--lang", "en").stdout.count(".png") == 50
+    assert screener.scan(inbox, "--lang", "en", "--level", "slice").stdout.count(".png") == 50
 
 
 def test_long_names_are_neither_cut_nor_folded(screener: Command, tmp_path: Path) -> None:

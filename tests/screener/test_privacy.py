@@ -70,7 +70,7 @@ def key(tmp_path: Path) -> Path:
 
 
 def hidden_paths(screener: Command, inbox: Path, key: Path) -> list[str]:
-    done = screener.scan(inbox, "--pseudonymise", key, "--redact-paths", "--json")
+    done = screener.scan(inbox, "--pseudonymise", key, "--redact-paths", "--json", "--level", "slice")
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["path"] for line in done.stdout.splitlines()]
 

@@ -12,7 +12,7 @@ from screener.audit import AuditLog
 
 
 def main() -> None:
-    """TriagePolicy every slice not seen yet, in batches of changing size."""
+    """Judge every slice not seen yet, in batches of changing size."""
     path, slices, seed, rotate_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     chance = random.Random(seed)  # noqa: S311 - sizes of batches
     with AuditLog(path, wait=10, rotate_bytes=rotate_bytes) as log:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from audit_samples import write_log
 
-from screener.audit import read, segments, verify
-from screener.audit.events import _COMMON, _REQUIRED, Kind
+from screener.audit import Kind, read, segments, verify
+from screener.audit.events import SCHEMA
+from screener.audit.schemas import REQUIRED, StartV1
 
 DOC = (Path(__file__).parents[3] / "docs" / "log.md").read_text(encoding="utf-8")
 
@@ -27,6 +28,9 @@ def check(*files: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+COMMON = frozenset(StartV1.__struct_fields__)
+
+
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
     path = tmp_path / "audit.jsonl"
@@ -38,7 +42,7 @@ def test_the_example_is_a_sound_log_with_each_usual_event(example: Path) -> None
     found = verify(example)
     assert found.ok
     assert found.runs_without_end == ()
-    assert [event["event"] for event in read(example)] == ["START", "RESULT", "RESULT", "REVIEW", "END"]
+    assert [event["event"] for event in read(example)] == ["START", "RESULT", "RESULT", "STUDY", "END", "REVIEW"]
 
 
 def test_the_recipe_agrees_with_verify(example: Path, tmp_path: Path) -> None:
@@ -60,7 +64,7 @@ def test_the_table_names_each_event_and_its_fields() -> None:
     assert set(rows) == set(Kind)
     for kind, text in rows.items():
         named = set(re.findall(r"`(\w+)`", text))
-        assert _REQUIRED[kind] - _COMMON <= named, kind
-        assert named - {"host"} == _REQUIRED[kind] - _COMMON, kind
-    for name in (*_COMMON, "hash"):
+        assert REQUIRED[SCHEMA][kind] - COMMON <= named, kind
+        assert named - {"host"} == REQUIRED[SCHEMA][kind] - COMMON, kind
+    for name in (*COMMON, "hash"):
         assert f"`{name}`" in DOC.split("Common to all")[1].split(".")[0]

@@ -72,7 +72,7 @@ def test_a_finding_comes_back_whole() -> None:
 
 def test_a_result_holds_what_the_contract_says() -> None:
     event = result()
-    assert event["schema"] == 1
+    assert event["schema"] == 2
     assert event["event"] == "RESULT"
     assert event["timestamp"].endswith("Z")
     assert event["final_diagnosis"] is None
@@ -115,7 +115,7 @@ START = json.dumps(
         (START.replace('"r"', '"r","run_id":"s"'), "doubled key"),
         (START.replace('":1', '": 1'), "canonical"),
         (START.replace('"r"', '"\\u0072"'), "canonical"),
-        (START.replace(":1", ":2"), "unknown schema '2'"),
+        (START.replace(":1", ":3"), "unknown schema '3'"),
         (START.replace(":1", ":true"), "unknown schema 'True'"),
         (START.replace(":1", ":1.0"), "not a string"),
         (START.replace(":1", ":NaN"), "not a string"),

@@ -135,7 +135,7 @@ def test_verify_says_how_a_log_stands(screener: Command, inbox: Path, tmp_path: 
     screener.scan(inbox)
     sound = screener("verify")
     assert sound.returncode == 0
-    assert "sound, 6 events" in sound.stdout
+    assert "sound, 8 events" in sound.stdout
     damaged = tmp_path / "damaged\x1b[31m.jsonl"
     shutil.copy(screener.log, damaged)
     lines = damaged.read_text().splitlines(keepends=True)

@@ -1,0 +1,251 @@
+"""From the findings of one study's slices to the study's own: the aggregation, key slices and the curve of a series."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screener import __version__
+from screener.audit.events import digest_of
+from screener.domain.finding import Decision
+from screener.domain.slice import Reason
+from screener.domain.study import KeySlice, SeriesFinding, SliceCounts, StudyFinding
+from screener.inbox.studies import natural_key
+from screener.messages import NOTICE, RECOMMENDATION
+from screener.triage import confidence, decide, urgency_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from screener.domain.finding import Finding
+    from screener.triage import TriagePolicy
+
+_KEY_SLICES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """How slices make a study: the highest mean of neighbouring slices of a series, the highest over series.
+
+    Averaging over neighbours follows from what a tumour is: it runs over several slices, noise does not. This is the
+    form without learned parameters, for models whose card describes no aggregation; it is never certified.
+
+    Attributes
+    ----------
+    window : int
+        Neighbouring assessable slices that are averaged for the answer of a series.
+    reach : int
+        Neighbours on each side with which a slice is shown in context.
+    least : int
+        Assessable slices below which a large study that is not flagged is not assessable.
+    """
+
+    window: int = 5
+    reach: int = 2
+    least: int = 5
+
+    def in_context(self, probabilities: Sequence[float | None]) -> tuple[float | None, ...]:
+        """Average each slice with its assessable neighbours.
+
+        Parameters
+        ----------
+        probabilities : sequence of (float in [0, 1] or None)
+            In anatomical order; None where not assessable.
+        """
+        return tuple(
+            None if value is None else _mean(probabilities[max(0, index - self.reach) : index + self.reach + 1])
+            for index, value in enumerate(probabilities)
+        )
+
+    def series(self, probabilities: Sequence[float | None]) -> float | None:
+        """Return the probability of a series, in [0, 1]; None where no slice is assessable.
+
+        A series with fewer assessable slices than the window is judged by its highest slice.
+        """
+        known = [value for value in probabilities if value is not None]
+        if len(known) < self.window:
+            return max(known, default=None)
+        sums = [sum(known[start : start + self.window]) for start in range(len(known) - self.window + 1)]
+        return max(sums) / self.window
+
+    def too_few(self, counts: SliceCounts) -> bool:
+        """Say whether too little of a study could be assessed to call it not flagged."""
+        return counts.total >= 2 * self.least and counts.assessed < self.least
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a study keeps of one slice.
+
+    Attributes
+    ----------
+    path, series_id, sequence, plane
+        As in the slice's finding.
+    position : float or None
+    probability : float or None
+    flagged : bool
+    reason : Reason or None
+    result : str
+        Hash of the RESULT event; empty without a log.
+    timestamp : str
+        Of that event where an earlier run wrote it, else empty.
+    """
+
+    path: str
+    series_id: str | None
+    sequence: str | None
+    plane: str | None
+    position: float | None
+    probability: float | None
+    flagged: bool
+    reason: Reason | None
+    result: str
+    timestamp: str
+
+
+class StudySlices:
+    """The slices of one study while its folder is being screened.
+
+    Parameters
+    ----------
+    study_id : str
+    patient_id : str or None
+    """
+
+    def __init__(self, study_id: str, patient_id: str | None) -> None:
+        self.study_id, self.patient_id = study_id, patient_id
+        self.members: list[Member] = []
+
+    def add(self, finding: Finding, result: str, timestamp: str) -> None:
+        """Take a slice in.
+
+        Parameters
+        ----------
+        finding : Finding
+        result : str
+            Hash of its RESULT event.
+        timestamp : str
+            Of the event, where an earlier run wrote it.
+        """
+        self.members.append(
+            Member(
+                finding.path,
+                finding.series_id,
+                finding.sequence,
+                finding.plane,
+                finding.position,
+                finding.probability,
+                finding.decision is Decision.FLAGGED,
+                finding.reason,
+                result,
+                timestamp,
+            )
+        )
+
+    def earlier_results(self) -> list[str]:
+        """Return the hashes of the RESULT events that earlier runs wrote, oldest first."""
+        earlier = [member for member in self.members if member.timestamp]
+        return [member.result for member in sorted(earlier, key=lambda member: member.timestamp)]
+
+    def results_sha256(self) -> str:
+        """Return the SHA-256 over the hashes of all RESULT events that the study rests on, in log order."""
+        own = [member.result for member in self.members if not member.timestamp]
+        return digest_of([*self.earlier_results(), *own])
+
+    def series(self) -> Iterator[tuple[str | None, list[Member]]]:
+        """Yield each series with its slices in anatomical order."""
+        found: dict[str | None, list[Member]] = defaultdict(list)
+        for member in self.members:
+            found[member.series_id].append(member)
+        for series_id, members in sorted(found.items(), key=lambda item: natural_key(item[0] or "")):
+            yield series_id, sorted(members, key=_anatomical)
+
+
+def _anatomical(member: Member) -> tuple[float, tuple[tuple[int, int, str], ...]]:
+    return (0.0 if member.position is None else member.position), natural_key(member.path)
+
+
+def study_finding(
+    slices: StudySlices, policy: TriagePolicy, aggregation: Aggregation, *, collection: bool = False
+) -> StudyFinding:
+    """Judge a study by its slices.
+
+    Parameters
+    ----------
+    slices : StudySlices
+        At least one.
+    policy : TriagePolicy
+        Its operating point judges the study too where the card has none for studies.
+    aggregation : Aggregation
+    collection : bool
+        The pictures are of many patients, so that nothing can be said about one.
+    """
+    series, keys = [], []
+    for series_id, members in slices.series():
+        probabilities = [member.probability for member in members]
+        curve = aggregation.in_context(probabilities)
+        series.append(_series_finding(series_id, members, aggregation.series(probabilities), curve))
+        keys += [
+            KeySlice(member.path, series_id, float(index) if member.position is None else member.position, value)
+            for index, (member, value) in enumerate(zip(members, curve, strict=True))
+            if value is not None
+        ]
+    counts = _counts(slices.members)
+    probability = max((one.probability for one in series if one.probability is not None), default=None)
+    flagged = probability is not None and probability >= policy.point.threshold
+    reason = Reason.NOT_ONE_STUDY if collection else _reason(slices, counts, aggregation, flagged=flagged)
+    if reason is not None:
+        probability = None
+    threshold = policy.point.threshold
+    decision = decide(probability, threshold)
+    urgency = urgency_of(probability, threshold, policy.confirmation)
+    return StudyFinding(
+        level="study",
+        study_id=slices.study_id,
+        patient_id=slices.patient_id,
+        accession_number=None,
+        study_date=None,
+        decision=decision,
+        probability=probability,
+        confidence=confidence(decision, probability),
+        urgency=urgency,
+        recommendation=RECOMMENDATION["en"][urgency],
+        threshold=threshold,
+        operating_point=policy.point.name,
+        reason=reason,
+        slices=counts,
+        series=tuple(series),
+        key_slices=tuple(sorted(keys, key=lambda key: -key.probability)[:_KEY_SLICES]) if reason is None else (),
+        model=policy.model,
+        model_sha256=policy.model_sha256,
+        tool_version=__version__,
+        seen_before=False,
+        notice=NOTICE["en"],
+    )
+
+
+def _series_finding(
+    series_id: str | None, members: Sequence[Member], probability: float | None, curve: tuple[float | None, ...]
+) -> SeriesFinding:
+    first = members[0]
+    return SeriesFinding(series_id, first.sequence, first.plane, len(members), probability, curve)
+
+
+def _counts(members: Sequence[Member]) -> SliceCounts:
+    assessed = sum(member.probability is not None for member in members)
+    flagged = sum(member.flagged for member in members)
+    return SliceCounts(len(members), assessed, flagged, len(members) - assessed)
+
+
+def _reason(slices: StudySlices, counts: SliceCounts, aggregation: Aggregation, *, flagged: bool) -> Reason | None:
+    """Say why a study cannot be judged; None where it can."""
+    if not counts.assessed:
+        reasons = Counter(member.reason for member in slices.members)
+        return next(iter(reasons)) if len(reasons) == 1 else Reason.NO_ASSESSABLE_SLICE
+    return Reason.TOO_FEW_SLICES if aggregation.too_few(counts) and not flagged else None
