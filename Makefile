@@ -13,6 +13,7 @@
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
 #   make quality-control          DATA=folder: what quality control keeps and refuses; writes docs/results/
+#   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make readme        renew what the README quotes from docs/results/
@@ -31,7 +32,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control bench fuzz readme clean
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control whole-heads bench fuzz readme clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -107,6 +108,10 @@ leak: $(VENV)/full
 quality-control: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export out-of-distribution --data "$(DATA)" --run $(RUNS)/lite --model models/lite --out docs/results/quality-control
+
+whole-heads: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export whole-heads --data "$(DATA)" --model models/lite --out docs/results/whole-heads
 
 bench: $(VENV)/full
 	$(BIN)/python -m bench.speed $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)

@@ -328,6 +328,20 @@ def out_of_distribution(
     print(out.with_suffix(".md").read_text())
 
 
+@app.command()
+def whole_heads(
+    data: Data,
+    model: Annotated[Path, typer.Option(help="Folder of the model.")],
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+) -> None:
+    """Measure a released model on the whole heads of volumes.csv, within heads and sites."""
+    from export.evaluation.whole_heads import whole_heads as measure
+    from export.evaluation.whole_heads import write_report
+
+    write_report(out, measure(data, model))
+    print(out.with_suffix(".md").read_text())
+
+
 @contextmanager
 def _stoppable() -> Iterator[None]:
     """Let Ctrl-C end a command that keeps what it has finished with a sentence, before Typer says "Aborted"."""
