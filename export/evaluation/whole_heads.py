@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from export.errors import DataError
 from export.files import read_rows, save_json
 from screener.evaluate.metrics import auc, exact_interval
 from screener.evaluate.score import score_files
@@ -304,6 +305,8 @@ def _pooled(
 def _grey_statistics(path: Path) -> list[float]:
     """Return size and grey statistics of a file: what a scanner and an export leave, whatever the anatomy."""
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise DataError(f"{path} cannot be decoded", "copy it again, or take it out of volumes.csv")
     levels = np.percentile(image, [5, 25, 50, 75, 95]).tolist()
     return [*map(float, image.shape), float(image.mean()), float(image.std()), *levels]
 
@@ -343,8 +346,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {name} | {row['auc']:.3f} | {_with_interval(row['specificity'])} |"
     yield ""
     yield (
-        "Refused slices are left out of a part; a part that is refused whole counts as the contract says. Random scores "
-        f"get an AUC of {found['random_parts']:.3f}. Heads whose levels are not known are left out."
+        "Refused slices are left out of a part; a part that is refused whole counts as the contract says. Random "
+        f"scores get an AUC of {found['random_parts']:.3f}. Heads whose levels are not known are left out."
     )
     yield from ("", "## Key slice on the tumour", "", "| | series | chance |", "|---|---|---|")
     for name, row in found["key_slices"].items():
@@ -359,10 +362,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     if pooled := found["pooled"]:
         yield ""
         yield (
-            f"Over all these {pooled['patients']} patients ({pooled['positives']} with a tumour) the AUC of the first row "
-            f"is {pooled['model']:.3f}. The acquisition baseline, a logistic regression on image size and grey statistics "
-            f"that leaves one patient out, gets {pooled['acquisition_baseline']:.3f}: patients with and without a tumour "
-            "come from different scanners, and a figure by patient over sources says little."
+            f"Over all these {pooled['patients']} patients ({pooled['positives']} with a tumour) the AUC of the first "
+            f"row is {pooled['model']:.3f}. The acquisition baseline, a logistic regression on image size and grey "
+            f"statistics that leaves one patient out, gets {pooled['acquisition_baseline']:.3f}: patients with and "
+            "without a tumour come from different scanners, and a figure by patient over sources says little."
         )
 
 
