@@ -17,7 +17,8 @@ from screener.inbox import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from screener.domain.slice import Refused
+    from screener.domain.slice import Identity, Refused
+    from screener.inbox import FileBytes
 
 _KEY_BYTES = 16
 _LETTERS = 20
@@ -68,6 +69,21 @@ class Pseudonyms:
             return replace(item, path=path, patient_id=patient, study_id=study, series_id=series)
         hidden = replace(item.identity, path=path, patient_id=patient, study_id=study, series_id=series)
         return replace(item, identity=hidden)
+
+    def rename_header(self, item: FileBytes | Refused, named: Identity) -> FileBytes | Refused:
+        """Hide what a DICOM header says; what is still `named` by folders bears its pseudonym already."""
+
+        def hidden(value: str | None, folder: str | None) -> str | None:
+            return value if value is None or value == folder else self.name(value)
+
+        who = item.identity
+        identity = replace(
+            who,
+            patient_id=hidden(who.patient_id, named.patient_id),
+            study_id=hidden(who.study_id, named.study_id),
+            series_id=hidden(who.series_id, named.series_id),
+        )
+        return replace(item, identity=identity)
 
     def name(self, name: str) -> str:
         """Return the pseudonym of one name."""

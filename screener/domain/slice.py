@@ -29,6 +29,14 @@ class Reason(StrEnum):
     NOT_ONE_STUDY = "not_one_study"
     NO_ASSESSABLE_SLICE = "no_assessable_slice"
     TOO_FEW_SLICES = "too_few_slices"
+    NOT_MR = "not_mr"
+    LOCALIZER = "localizer"
+    DERIVED_MAP = "derived_map"
+    MOSAIC = "mosaic"
+    BURNT_IN_REPORT = "burnt_in_report"
+    OTHER_BODY_PART = "other_body_part"
+    OUTSIDE_INTENDED_USE = "outside_intended_use"
+    PLANE_NOT_SUPPORTED = "plane_not_supported"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class SafeDecoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, data: bytes, limits: Limits) -> tuple[NDArray[np.float32], float]:
+    def __call__(self, data: bytes, limits: Limits, frame: int | None = None) -> tuple[NDArray[np.float32], float]:
         """Decode like `screener.inbox.decode`.
 
         Raises
@@ -63,12 +63,12 @@ class SafeDecoder:
             As `decode`, and with ``decoder_crashed`` or ``decoder_timeout``.
         """
         # Header and limits are ours to check: a file refused by them never costs a worker's time.
-        header = sniff.header(data)
+        header = _header(data, limits)
         sniff.enforce(header, limits)
         if self._isolation == "never" or (self._isolation == "risky" and not sniff.risk(header, limits)):
-            return decode(data, limits)
+            return decode(data, limits, frame)
         with self._lock:
-            return self._isolated(data, header, limits)
+            return self._isolated(data, header, limits, frame)
 
     def close(self) -> None:
         """End the worker process, if there is one."""
@@ -82,22 +82,26 @@ class SafeDecoder:
                 with suppress(OSError):
                     pipe.close()
 
-    def _isolated(self, data: bytes, header: sniff.Header, limits: Limits) -> tuple[NDArray[np.float32], float]:
+    def _isolated(
+        self, data: bytes, header: sniff.Header, limits: Limits, frame: int | None
+    ) -> tuple[NDArray[np.float32], float]:
         fresh = self._process is None
         try:
-            return self._attempt(data, header, limits)
+            return self._attempt(data, header, limits, frame)
         except RefusedError as error:
             # A worker that has waited since an earlier file may have been killed from outside, for want of memory say:
             # this file is to blame only if a fresh one dies of it too.
             if fresh or error.reason is not Reason.DECODER_CRASHED:
                 raise
-        return self._attempt(data, header, limits)
+        return self._attempt(data, header, limits, frame)
 
-    def _attempt(self, data: bytes, header: sniff.Header, limits: Limits) -> tuple[NDArray[np.float32], float]:
+    def _attempt(
+        self, data: bytes, header: sniff.Header, limits: Limits, frame: int | None
+    ) -> tuple[NDArray[np.float32], float]:
         process = self._ready(limits)
         try:
             with _Deadline(process, limits.seconds) as deadline:
-                return _exchange(process, data, header)
+                return _exchange(process, data, header, frame)
         except RefusedError:
             raise
         except (OSError, EOFError, ValueError):
@@ -171,12 +175,22 @@ class _Deadline:
         self._timer.cancel()
 
 
-def _exchange(process: subprocess.Popen[bytes], data: bytes, header: sniff.Header) -> tuple[NDArray[np.float32], float]:
+def _header(data: bytes, limits: Limits) -> sniff.Header:
+    if sniff.kind(data) == sniff.DICOM:
+        from screener.inbox.dicom import picture_header
+
+        return picture_header(data, limits)
+    return sniff.header(data)
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], data: bytes, header: sniff.Header, frame: int | None
+) -> tuple[NDArray[np.float32], float]:
     """Send one file and return what the worker made of it."""
     import numpy as np
 
     assert process.stdin is not None  # noqa: S101 - opened with a pipe
-    process.stdin.write(worker.LENGTH.pack(len(data)))
+    process.stdin.write(worker.REQUEST.pack(len(data), frame or 0))
     process.stdin.write(data)
     process.stdin.flush()
     answer = _read(process, 1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from screener.inbox.walk import Entry
 
-    Decoder = Callable[[bytes, Limits], tuple[NDArray[np.float32], float]]
+    Decoder = Callable[[bytes, Limits, int | None], tuple[NDArray[np.float32], float]]
 
 DEFAULT_LIMITS = Limits()
 _SATURATION_PROBE = 128
@@ -65,7 +65,7 @@ def decode_slice(
         Takes the place of `decode`; `screener.inbox.isolation.SafeDecoder` brings the worker process in.
     """
     try:
-        pixels, saturation = (decoder or decode)(fetched.data, limits)
+        pixels, saturation = (decoder or decode)(fetched.data, limits, fetched.identity.frame)
     except RefusedError as error:
         return Refused(fetched.identity, error.reason, error.detail)
     except MemoryError:
@@ -79,8 +79,10 @@ def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None 
     return found if isinstance(found, Refused) else decode_slice(found, limits, decoder)
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.float32], float]:
-    """Decode a JPEG or PNG.
+def decode(
+    data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None
+) -> tuple[NDArray[np.float32], float]:
+    """Decode a JPEG, a PNG or one frame of a DICOM file (see `screener.inbox.dicom.decode_dicom`).
 
     8-bit values are divided by 255. 16-bit values are stretched so that the smallest becomes 0 and the largest 1:
     scanners store 12 bits in 16 and nothing in the file says so. Colour becomes grey by the usual luma weights,
@@ -91,6 +93,8 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.flo
     data : bytes
         The whole file.
     limits : Limits
+    frame : int, optional
+        Of a DICOM file, from 1.
 
     Returns
     -------
@@ -103,6 +107,10 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.flo
     RefusedError
         With the `Reason` why these bytes are no image that could be screened.
     """
+    if sniff.kind(data) == sniff.DICOM:
+        from screener.inbox.dicom import decode_dicom
+
+        return decode_dicom(data, limits, frame), 0.0
     header = sniff.header(data)
     sniff.enforce(header, limits)
     image = _imdecode(data, header)

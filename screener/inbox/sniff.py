@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 JPEG = "JPEG"
 PNG = "PNG"
+DICOM = "DICOM"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", JPEG),
     (0, b"\x89PNG\r\n\x1a\n", PNG),
-    (128, b"DICM", "DICOM"),
+    (128, b"DICM", DICOM),
     (0, b"GIF8", "GIF"),
     (0, b"II*\x00", "TIFF"),
     (0, b"MM\x00*", "TIFF"),
@@ -54,6 +55,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 )
 """(offset, bytes, name); the long signatures stand before the short ones that they could be taken for."""
 
+_BARE_LEAST = 132
+_BARE_VR = frozenset({b"UL", b"UI", b"CS", b"OB", b"SH", b"DA", b"LO"})
+"""Types of the values with which a DICOM data set begins."""
 _MAX_SEGMENTS = 10_000
 _MAX_CHUNKS = 200_000
 """JPEG segments and PNG chunks read before a file is given up: real ones have dozens, millions would take seconds."""
@@ -78,7 +82,7 @@ class Header:
 
     Attributes
     ----------
-    kind : {"JPEG", "PNG"}
+    kind : {"JPEG", "PNG", "DICOM"}
     width, height : int
         As stored, before any EXIF orientation.
     channels : int
@@ -114,7 +118,17 @@ def kind(data: bytes) -> str | None:
     for offset, magic, name in _MAGIC:
         if data.startswith(magic, offset):
             return name
-    return None
+    return DICOM if _bare_dicom(data) else None
+
+
+def _bare_dicom(data: bytes) -> bool:
+    """Say whether bytes begin like a data set without the preamble: with an element of group 0002 or 0008."""
+    if len(data) < _BARE_LEAST:
+        return False
+    if data[:2] in {b"\x02\x00", b"\x08\x00"} and data[3] == 0:
+        implicit = data[:2] == b"\x08\x00" and data[2] <= 0x18 and 0 < int.from_bytes(data[4:8], "little") <= 64  # noqa: PLR2004
+        return data[4:6] in _BARE_VR or implicit
+    return data[:3] in {b"\x00\x08\x00", b"\x00\x02\x00"} and data[4:6] in _BARE_VR
 
 
 def header(data: bytes) -> Header:

@@ -1,7 +1,8 @@
 """The process that decodes risky bytes: it may crash, hang or eat memory without taking the run with it.
 
 Started as ``python -m screener.inbox.worker LIMITS``, where LIMITS is JSON. It says `READY` on stdout, then answers
-each request on stdin. Request: length (8 bytes, big-endian), data. Answer: `PIXELS`, height, width, saturation and the
+each request on stdin. Request: length and
+frame (0 for none; 8 bytes each, big-endian), data. Answer: `PIXELS`, height, width, saturation and the
 float32 pixels in native order; or `REFUSED`, length and JSON ``[reason, detail]``.
 """
 
@@ -28,6 +29,7 @@ READY = b"K"
 PIXELS = b"P"
 REFUSED = b"R"
 LENGTH = struct.Struct(">Q")
+REQUEST = struct.Struct(">QQ")
 SHAPE = struct.Struct(">QQd")
 
 
@@ -45,10 +47,10 @@ def main(limits: Limits) -> None:
     _limit_memory(limits.worker_bytes)
     answers.write(READY)
     answers.flush()
-    while data := _request(requests):
+    while (request := _request(requests))[0]:
         # Should the parent die meanwhile, nobody else ends a decoder that hangs.
         signal.alarm(int(limits.seconds) + 5)
-        _answer(answers, data, limits)
+        _answer(answers, *request, limits)
         signal.alarm(0)
 
 
@@ -71,15 +73,18 @@ def _limit_memory(extra: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (mapped + extra, mapped + extra))
 
 
-def _request(requests: IO[bytes]) -> bytes:
-    """Return the next file's bytes, empty at the end."""
-    prefix = requests.read(LENGTH.size)
-    return requests.read(LENGTH.unpack(prefix)[0]) if len(prefix) == LENGTH.size else b""
+def _request(requests: IO[bytes]) -> tuple[bytes, int | None]:
+    """Return the next file's bytes, empty at the end, and the frame that is wanted."""
+    prefix = requests.read(REQUEST.size)
+    if len(prefix) != REQUEST.size:
+        return b"", None
+    length, frame = REQUEST.unpack(prefix)
+    return requests.read(length), frame or None
 
 
-def _answer(answers: IO[bytes], data: bytes, limits: Limits) -> None:
+def _answer(answers: IO[bytes], data: bytes, frame: int | None, limits: Limits) -> None:
     try:
-        pixels, saturation = decode(data, limits)
+        pixels, saturation = decode(data, limits, frame)
         _send_pixels(answers, pixels, saturation)
     except RefusedError as error:
         _send_refusal(answers, error.reason, error.detail)

@@ -14,7 +14,7 @@ from screener.cores import workers
 from screener.domain.finding import Decision, Finding
 from screener.domain.slice import Prediction, Reason, Refused, Slice
 from screener.errors import NothingFoundError
-from screener.inbox import Entry, FileBytes, Limits, WalkOptions, decode_slice, fetch, find
+from screener.inbox import Entry, FileBytes, Limits, WalkOptions, decode_slice, fetch, find, sniff
 from screener.inbox.isolation import SafeDecoder
 from screener.inbox.studies import FolderNames
 from screener.inbox.walk import WalkOutcome
@@ -116,6 +116,14 @@ class Remembered:
     timestamp: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """What one file holds, and the study that its folder names."""
+
+    items: list[FileBytes | Refused]
+    folder: str | None
+
+
 _Outcome = Scored | Refused | Remembered
 T = TypeVar("T")
 _UNREAD = frozenset(
@@ -214,7 +222,7 @@ class Scan:
         """Yield what became of each file, in the order of the walk, while threads work ahead."""
         # Reading has a thread of its own: behind a queue of decoding it would wait for its turn.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers(self.options.jobs)) as pool:
-            fetching: deque[Future[FileBytes | Refused]] = deque()
+            fetching: deque[Future[_Fetched]] = deque()
             scoring: deque[Future[list[_Outcome]]] = deque()
             items = islice(self._found(), self.options.limit)
             more = True
@@ -225,8 +233,10 @@ class Scan:
                     if item is not None:
                         fetching.append(self._fetch(reader, item))
                 while fetching and len(scoring) < _AHEAD:
-                    found = [fetching.popleft().result() for _ in range(min(AT_ONCE, len(fetching)))]
-                    scoring.append(self._work(pool, found, decoder))
+                    files = [fetching.popleft().result() for _ in range(min(AT_ONCE, len(fetching)))]
+                    found = [item for file in files for item in self._studies.relate(file)]
+                    for start in range(0, len(found), AT_ONCE):
+                        scoring.append(self._work(pool, found[start : start + AT_ONCE], decoder))
                 for outcome in scoring.popleft().result() if scoring else ():
                     if (settled := self._settled(outcome)) is not None:
                         yield settled
@@ -241,9 +251,27 @@ class Scan:
                 self._studies.note(item, renamed)
             yield renamed
 
-    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[FileBytes | Refused]:
+    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[_Fetched]:
         self.counts["files"] += 1
-        return _done(item) if isinstance(item, Refused) else reader.submit(fetch, item, self.options.limits)
+        return _done(_Fetched([item], None)) if isinstance(item, Refused) else reader.submit(self._read, item)
+
+    def _read(self, entry: Entry) -> _Fetched:
+        """Read a file; a DICOM header names patient, study and series, and each frame is a slice."""
+        found = fetch(entry, self.options.limits)
+        if isinstance(found, Refused) or sniff.kind(found.data) != sniff.DICOM:
+            return _Fetched([found], entry.study_id)
+        from screener.inbox.dicom import expand
+
+        walk = self.options.walk
+        items = expand(
+            found,
+            self.options.limits,
+            own_study=walk.grouping.by == "folder",
+            own_patient=walk.patient_pattern is None,
+        )
+        if self.options.pseudonyms is not None:
+            items = [self.options.pseudonyms.rename_header(item, found.identity) for item in items]
+        return _Fetched(items, entry.study_id)
 
     def _work(
         self, pool: ThreadPoolExecutor, found: list[FileBytes | Refused], decoder: SafeDecoder
@@ -256,7 +284,8 @@ class Scan:
 
     def _remembered(self, identity: Identity) -> Remembered | Scored | None:
         """Return the earlier finding about this slice, or the earlier score of the same bytes."""
-        if self.log is None or self.options.rescan:
+        # The index of the log knows files, not frames.
+        if self.log is None or self.options.rescan or identity.frame is not None:
             return None
         about = {
             "model_sha256": self.model.sha256,
@@ -271,6 +300,9 @@ class Scan:
                     patient_id=identity.patient_id,
                     study_id=identity.study_id,
                     series_id=identity.series_id,
+                    position=identity.position,
+                    sequence=identity.sequence,
+                    plane=identity.plane,
                 )
                 self.counts["seen_elsewhere"] += self.log.elsewhere(event)
                 return Remembered(found, event["hash"], event["timestamp"])
@@ -394,6 +426,8 @@ class _Studies:
         self._open: dict[str, StudySlices] = {}
         self._names: dict[str, FolderNames] = {}
         self._deferred: set[str] = set()
+        self._folders: dict[str, set[tuple[str, str]]] = {}
+        self._spread: set[str] = set()
         self._top: str | None = None
         self.arriving: set[str] = set()
 
@@ -401,6 +435,16 @@ class _Studies:
         """Look at a file's name, which pseudonyms may hide later; the walk does so ahead of the findings."""
         if renamed.study_id is not None and self._grouping.by == "folder" and "/" in entry.path:
             self._names.setdefault(renamed.study_id, FolderNames(entry.study_id)).add(entry.path)
+
+    def relate(self, file: _Fetched) -> list[FileBytes | Refused]:
+        """Remember in which folders the studies lie that are named by headers; return what the file holds."""
+        for item in file.items[:1]:
+            study_id = item.identity.study_id
+            if study_id is not None and file.folder is not None and study_id != file.folder:
+                names = self._names.pop(file.folder, None)
+                original = file.folder if names is None or names.study_id is None else names.study_id
+                self._folders.setdefault(study_id, set()).add((file.folder, original))
+        return file.items
 
     def defer(self, identity: Identity) -> None:
         """Leave a study to the next run: one of its files is still being written."""
@@ -415,6 +459,8 @@ class _Studies:
         if study is None:
             study = self._open[finding.study_id] = StudySlices(finding.study_id, finding.patient_id)
         study.add(finding, result, timestamp)
+        if "/" not in finding.path and finding.study_id in self._folders:
+            self._spread.add(finding.study_id)
 
     def close_before(self, finding: Finding) -> Iterator[StudyFinding]:
         """Answer the studies of the folder that the walk has left; an expression may join any folders."""
@@ -422,7 +468,7 @@ class _Studies:
         if top == self._top:
             return
         self._top = top
-        for study_id in [study_id for study_id in self._open if not self._young(study_id)]:
+        for study_id in [one for one in self._open if one not in self._spread and not self._young(one)]:
             yield from self._close(study_id)
 
     def close_all(self) -> Iterator[StudyFinding]:
@@ -432,12 +478,15 @@ class _Studies:
         self._scan.counts["studies_deferred"] = len(self._deferred)
 
     def _young(self, study_id: str) -> bool:
+        if any(original in self.arriving for _, original in self._folders.get(study_id, ())):
+            return True
         names = self._names.get(study_id)
         return (study_id if names is None else names.study_id) in self.arriving
 
     def _close(self, study_id: str) -> Iterator[StudyFinding]:
         slices, names = self._open.pop(study_id), self._names.pop(study_id, None)
-        if study_id in self._deferred:
+        folders = {folder for folder, _ in self._folders.pop(study_id, ())}
+        if (folders | {study_id}) & self._deferred:
             return
         scan = self._scan
         collection = names is not None and names.collection
