@@ -101,7 +101,16 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def seen(self, path: str, sha256: str, *, model_sha256: str, preprocessing: str, threshold: float) -> Event | None:
+    def seen(
+        self,
+        path: str,
+        sha256: str,
+        *,
+        model_sha256: str,
+        preprocessing: str,
+        threshold: float,
+        frame: int | None = None,
+    ) -> Event | None:
         """Return the latest RESULT of the same slice by the same model, preprocessing and threshold.
 
         Parameters
@@ -113,6 +122,8 @@ class History:
         preprocessing : str
             As given to `AuditLog.results`.
         threshold : float, in [0, 1]
+        frame : int, optional
+            Of a multi-frame file, from 1.
         """
         wanted = {
             "path": clean_text(path),
@@ -121,12 +132,12 @@ class History:
             "preprocessing": preprocessing,
             "threshold": text_of(threshold),
         }
-        return self._guarded(lambda: self._find(wanted, _SAME_SLICE, (_bytes_key(wanted), _slice_key(wanted))))
+        return self._guarded(lambda: self._find(wanted, _SAME_SLICE, (_bytes_key(wanted), _slice_key(wanted)), frame))
 
-    def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str) -> Event | None:
+    def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str, frame: int | None = None) -> Event | None:
         """Return a RESULT with a probability for the same bytes, under whatever path and threshold."""
         wanted = {"sha256": sha256, "model_sha256": model_sha256, "preprocessing": preprocessing}
-        return self._guarded(lambda: self._find(wanted, _SAME_BYTES, (_bytes_key(wanted),)))
+        return self._guarded(lambda: self._find(wanted, _SAME_BYTES, (_bytes_key(wanted),), frame))
 
     def elsewhere(self, event: Event, run_id: str) -> bool:
         """Say whether no run over the inbox of this one has a result such as `seen` found."""
@@ -218,17 +229,20 @@ class History:
             self._base.execute("COMMIT")
         self._pending = 0
 
-    def _find(self, wanted: dict[str, str], query: str, keys: tuple[int, ...]) -> Event | None:
+    def _find(self, wanted: dict[str, str], query: str, keys: tuple[int, ...], frame: int | None) -> Event | None:
         lied = False
         for segment, offset in self._base.execute(query, keys).fetchall():
             event = self._event_at(segment, offset)
             if event is not None and all(event[name] == value for name, value in wanted.items()):
-                return event
-            lied = True
+                # The index knows files: the frames of one file share its keys.
+                if event.get("frame") == frame:
+                    return event
+            else:
+                lied = True
         if lied and not self._rebuilt:
             self._rebuilt = True
             self._start_over()
-            return self._find(wanted, query, keys)
+            return self._find(wanted, query, keys, frame)
         return None
 
     def _study_seen(self, study_id: str, results_sha256: str) -> bool:

@@ -236,15 +236,24 @@ class AuditLog:
         self._chain.sync()
         self._write_anchor()
 
-    def seen(self, path: str, sha256: str, *, model_sha256: str, preprocessing: str, threshold: float) -> Event | None:
+    def seen(
+        self,
+        path: str,
+        sha256: str,
+        *,
+        model_sha256: str,
+        preprocessing: str,
+        threshold: float,
+        frame: int | None = None,
+    ) -> Event | None:
         """Return the latest RESULT of the same slice by the same model, preprocessing and threshold, or None."""
         return self._lookup().seen(
-            path, sha256, model_sha256=model_sha256, preprocessing=preprocessing, threshold=threshold
+            path, sha256, model_sha256=model_sha256, preprocessing=preprocessing, threshold=threshold, frame=frame
         )
 
-    def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str) -> Event | None:
+    def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str, frame: int | None = None) -> Event | None:
         """Return a RESULT with a probability for the same bytes, under whatever path and threshold, or None."""
-        return self._lookup().score_of(sha256, model_sha256=model_sha256, preprocessing=preprocessing)
+        return self._lookup().score_of(sha256, model_sha256=model_sha256, preprocessing=preprocessing, frame=frame)
 
     def _scan_only(self) -> None:
         if self._run_lock is None:

@@ -26,22 +26,83 @@ ADULT = 18
 """Years; the models are meant for adults."""
 _MAX_FRAMES = 2000
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_HEADER_TAGS = (
-    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID StudyDate Modality SeriesDescription ImageType "
-    "AccessionNumber PatientID PatientAge BodyPartExamined ProtocolName ScanningSequence RepetitionTime EchoTime "
-    "InversionTime ContrastBolusAgent ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns "
-    "NumberOfFrames SamplesPerPixel BitsAllocated BitsStored BurnedInAnnotation SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence"
-).split()
-_PIXEL_TAGS = (
-    "PhotometricInterpretation PlanarConfiguration HighBit PixelRepresentation RescaleSlope RescaleIntercept "
-    "WindowCenter WindowWidth VOILUTFunction PixelData ExtendedOffsetTable ExtendedOffsetTableLengths"
-).split()
+_HEADER_TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "StudyDate",
+    "Modality",
+    "SeriesDescription",
+    "ImageType",
+    "AccessionNumber",
+    "PatientID",
+    "PatientAge",
+    "BodyPartExamined",
+    "ProtocolName",
+    "ScanningSequence",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "ContrastBolusAgent",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+_PIXEL_TAGS = [
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "PixelData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+]
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MR_CLASSES = frozenset({f"1.2.840.10008.5.1.4.1.1.4{ending}" for ending in ("", ".1", ".4")})
 _MAPS = frozenset(
-    "ADC FA CBV CBF RCBV RCBF MTT TTP TMAX TRACEW EXP EADC PHASE P I R IMAGINARY REAL B0 TENSOR FIELDMAP PERFUSION "
-    "PHASE_MAP VELOCITY T1_MAP T2_MAP".split()
+    [
+        "ADC",
+        "FA",
+        "CBV",
+        "CBF",
+        "RCBV",
+        "RCBF",
+        "MTT",
+        "TTP",
+        "TMAX",
+        "TRACEW",
+        "EXP",
+        "EADC",
+        "PHASE",
+        "P",
+        "I",
+        "R",
+        "IMAGINARY",
+        "REAL",
+        "B0",
+        "TENSOR",
+        "FIELDMAP",
+        "PERFUSION",
+        "PHASE_MAP",
+        "VELOCITY",
+        "T1_MAP",
+        "T2_MAP",
+    ]
 )
 """Values of ImageType that name a computed map, or a part of the complex signal other than its magnitude."""
 _HEAD = re.compile(r"HEAD|BRAIN|SKULL|CRANI|CEREB|NEURO|ENCEPH|KOPF|TETE")
@@ -396,9 +457,7 @@ def _times(dataset: Any) -> tuple[float | None, float | None, float | None]:  # 
     )
 
 
-def _weighting(
-    repetition: float | None, echo: float | None, inversion: float | None, kinds: set[str]
-) -> str | None:
+def _weighting(repetition: float | None, echo: float | None, inversion: float | None, kinds: set[str]) -> str | None:
     """Return the weighting that times in ms tell, None where they are missing."""
     if repetition is None or echo is None:
         return None

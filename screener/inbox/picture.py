@@ -79,9 +79,7 @@ def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None 
     return found if isinstance(found, Refused) else decode_slice(found, limits, decoder)
 
 
-def decode(
-    data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None
-) -> tuple[NDArray[np.float32], float]:
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None) -> tuple[NDArray[np.float32], float]:
     """Decode a JPEG, a PNG or one frame of a DICOM file (see `screener.inbox.dicom.decode_dicom`).
 
     8-bit values are divided by 255. 16-bit values are stretched so that the smallest becomes 0 and the largest 1:

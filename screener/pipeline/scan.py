@@ -284,14 +284,15 @@ class Scan:
 
     def _remembered(self, identity: Identity) -> Remembered | Scored | None:
         """Return the earlier finding about this slice, or the earlier score of the same bytes."""
-        # The index of the log knows files, not frames.
-        if self.log is None or self.options.rescan or identity.frame is not None:
+        if self.log is None or self.options.rescan:
             return None
         about = {
             "model_sha256": self.model.sha256,
             "preprocessing": self.model.card.preprocessing.fingerprint(),
         }
-        event = self.log.seen(identity.path, identity.sha256, threshold=self.judge.point.threshold, **about)
+        event = self.log.seen(
+            identity.path, identity.sha256, threshold=self.judge.point.threshold, frame=identity.frame, **about
+        )
         # What another version of this tool recorded in words unknown to this one is judged anew.
         with suppress(KeyError, TypeError, ValueError):
             if event is not None:
@@ -306,7 +307,7 @@ class Scan:
                 )
                 self.counts["seen_elsewhere"] += self.log.elsewhere(event)
                 return Remembered(found, event["hash"], event["timestamp"])
-        event = self.log.score_of(identity.sha256, **about)
+        event = self.log.score_of(identity.sha256, frame=identity.frame, **about)
         return None if event is None else Scored(identity, Prediction(float(event["probability"])), reused=True)
 
     def _score(self, found: list[FileBytes | Refused | Remembered | Scored], decoder: SafeDecoder) -> list[_Outcome]:
