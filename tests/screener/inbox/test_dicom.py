@@ -313,7 +313,7 @@ def test_scan_takes_identity_from_headers(tmp_path: Path, tiny_model: Path) -> N
     folder.mkdir()
     (folder / "both.dcm").write_bytes(encode(dataset(both, StudyInstanceUID="9.9", PatientID="P8")))
     command = [sys.executable, "-m", "screener", "scan", str(inbox), "--model", str(tiny_model), "--json"]
-    command += ["--level", "both", "--log", str(tmp_path / "state" / "audit.jsonl")]
+    command += ["--level", "both", "--log", str(tmp_path / "audit.jsonl")]
     for again in (False, True):
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         found = [json.loads(line) for line in done.stdout.splitlines()]
