@@ -195,7 +195,6 @@ def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
         return "unreadable"
     if fetched.identity.sha256 != item.finding.sha256:
         return "moved"
-    fetched = replace(fetched, identity=replace(fetched.identity, frame=item.finding.frame))
     slice_ = decode_slice(fetched, Limits(), decoder)
     return "unreadable" if isinstance(slice_, Refused) else slice_
 
