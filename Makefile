@@ -42,7 +42,7 @@ $(VENV)/base: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/full: $(VENV)/base
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,evaluate,review,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,train,dev]'
 	touch $@
 
 demo: $(VENV)/base

@@ -58,7 +58,13 @@ def measure(path: Path, events: int) -> dict[str, float]:
         appending = time.perf_counter() - started
         started = time.perf_counter()
         for number in range(0, events, max(1, events // _ASKED)):
-            known = log.seen(f"p{number // 20}/{number}.png", f"{number:064x}", threshold=0.5, **_MODEL)
+            known = log.seen(
+                f"p{number // 20}/{number}.png",
+                f"{number:064x}",
+                threshold=0.5,
+                model_sha256=_MODEL["model_sha256"],
+                preprocessing=_MODEL["preprocessing"],
+            )
             if known is None:
                 raise SystemExit(f"event {number} is not found again")
         asking = (time.perf_counter() - started) / len(range(0, events, max(1, events // _ASKED)))

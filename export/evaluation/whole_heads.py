@@ -211,11 +211,11 @@ def _random_parts(series: Mapping[str, Sequence[Row]]) -> float:
     """Return the mean AUC that random scores get in the comparison of parts; a fair comparison gives them 0.5."""
     rng = np.random.default_rng(1)
     how = AGGREGATIONS["highest mean of five neighbours"]
-    areas = []
+    areas: list[float] = []
     for _ in range(_RANDOM_DRAWS):
         drawn = {name: [replace(row, score=float(rng.random())) for row in slices] for name, slices in series.items()}
-        areas.append(_parts(drawn, how)["auc"])
-    return round(mean(areas), 4)
+        areas.append(float(_parts(drawn, how)["auc"]))
+    return round(float(mean(areas)), 4)
 
 
 def _answer(slices: Sequence[Row], how: Callable[[Known], float], *, refused: float) -> float:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from screener.audit import Kind
+from screener.audit.reader import marked
 from screener.errors import AuditLogError
 from screener.review.verdicts import Diagnosis, Drawn
-from screener.worklist import item_of, marked
+from screener.worklist import item_of
 
 if TYPE_CHECKING:
     from screener.audit import Event
+    from screener.audit.reader import EventReader
     from screener.domain.finding import Decision, Finding, Urgency
     from screener.finding_store import Item
-    from screener.worklist import EventReader
 
 NOTE = 500
 """Letters of a note that are kept."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from screener.agreement.figures import agreement
 from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
 from screener.agreement.opinions import collect
+from screener.audit.reader import EventReader, last_inbox
 from screener.domain.finding import Decision, Urgency
 from screener.messages import URGENCY_WORD
 from screener.report import document
@@ -19,7 +20,7 @@ from screener.report.from_log import heatmaps_of, slice_of
 from screener.report.messages import EVIDENCE, PAGE, REASON
 from screener.report.output import refuse_inside
 from screener.review.verdicts import Diagnosis
-from screener.worklist import EventReader, last_inbox, recorded
+from screener.worklist import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Append, chain, recover, read and verify the events of the audit log: the only state that there is.
 
-Importing this package loads the standard library only, and SQLite not before the first look-up.
+Importing this package loads the standard library and msgspec only, and SQLite not before the first look-up.
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ def run(*, log: Path | None, top: int, as_json: bool, lang: str | None, color: b
         There is no such log; or it is damaged, and what stands before the damage was printed.
     """
     from screener.audit import default_log
+    from screener.audit.reader import EventReader
     from screener.finding_store import FindingStore
     from screener.report.terminal import show, show_json
-    from screener.worklist import EventReader, waiting
+    from screener.worklist import waiting
 
     speech = checked_language(lang)
     story = EventReader(log or default_log())

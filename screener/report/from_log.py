@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from screener.audit import Kind, finding_of
 from screener.audit.events import BadLineError, hash_in, parse
+from screener.audit.reader import EventReader, last_inbox, marked
 from screener.audit.segments import lines
 from screener.errors import UsageError
 from screener.messages import TEXT
 from screener.report.html import ReportWriter
 from screener.report.page import About
-from screener.worklist import EventReader, judged, last_inbox, last_run, marked, recorded, target_of, verdict_of
+from screener.worklist import judged, last_run, recorded, target_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +196,7 @@ def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
         return "unreadable"
     if fetched.identity.sha256 != item.finding.sha256:
         return "moved"
+    fetched = replace(fetched, identity=replace(fetched.identity, frame=item.finding.frame))
     slice_ = decode_slice(fetched, Limits(), decoder)
     return "unreadable" if isinstance(slice_, Refused) else slice_
 

@@ -8,12 +8,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from screener.audit import AuditLog, Kind
+from screener.audit.reader import EventReader
 from screener.domain.finding import Decision
 from screener.errors import AuditLogError, UsageError
 from screener.finding_store import FindingStore, Item
 from screener.finding_store import Verdict as Given
 from screener.review.verdicts import Drawn, chance, drawn, verdict
-from screener.worklist import EventReader, item_of, target_of, verdict_of
+from screener.worklist import item_of, target_of, verdict_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener.audit import AuditLog, Kind
+from screener.audit.reader import EventReader
 from screener.errors import UsageError
 from screener.report.console import safe
 from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion, verdict
-from screener.worklist import EventReader, item_of, target_of
+from screener.worklist import item_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from screener.audit import AuditLog, Kind, finding_of, read, verify
 from screener.audit.events import GENESIS, SCHEMA, digest_of, parse, result_event, seal
+from screener.audit.reader import EventReader
 from screener.audit.schemas import EVENTS, REQUIRED
 from screener.domain.finding import Decision, Urgency
 from screener.domain.study import KeySlice, SeriesFinding, SliceCounts, StudyFinding
 from screener.finding_store import FindingStore
-from screener.worklist import EventReader, waiting
+from screener.worklist import waiting
 
 RECORDED = Path(__file__).parents[2] / "data" / "audit"
 

@@ -17,13 +17,13 @@ from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METH
 from screener.agreement.opinions import collect
 from screener.agreement.page import Report, Wanted, write_agreement
 from screener.audit.events import seal
+from screener.audit.reader import EventReader
 from screener.domain.finding import Decision
 from screener.errors import AuditLogError, UsageError
 from screener.model.session import Model
 from screener.report.document import save
 from screener.report.messages import PAGE
 from screener.review.verdicts import Diagnosis, Drawn
-from screener.worklist import EventReader
 from tests.agreement_logs import clinic, finding, said, sampled, write_results, write_verdicts
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from report_samples import Parsed
 from export.data.phantoms import phantom
 from screener.audit import AuditLog, Verdict
 from screener.audit.events import seal
+from screener.audit.reader import EventReader
 from screener.domain.finding import Urgency
 from screener.errors import AuditLogError, ScreenerError, UsageError
 from screener.finding_store import FindingStore
@@ -24,7 +25,7 @@ from screener.report.from_log import finish, write_report
 from screener.report.html import ReportWriter
 from screener.report.messages import PAGE
 from screener.report.page import About
-from screener.worklist import EventReader, judged, waiting
+from screener.worklist import judged, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,12 +13,13 @@ from review_night import HIGH, LOW, finding
 
 from screener.audit import verify
 from screener.audit.events import seal
+from screener.audit.reader import EventReader
 from screener.domain.finding import Decision
 from screener.errors import AuditLogError, UsageError
 from screener.finding_store import FindingStore
 from screener.review.queue import ReviewQueue, hidden
 from screener.review.verdicts import Diagnosis, Doctors, Drawn, Opinion, agreement, chance, drawn, verdict
-from screener.worklist import EventReader, waiting
+from screener.worklist import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,127 @@
+"""Read the events of a log up to the first that cannot be trusted."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from screener.audit.events import GENESIS, BadLineError, Kind, parse
+from screener.audit.segments import lines
+from screener.audit.verify import read
+from screener.errors import AuditLogError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from screener.audit.events import Event
+
+
+@dataclass(slots=True)
+class EventReader:
+    """The events of a log up to the first that cannot be trusted.
+
+    Attributes
+    ----------
+    log : Path
+    runs : dict of str to Event
+        START events by run, filled as events are read.
+    ends : dict of str to Event
+        END events by run.
+    head : str
+        Hash of the last sound event.
+    problem : AuditLogError or None
+        What stopped it before the end of the log; what came before is sound.
+    """
+
+    log: Path
+    runs: dict[str, Event] = field(default_factory=dict)
+    ends: dict[str, Event] = field(default_factory=dict)
+    head: str = GENESIS
+    problem: AuditLogError | None = None
+
+    def events(self) -> Iterator[Event]:
+        """Yield sound events, oldest first.
+
+        Raises
+        ------
+        AuditLogError
+            There is no such log.
+        """
+        try:
+            for event in read(self.log):
+                if event["prev"] != self.head:
+                    raise _broken(self.log, self.head)
+                self.head = event["hash"]
+                self._note(event)
+                yield event
+        except AuditLogError as error:
+            if self.head == GENESIS:
+                raise
+            self.problem = error
+
+    def inbox(self, event: Event) -> str:
+        """Return the inbox of the run that an event belongs to; empty when no START tells."""
+        found = self.runs.get(event["run_id"], {}).get("inbox")
+        return found if isinstance(found, str) else ""
+
+    def refuse_unscreened(self, inbox: str) -> None:
+        """Make sure, once all events are read, that some run screened an inbox.
+
+        Raises
+        ------
+        UsageError
+            None did.
+        """
+        known = dict.fromkeys(str(run.get("inbox")) for run in self.runs.values())
+        if inbox not in known:
+            raise UsageError(
+                f"no run in {self.log} screened {inbox or 'an inbox'}", f"the log knows: {', '.join(known) or 'none'}"
+            )
+
+    def _note(self, event: Event) -> None:
+        if event["event"] == Kind.START:
+            self.runs[event["run_id"]] = event
+        elif event["event"] == Kind.END:
+            self.ends[event["run_id"]] = event
+
+
+def _broken(log: Path, head: str) -> AuditLogError:
+    return AuditLogError(
+        f"{log}: the chain breaks after the event {head[:12]}: lines were removed, inserted or moved",
+        "Run `screener verify` and restore the log from a backup.",
+    )
+
+
+def last_inbox(log: Path) -> str:
+    """Return the inbox of the last run in a log; empty when there is none.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log.
+    """
+    found = ""
+    for event in marked(log, Kind.START):
+        inbox = event.get("inbox")
+        found = inbox if isinstance(inbox, str) else found
+    return found
+
+
+def marked(log: Path, kind: Kind) -> Iterator[Event]:
+    """Yield the sound events of one kind; reading every event to find a few would cost as much as a list of all.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log.
+    """
+    mark = f'"event":"{kind}"'.encode("ascii")
+    for line in lines(log):
+        if mark in line.raw:
+            with suppress(BadLineError):
+                event = parse(line.raw)
+                # Options or details may hold an object that has the mark.
+                if event["event"] == kind:
+                    yield event
