@@ -61,7 +61,7 @@ def screener(
 
 @app.command()
 def scan(
-    inbox: Annotated[Path, typer.Argument(help="Folder of JPEG and PNG slices, one folder a study.")],
+    inbox: Annotated[Path, typer.Argument(help="Folder of DICOM files, or of JPEG and PNG slices; a folder a study.")],
     threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
     accept_uncertified: AcceptUncertified = False,
     model: Model = None,
