@@ -17,6 +17,9 @@
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make readme        renew what the README quotes from docs/results/
+#   make docs          the documentation as a site in build/docs, warnings as errors; reads without a network
+#   make man           the manual page, build/man/screener.1
+#   make diagram       render the picture of the architecture again; needs node and chromium
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,7 +35,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control whole-heads bench fuzz readme clean
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control whole-heads bench fuzz readme docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +46,10 @@ $(VENV)/base: pyproject.toml constraints.txt
 
 $(VENV)/full: $(VENV)/base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,train,dev]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 demo: $(VENV)/base
@@ -126,6 +133,23 @@ fuzz: $(VENV)/full
 
 readme: $(VENV)/full
 	$(BIN)/python bench/quote.py
+
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+	@echo "build/docs/index.html"
+
+man: $(VENV)/docs
+	$(BIN)/python -m sphinx --fail-on-warning --quiet -b man docs build/man
+
+# A browser started by root has no sandbox of its own.
+MERMAID := npx --yes @mermaid-js/mermaid-cli@12.2.0
+PICTURE := docs/explanation/architecture
+diagram:
+	@mkdir -p build
+	echo '{"args": ["--no-sandbox"]}' > build/puppeteer.json
+	PUPPETEER_SKIP_DOWNLOAD=1 PUPPETEER_EXECUTABLE_PATH=$$(command -v chromium) $(MERMAID) -p build/puppeteer.json \
+		-c docs/explanation/mermaid.json -b white -i $(PICTURE).mmd -o $(PICTURE).svg
+	printf '\n<!-- architecture.mmd %s -->\n' "$$(sha256sum < $(PICTURE).mmd | cut -d' ' -f1)" >> $(PICTURE).svg
 
 clean:
 	rm -rf $(VENV) build dist

@@ -173,7 +173,8 @@ def _calibration(data: Path | None, drawn: Sequence[Path]) -> list[Path]:
         return list(drawn[:_CALIBRATION])
     if not (data / "manifest.csv").is_file():
         raise SystemExit(
-            f"{data} has no manifest.csv (docs/training.md) to name slices for calibration: add it, or leave DATA out"
+            f"{data} has no manifest.csv to name slices for calibration: "
+            "add it (docs/how-to/training.md), or leave DATA out"
         )
     with (data / "manifest.csv").open() as table:
         paths = [data / row["path"] for row in csv.DictReader(table) if row["source"] != inboxes.SOURCE]

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs/results"
+ROWS_PER_URGENCY = 1
+"""Studies of each urgency that the shortened table shows."""
 
 
 def main() -> None:
-    """Rewrite the README, or with ``--check`` say whether it is what it would be."""
+    """Rewrite the README, or with ``--check`` say whether it is up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where the README is out of date")
     arguments = parser.parse_args()
-    old = README.read_text()
+    old = README.read_text("utf-8")
     new = quoted(old)
     if arguments.check and new != old:
         sys.exit("README.md does not quote the current results: run `make readme`")
     if not arguments.check:
-        README.write_text(new)
+        README.write_text(new, "utf-8")
 
 
 def quoted(text: str) -> str:
     """Return the README with every quotation renewed."""
-    quotations = {
-        "demo": demo(),
-        "kaggle253": evaluation("kaggle253"),
-        "leave-one-out": tables("leave-one-out"),
-        "leak": tables("leak"),
-        "bench": tables("bench"),
-        "pages": tables("pages"),
-    }
-    for name, quotation in quotations.items():
+    for name, quotation in {"demo": demo(), "figures": figures()}.items():
         pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         text, count = pattern.subn(lambda found, inner=quotation: f"{found[1]}{inner}\n{found[2]}", text)  # type: ignore[misc]
         if count != 1:
@@ -46,33 +42,68 @@ def quoted(text: str) -> str:
 
 
 def demo() -> str:
-    """Screen the demo inbox and return what the terminal shows, without the log's place."""
+    """Screen the demo inbox and return the shortened table with the lines below it."""
     screener = Path(sys.executable).with_name("screener")
     with tempfile.TemporaryDirectory() as folder:
         command = [str(screener), "scan", "docs/demo/inbox", "--lang", "en", "--log", f"{folder}/audit.jsonl"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = [line.rstrip() for line in done.stdout.splitlines() if not line.startswith("Log:")]
-    return "\n".join(["```", *(line for line in lines if line), "```"])
+    return "\n".join(["```", *shortened([line for line in lines if line]), "```"])
 
 
-def evaluation(name: str) -> str:
-    """Return the headline and the operating points of an evaluation."""
-    text = (RESULTS / f"{name}.md").read_text()
-    headline = next(line for line in text.splitlines() if line.startswith("AUC"))
-    return "\n".join([headline, "", table(text, 0)])
+def shortened(lines: list[str]) -> list[str]:
+    """Keep the first rows of each urgency, and "…" where rows were left out."""
+    kept: list[str] = []
+    shown: dict[str, int] = {}
+    for line in lines:
+        found = re.match(r" (HIGH|MEDIUM|REVIEW|LOW) ", line)
+        if found:
+            shown[found[1]] = shown.get(found[1], 0) + 1
+        if found is None or shown[found[1]] <= ROWS_PER_URGENCY:
+            kept.append(line)
+        elif kept[-1] != " …":
+            kept.append(" …")
+    return kept
 
 
-def tables(name: str) -> str:
-    """Return the table of a result file with the line that says how it was measured."""
-    text = (RESULTS / f"{name}.md").read_text()
-    told = next(line for line in text.splitlines() if line.startswith("Written by"))
-    return f"{told}\n\n{table(text, 0)}"
+def figures() -> str:
+    """Return five figures as a table with a link to each page."""
+    evaluation, heads, speed = _results("kaggle253"), _results("whole-heads"), _results("bench")
+    auto = evaluation["operating_points"]["auto"]
+    unseen = _results("leave-one-out")["tcga_lgg"]["parts"]["tcga_lgg FLAIR"]
+    studies = heads["studies"]["highest mean of five neighbours"]
+    healthy = [studies[f"specificity, {source}"] for source in ("nichart", "open_ms")]
+    patients = sum(rate["count"] for rate in healthy)
+    alarms = patients - sum(rate["hits"] for rate in healthy)
+    rows = (
+        ("AUC by slice on a source that chose nothing", _interval(evaluation["auc"]), "kaggle253"),
+        (
+            "sensitivity and specificity there, at `auto`",
+            f"{_rate(auto['sensitivity'])} and {_rate(auto['specificity'])}",
+            "kaggle253",
+        ),
+        ("AUC by slice on hospitals that the recipe never saw, FLAIR", _interval(unseen["auc"]), "leave-one-out"),
+        ("patients without a tumour flagged on whole heads", f"{alarms} of {patients}", "whole-heads"),
+        (
+            f"speed and peak memory on {speed['machine']['cores']} cores",
+            f"{speed['screener']['log and table']:.0f} slices/s, {speed['peak_memory_mb']:.0f} MB",
+            "bench",
+        ),
+    )
+    table = [f"| {what} | {value} | [{name}](docs/results/{name}.md) |" for what, value, name in rows]
+    return "\n".join(["| what | measured | page |", "|---|---|---|", *table])
 
 
-def table(text: str, index: int) -> str:
-    """Return the index-th Markdown table of a text."""
-    found = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
-    return str(found[index]).rstrip()
+def _results(name: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+def _interval(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+
+
+def _rate(figure: dict[str, float]) -> str:
+    return f"{_interval(figure)[:-1]}; {figure['hits']}/{figure['count']})"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A few rules that each name one property which every brain MR slice has. They hold back what pixel statistics can tell
 reliably; what looks like a head without being one (another organ, a phantom) is left to the model's embedding.
-``docs/reasons.md`` has the measured keep and refusal rates.
+``docs/reference/reasons.md`` has the measured keep and refusal rates.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ def _without_restricted(card: Mapping[str, Any]) -> Iterator[str]:
         f"{slices[0] - tumours[0]} of the {slices[1] - tumours[1]} without."
         + (
             " What the recipe is worth there when trained without them, more briefly, stands in the rows *restricted* "
-            "of `docs/results/leave_one_out.md`."
+            "of `docs/results/leave-one-out.md`."
             if _public(card)
             else ""
         )

@@ -146,10 +146,10 @@ class _Check:
             self._check_study(event)
         elif event["event"] == Kind.START:
             self.open_runs[event["run_id"]] = None
+            # One scan at a time writes a log: what an earlier one did not come to answer rests on nothing.
+            self._results.clear()
         elif event["event"] == Kind.END:
             self.open_runs.pop(event["run_id"], None)
-            # Studies that the run did not come to answer rest on nothing.
-            self._results = {key: kept for key, kept in self._results.items() if key[0] != event["run_id"]}
 
     def _take_result(self, event: Event) -> None:
         study = event.get("study_id")

@@ -371,6 +371,10 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that knows no "≥" gets it spelt out; a night's result is not lost for it.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if "_SCREENER_COMPLETE" in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         app(standalone_mode=True)
     except ScreenerError as error:

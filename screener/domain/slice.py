@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a slice or a study could not be judged. ``docs/reasons.md`` says what a person should do about each."""
+    """Why a slice or a study could not be judged; ``docs/reference/reasons.md`` says what to do about each."""
 
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"

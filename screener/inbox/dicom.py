@@ -431,7 +431,7 @@ def _words(dataset: Any, name: str) -> set[str]:  # noqa: ANN401 - untyped
 def _sequence(dataset: Any) -> str:  # noqa: ANN401 - untyped
     """Tell the weighting from repetition, echo and inversion time (ms); the description is a hint.
 
-    ``docs/dicom.md`` documents the rule.
+    ``docs/reference/dicom.md`` documents the rule.
     """
     hint = f"{_text(dataset, 'SeriesDescription') or ''} {_text(dataset, 'ProtocolName') or ''}"
     if _OTHER.search(hint.replace("_", " ")):

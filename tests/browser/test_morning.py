@@ -1,6 +1,6 @@
-"""A morning with the demo inbox, and the screenshots of ``docs/morning.md``.
+"""A morning with the demo inbox, and the screenshots of ``docs/tutorial/morning.md``.
 
-They are written to ``build/morning``; with ``SCREENER_RENEW_DOCS=1`` also to ``docs/morning``.
+They are written to ``build/morning``; with ``SCREENER_RENEW_DOCS=1`` also to ``docs/tutorial/morning``.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ def test_a_morning_from_scan_to_page_to_explanation(morning: Path, page: Page) -
     page.open(morning / "again.html")
     assert page.ask("document.querySelectorAll('.slice').length") == len(page.shown())
     if os.environ.get("SCREENER_RENEW_DOCS"):
-        shutil.copytree(SHOTS, ROOT / "docs" / "morning", dirs_exist_ok=True)
+        shutil.copytree(SHOTS, ROOT / "docs" / "tutorial" / "morning", dirs_exist_ok=True)
 
 
 def test_every_screenshot_of_the_walk_through_is_there_and_used() -> None:
-    text = (ROOT / "docs" / "morning.md").read_text("utf-8")
-    shots = {path.name for path in (ROOT / "docs" / "morning").iterdir()}
+    text = (ROOT / "docs" / "tutorial" / "morning.md").read_text("utf-8")
+    shots = {path.name for path in (ROOT / "docs" / "tutorial" / "morning").iterdir()}
     assert shots
     assert all(f"(morning/{name})" in text for name in shots)

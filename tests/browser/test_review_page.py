@@ -304,4 +304,4 @@ def test_the_picture_of_the_walk_through(tmp_path: Path, page: Page) -> None:
     finally:
         sitting.stop()
     if os.environ.get("SCREENER_RENEW_DOCS"):
-        shutil.copy(ROOT / "build/morning/review.jpg", ROOT / "docs/morning/review.jpg")
+        shutil.copy(ROOT / "build/morning/review.jpg", ROOT / "docs/tutorial/morning/review.jpg")

@@ -210,7 +210,7 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
-    promised = re.findall(r"`(tests/[^`]+)`", (ROOT / "docs/security.md").read_text())
+    promised = re.findall(r"`(tests/[^`]+)`", (ROOT / "docs/explanation/security.md").read_text())
     assert len(promised) > 15
     for name in promised:
         file, _, test = name.partition("::")

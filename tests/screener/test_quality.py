@@ -16,7 +16,7 @@ from screener import quality
 from screener.domain.slice import Identity, Reason, Refused, Slice
 
 Array = NDArray[Any]
-DOCS = Path(__file__).parents[2] / "docs" / "reasons.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "reasons.md"
 
 
 def judged(pixels: Array, saturation: float = 0.0) -> Refused | None:

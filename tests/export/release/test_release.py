@@ -124,7 +124,7 @@ def test_a_card_tells_which_models_the_same_set_was_asked_about(data: Path, tmp_
     result = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
     assert "also asked about 1.0.0 (" in result
     assert f"gets a lower bound of {strict:.4f}" in result
-    public = ("make model", "leave_one_out", "children", "docs/results", "LICENSE-WEIGHTS", "adult")
+    public = ("make model", "leave-one-out", "children", "docs/results", "LICENSE-WEIGHTS", "adult")
     assert not [words for words in public if words in result], "what is known of public slices is not said of one's own"
 
 

@@ -1,4 +1,4 @@
-"""The recipe of one's own that ``docs/training.md`` shows is one that works."""
+"""The recipe of one's own that ``docs/how-to/training.md`` shows is one that works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from export.architectures import Start, recipe
 
 
 def test_the_documents_recipe_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs/training.md").read_text("utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs/how-to/training.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "my_nets.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)

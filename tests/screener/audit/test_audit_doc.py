@@ -1,4 +1,4 @@
-"""What ``docs/log.md`` says is what the code does, and its recipe works for an auditor who has only Python."""
+"""What ``docs/reference/log.md`` says is what the code does; its recipe works for an auditor who has only Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from screener.audit import Kind, read, segments, verify
 from screener.audit.events import SCHEMA
 from screener.audit.schemas import REQUIRED, StartV1
 
-DOC = (Path(__file__).parents[3] / "docs" / "log.md").read_text(encoding="utf-8")
+DOC = (Path(__file__).parents[3] / "docs" / "reference" / "log.md").read_text(encoding="utf-8")
 
 
 def block(language: str) -> str:

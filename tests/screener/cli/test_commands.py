@@ -27,7 +27,7 @@ def test_every_exception_owns_a_code() -> None:
     assert UsageError("what", "how").hint == "how"
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/operations.md"])
+@pytest.mark.parametrize("file", ["README.md", "docs/how-to/operations.md"])
 def test_the_documents_list_every_exit_code_of_scan(file: str) -> None:
     told = re.findall(r"^\| ([\d, ]+) \| ", (ROOT / file).read_text("utf-8"), re.MULTILINE)
     assert {int(code) for row in told for code in row.split(",")} == OF_SCAN
@@ -54,7 +54,7 @@ def test_help_of_evaluate_names_the_code_that_only_it_has(screener: Command) -> 
 
 
 def test_the_readme_names_options_that_exist(screener: Command) -> None:
-    files = ("README.md", "docs/operations.md", "docs/surveillance.md")
+    files = ("README.md", "docs/how-to/operations.md", "docs/how-to/surveillance.md")
     readme = "".join((ROOT / file).read_text("utf-8") for file in files)
     known = ""
     for command in ("scan", "explain", "report", "worklist", "info", "verify", "evaluate", "review"):
