@@ -27,15 +27,15 @@ def test_every_exception_owns_a_code() -> None:
     assert UsageError("what", "how").hint == "how"
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/how-to/operations.md"])
+@pytest.mark.parametrize("file", ["docs/reference/exit-codes.md", "docs/how-to/operations.md"])
 def test_the_documents_list_every_exit_code_of_scan(file: str) -> None:
     told = re.findall(r"^\| ([\d, ]+) \| ", (ROOT / file).read_text("utf-8"), re.MULTILINE)
     assert {int(code) for row in told for code in row.split(",")} == OF_SCAN
 
 
 def test_the_documents_say_whose_the_other_exit_code_is() -> None:
-    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    assert f"`screener evaluate --require` adds {int(ExitCode.NOT_SHOWN)}:" in readme
+    page = " ".join((ROOT / "docs/reference/exit-codes.md").read_text("utf-8").split())
+    assert f"`screener evaluate --require` adds {int(ExitCode.NOT_SHOWN)}:" in page
 
 
 def codes_in_help(screener: Command, command: str) -> set[int]:
