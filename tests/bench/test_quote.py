@@ -1,4 +1,4 @@
-"""The README says what the result files say."""
+"""The README quotes the current results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from bench.quote import shortened
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,3 +19,8 @@ def test_readme_quotes_the_current_results() -> None:
         [sys.executable, "bench/quote.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_shortened_table_has_a_row_of_each_urgency_and_marks_what_was_left_out() -> None:
+    lines = ["Reading order", " HIGH a", " HIGH b", " HIGH c", " LOW d", " LOW e", "5 studies"]
+    assert shortened(lines) == ["Reading order", " HIGH a", " …", " LOW d", " …", "5 studies"]

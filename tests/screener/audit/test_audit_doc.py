@@ -1,4 +1,4 @@
-"""What ``docs/reference/log.md`` says is what the code does; its recipe works for an auditor who has only Python."""
+"""``docs/reference/log.md`` says what the code does, and its recipe works for an auditor who has only Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help, version, card and verification, as their users see them; and what the README says of them."""
+"""Help, version, card and verification, as their users see them; and the completion of the shell."""
 
 from __future__ import annotations
 
@@ -27,17 +27,6 @@ def test_every_exception_owns_a_code() -> None:
     assert UsageError("what", "how").hint == "how"
 
 
-@pytest.mark.parametrize("file", ["docs/reference/exit-codes.md", "docs/how-to/operations.md"])
-def test_the_documents_list_every_exit_code_of_scan(file: str) -> None:
-    told = re.findall(r"^\| ([\d, ]+) \| ", (ROOT / file).read_text("utf-8"), re.MULTILINE)
-    assert {int(code) for row in told for code in row.split(",")} == OF_SCAN
-
-
-def test_the_documents_say_whose_the_other_exit_code_is() -> None:
-    page = " ".join((ROOT / "docs/reference/exit-codes.md").read_text("utf-8").split())
-    assert f"`screener evaluate --require` adds {int(ExitCode.NOT_SHOWN)}:" in page
-
-
 def codes_in_help(screener: Command, command: str) -> set[int]:
     told = " ".join(screener(command, "--help").stdout.split())
     codes = re.search(r"Exit codes: (.*?)\.", told)
@@ -53,17 +42,16 @@ def test_help_of_evaluate_names_the_code_that_only_it_has(screener: Command) -> 
     assert codes_in_help(screener, "evaluate") - OF_SCAN == {ExitCode.NOT_SHOWN}
 
 
-def test_the_readme_names_options_that_exist(screener: Command) -> None:
-    files = ("README.md", "docs/how-to/operations.md", "docs/how-to/surveillance.md")
-    readme = "".join((ROOT / file).read_text("utf-8") for file in files)
-    known = ""
-    for command in ("scan", "explain", "report", "worklist", "info", "verify", "evaluate", "review"):
-        known += screener(command, "--help").stdout
-    for line in re.findall(
-        r"^.*screener (?:scan|explain|report|worklist|info|verify|evaluate|review) .*$", readme, re.MULTILINE
-    ):
-        for option in re.findall(r"(--[a-z][a-z-]+)", line.split("#")[0]):
-            assert f"{option} " in known, option
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_options(screener: Command, shell: str) -> None:
+    screener.environment["_SCREENER_COMPLETE"] = f"source_{shell}"
+    assert f"_SCREENER_COMPLETE=complete_{shell}" in screener().stdout
+    screener.environment |= {
+        "_SCREENER_COMPLETE": "complete_bash",
+        "COMP_WORDS": "screener scan --lev",
+        "COMP_CWORD": "2",
+    }
+    assert screener().stdout.split() == ["--level"]
 
 
 @pytest.mark.parametrize(
