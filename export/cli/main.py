@@ -270,7 +270,7 @@ def leave_one_out(
     run: Run,
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
     ablation: Annotated[
-        bool, typer.Option("--augmentation", help="Compare the augmentation of augmentation instead of the sources.")
+        bool, typer.Option("--ablation", help="Compare settings of the augmentation instead of the sources.")
     ] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 90,
