@@ -66,7 +66,7 @@ class Recipe:
         Batches an epoch, drawn at random and balanced over sources; None: every slice once.
     learning_rate : float
     schedule : {"plateau", "cosine"}
-    monitor : {"recall", "auc"}
+    monitor : {"recall", "auc", "adjusted_auc"}
         What picks the best epoch on the tune set and stops the run.
     patience : int
         Epochs without a better one after which the run stops.
@@ -95,7 +95,7 @@ class Recipe:
     steps: int | None
     learning_rate: float
     schedule: Literal["plateau", "cosine"]
-    monitor: Literal["recall", "auc"]
+    monitor: Literal["recall", "auc", "adjusted_auc"]
     patience: int
     averaging: float
     label_smoothing: float

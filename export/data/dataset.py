@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from export.data.volumes import read_places
 from export.errors import DataError
 from export.files import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -42,6 +43,10 @@ class Record:
         Where the tumour is, when somebody drew it.
     mask : str
         Path of a PNG of the slice's shape, non-zero where the tumour is.
+    series : str
+        The series that the slice belongs to.
+    height : float or None
+        Where in the head it lies, from 0 (lowest) to 1.
     """
 
     path: str
@@ -54,6 +59,8 @@ class Record:
     fold: str = ""
     boxes: tuple[Box, ...] = ()
     mask: str = ""
+    series: str = ""
+    height: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,8 @@ def read_dataset(data: Path) -> Dataset:
     data : Path
         A manifest in CSV (columns ``path`` and ``label``; ``source, sequence, plane, patient, site, fold, boxes, mask``
         where known), a folder with ``manifest.csv``, or a folder with ``yes/`` and ``no/`` (at any depth, so that
-        ``clinic_a/yes`` and ``clinic_b/yes`` become two sources).
+        ``clinic_a/yes`` and ``clinic_b/yes`` become two sources). A ``volumes.csv`` beside the manifest says where in
+        the head its slices lie.
 
     Raises
     ------
@@ -133,7 +141,15 @@ def _from_manifest(manifest: Path) -> Dataset:
             faults.append(f"{manifest}:{line}: {error}")
     if faults:
         raise DataError("\n".join(shorten(faults)), "mend or delete these lines")
-    return Dataset(manifest.parent, tuple(records), tuple(warnings))
+    return Dataset(manifest.parent, tuple(_placed(records, manifest.parent)), tuple(warnings))
+
+
+def _placed(records: Iterable[Record], root: Path) -> Iterator[Record]:
+    """Add series and height where ``volumes.csv`` tells them."""
+    places = read_places(root)
+    for record in records:
+        place = places.get(record.path)
+        yield replace(record, series=place.series, height=place.height) if place else record
 
 
 def _record(row: Mapping[str, str], root: Path) -> tuple[Record, list[str]]:

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from export.architectures import Start, names, recipe
 from export.errors import DataError
-from export.training.batches import Sampler, TrainingBatches, plain, stratum_weights
+from export.training.batches import Sampler, TrainingBatches, plain, stratum_of, stratum_weights
 from export.training.loop import Options, compile_model, prepare_training, resized
 from export.training.pretrain import labelled_part, pretrain
 from screener.preprocess import Preprocessing
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from export.architectures import Recipe
     from export.data.dataset import Record
+    from export.training.batches import Stratum
     from export.training.loop import Loss, TrainingSetup
 
 FOLDS = 5
@@ -177,10 +178,9 @@ def _refuse(terms: Terms) -> None:
 def sample(setup: TrainingSetup, terms: Terms) -> NDArray[np.int64]:
     """Draw the sample: balanced over label, source and sequence, as many near-duplicate groups as possible."""
     rng = np.random.default_rng(terms.seed)
-    strata: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    strata: dict[Stratum, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index in np.flatnonzero(np.isin(setup.found.sets, ("fit", "tune"))).tolist():
-        record = setup.dataset.records[index]
-        strata[record.source, record.label, record.sequence][int(setup.found.groups[index])].append(index)
+        strata[stratum_of(setup.dataset.records[index])][int(setup.found.groups[index])].append(index)
     weights = stratum_weights(sorted(strata), {})
     drawn: list[int] = []
     for key, groups in sorted(strata.items()):

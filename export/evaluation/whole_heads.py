@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from export.data.volumes import STACKED, UNORDERED, level_of, tenth_of
 from export.errors import DataError
 from export.files import read_rows, save_json
 from screener.evaluate.metrics import auc, exact_interval
@@ -26,13 +27,9 @@ if TYPE_CHECKING:
     Known = Sequence[float]
 
 _COLUMNS = ("path", "label", "source", "sequence", "patient", "site", "series", "slice_index", "n_slices")
-_TENTHS = 10
+_LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
 _SENSITIVITY = 0.95
 _RANDOM_DRAWS = 30
-_UNORDERED = frozenset({"oasis"})
-"""Sources whose slice numbers are not in anatomical order."""
-_STACKED = frozenset({"tcga_gbm"})
-"""Sources in which a stack joins several series, so that its levels are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +157,7 @@ def _adjusted_rows(rows: Sequence[tuple[Row, float, float]]) -> dict[str, Any]:
 
 
 def _stratum(row: Row) -> tuple[str, ...]:
-    tenth = "" if row.source in _STACKED else str(min(int(row.height * _TENTHS), _TENTHS - 1))
-    return row.site, row.sequence, tenth
+    return row.site, row.sequence, tenth_of(None if row.source in STACKED else row.height)
 
 
 def _levels(rows: Iterable[Row], threshold: float) -> dict[str, Any]:
@@ -170,8 +166,8 @@ def _levels(rows: Iterable[Row], threshold: float) -> dict[str, Any]:
     for row in rows:
         if row.label == "no":
             levels = ["all"]
-            if row.source not in _UNORDERED | _STACKED:
-                levels.append("lower 40 %" if row.height < 0.4 else "top 20 %" if row.height >= 0.8 else "middle")  # noqa: PLR2004 - the contract's levels
+            if row.source not in UNORDERED | STACKED:
+                levels.append(_LEVELS[level_of(row.height)])
             for level in levels:
                 counts[row.source, level].append(_counted(row, row.score) < threshold)
     return {f"{source}, {level}": _share(sum(right), len(right)) for (source, level), right in sorted(counts.items())}
@@ -192,7 +188,7 @@ def _parts(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float]) -
     """
     best: dict[str, tuple[float, float]] = {}
     for slices in series.values():
-        found = None if slices[0].source in _STACKED | _UNORDERED else parts([row.label for row in slices])
+        found = None if slices[0].source in STACKED | UNORDERED else parts([row.label for row in slices])
         if found is None:
             continue
         with_tumour = _answer([slices[index] for index in found.with_tumour], how, refused=0.0)
@@ -265,7 +261,7 @@ def _studies(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float],
     answers, positive = _patients(series, how)
     found: dict[str, Any] = {}
     for name, patients in (("sensitivity", positive), ("specificity", set(answers) - positive)):
-        for source in sorted({source for source, _ in patients} - _UNORDERED):
+        for source in sorted({source for source, _ in patients} - UNORDERED):
             mine = [patient for patient in patients if patient[0] == source]
             right = sum((answers[patient] >= threshold) == (name == "sensitivity") for patient in mine)
             found[f"{name}, {source}"] = _share(right, len(mine))
@@ -284,7 +280,7 @@ def _pooled(
     answers, positive = _patients(series, AGGREGATIONS["highest mean of five neighbours"])
     grey: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for path, row in zip(files, rows, strict=True):
-        if row.source not in _UNORDERED:
+        if row.source not in UNORDERED:
             grey[row.source, row.patient].append(_grey_statistics(data / path))
     patients = sorted(grey)
     labels = np.array([int(patient in positive) for patient in patients])

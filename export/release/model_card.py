@@ -22,7 +22,7 @@ _PUBLIC_NOT_FOR = (
     "patients after surgery, radiotherapy or chemotherapy, and those with a shunt or another implant",
     "metastases, lymphoma, abscess, stroke, bleeding, multiple sclerosis or other lesions: it may flag or miss them",
 )
-_MONITORS = {"auc": "AUC", "recall": "sensitivity"}
+_MONITORS = {"auc": "weighted AUC", "recall": "weighted sensitivity", "adjusted_auc": "covariate-adjusted AUC"}
 _SETS = {"tune": "tune (chose epoch, calibration and `auto`)", "certify": "certification (chose nothing)"}
 
 
@@ -277,7 +277,7 @@ def _protocol(card: Mapping[str, Any]) -> Iterator[str]:
     training, parity = card["metrics"]["training"], card["metrics"]["parity"]
     yield ""
     yield (
-        f"Best of {training['epochs']} epochs by weighted {_MONITORS[training.get('monitor', 'auc')]} on the tune set: "
+        f"Best of {training['epochs']} epochs by {_MONITORS[training.get('monitor', 'auc')]} on the tune set: "
         f"epoch {training['best_epoch']}; "
         f"{training['minutes']:.0f} minutes. Keras and onnxruntime differ by at most "
         f"{parity['largest_difference']:.1e} in probability over {parity['slices']} real slices."

@@ -10,6 +10,7 @@ import cv2
 import keras
 import numpy as np
 
+from export.data.volumes import level_of
 from export.training.augmentation import classic, hospital, toned
 from export.training.lesion_pasting import transplant
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from export.data.cache import Views
     from export.data.dataset import Record
 
+Stratum = tuple[str, int, str, str]
+"""Source, label, sequence, and of tumour-free slices the level of the head (`level_of`)."""
 Batch = tuple[Any, dict[str, Any], dict[str, Any]]
 """Images, targets by output, weights by output: what Keras' ``fit`` wants."""
 
@@ -30,12 +33,13 @@ Batch = tuple[Any, dict[str, Any], dict[str, Any]]
 class Sampler:
     """Draws slices so that no source, label, sequence or much-copied picture dominates.
 
-    Uniform draws over a union of public sets teach the source: there, the source tells the label.
+    Uniform draws over a union of public sets teach the source: there, the source tells the label. Within a head most
+    tumour-free slices lie below the brain or at the vertex, so that they are balanced by level too.
 
     Attributes
     ----------
     strata : list of lists of arrays
-        For every (source, label, sequence) the near-duplicate groups, each an array of indices.
+        For every `Stratum` the near-duplicate groups, each an array of indices.
     chances : ndarray of shape (len(strata),)
     """
 
@@ -51,10 +55,9 @@ class Sampler:
         shares: Mapping[str, float],
     ) -> Sampler:
         """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch."""
-        members: dict[tuple[str, int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        members: dict[Stratum, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index in chosen.tolist():
-            record = records[index]
-            members[record.source, record.label, record.sequence][int(groups[index])].append(index)
+            members[stratum_of(records[index])][int(groups[index])].append(index)
         weights = stratum_weights(list(members), shares)
         strata = [[np.array(found) for found in stratum.values()] for stratum in members.values()]
         return cls(strata, np.array([weights[key] for key in members]))
@@ -69,27 +72,31 @@ class Sampler:
         return drawn
 
 
-def stratum_weights(
-    keys: Sequence[tuple[str, int, str]], shares: Mapping[str, float]
-) -> dict[tuple[str, int, str], float]:
-    """Weigh (source, label, sequence) strata: labels equal, sources within a label too, but for `shares`."""
+def stratum_of(record: Record) -> Stratum:
+    """Return the stratum of a slice; slices with a tumour are not divided by level."""
+    return record.source, record.label, record.sequence, "" if record.label else level_of(record.height)
+
+
+def stratum_weights(keys: Sequence[Stratum], shares: Mapping[str, float]) -> dict[Stratum, float]:
+    """Weigh strata: labels equal, sources within a label too but for `shares`, then sequences, then levels."""
     named = {source: share for source, share in shares.items() if any(key[0] == source for key in keys)}
     pools = [([key for key in keys if key[0] == source], share) for source, share in named.items()]
     pools.append(([key for key in keys if key[0] not in named], 1 - sum(named.values())))
-    weights: dict[tuple[str, int, str], float] = {}
+    weights: dict[Stratum, float] = {}
     for pool, share in pools:
-        labels = {label for _, label, _ in pool}
-        for source, label, sequence in pool:
-            sources = {key[0] for key in pool if key[1] == label}
-            sequences = [key for key in pool if key[:2] == (source, label)]
-            weights[source, label, sequence] = share / len(labels) / len(sources) / len(sequences)
+        labels = {key[1] for key in pool}
+        for key in pool:
+            sources = {other[0] for other in pool if other[1] == key[1]}
+            sequences = {other[2] for other in pool if other[:2] == key[:2]}
+            levels = [other for other in pool if other[:3] == key[:3]]
+            weights[key] = share / len(labels) / len(sources) / len(sequences) / len(levels)
     total = sum(weights.values())
     return {key: weight / total for key, weight in weights.items()}
 
 
 def slice_weights(records: Sequence[Record], shares: Mapping[str, float]) -> NDArray[np.float64]:
     """Weigh strata as training does, and slices of one the same, whatever their near-duplicates. (N,), sum 1."""
-    keys = [(record.source, record.label, record.sequence) for record in records]
+    keys = [stratum_of(record) for record in records]
     counts = Counter(keys)
     weights = stratum_weights(sorted(counts), shares)
     return np.array([weights[key] / counts[key] for key in keys])

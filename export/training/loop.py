@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import zipfile
+from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,18 +23,20 @@ from export.data.dataset import read_dataset
 from export.data.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
 from export.data.groups import read_groups, sets_of
 from export.data.splits import split, write_groups
+from export.data.volumes import tenth_of
 from export.errors import DataError
 from export.files import atomically
 from export.training.batches import Sampler, TrainingBatches, plain, slice_weights
 from export.training.pretrain import labelled_part, pretrain
+from screener.evaluate.within_head import covariate_adjusted_auc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from export.data.cache import Views
-    from export.data.dataset import Dataset
+    from export.data.dataset import Dataset, Record
     from export.data.splits import Split
 
 Loss = Literal["cross-entropy", "class-weighted", "focal"]
@@ -485,8 +488,34 @@ def judge(
     """Measure on the tune set, weighing its strata as training does, so that the largest source does not decide."""
     tune = setup.found.where("tune")
     answers = predict(plain(setup.exact[tune], chosen.preprocessing.size))
-    weights = slice_weights([setup.dataset.records[index] for index in tune], chosen.shares)
-    return weighted_figures(setup.labels[tune], answers, weights)
+    records = [setup.dataset.records[index] for index in tune]
+    figures = weighted_figures(setup.labels[tune], answers, slice_weights(records, chosen.shares))
+    return figures | {"adjusted_auc": adjusted_auc(records, answers, fallback=figures["auc"])}
+
+
+def adjusted_auc(records: Sequence[Record], answers: NDArray[np.float32], *, fallback: float) -> float:
+    """Return the covariate-adjusted AUC, the mean over sources and sequences of whole heads.
+
+    Unlike the pooled AUC it cannot be raised by telling scanners, sequences or levels of the head apart.
+
+    Parameters
+    ----------
+    records : sequence of N Record
+    answers : ndarray of shape (N,), float32, in [0, 1]
+    fallback : float
+        The answer where no slices of one site, sequence and level have both labels.
+    """
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, record in enumerate(records):
+        if record.series:
+            members[record.source, record.sequence].append(index)
+    areas = []
+    for chosen in members.values():
+        strata = [(records[index].site, tenth_of(records[index].height)) for index in chosen]
+        labels = [records[index].label for index in chosen]
+        area = covariate_adjusted_auc(labels, answers[chosen].tolist(), strata).value
+        areas += [] if area is None else [area]
+    return float(np.mean(areas)) if areas else fallback
 
 
 def weighted_figures(

@@ -211,12 +211,42 @@ def test_the_rate_falls_along_a_cosine_after_one_slower_epoch() -> None:
 
 
 def test_sources_and_labels_weigh_the_same() -> None:
-    keys = [("a", 1, ""), ("b", 1, ""), ("b", 0, ""), ("c", 0, "FLAIR"), ("c", 0, "T1"), ("c", 1, "T1")]
+    keys = [
+        ("a", 1, "", ""),
+        ("b", 1, "", ""),
+        ("b", 0, "", ""),
+        ("c", 0, "FLAIR", "lower"),
+        ("c", 0, "FLAIR", "top"),
+        ("c", 0, "T1", ""),
+        ("c", 1, "T1", ""),
+    ]
     weights = stratum_weights(keys, {"c": 0.4})
     assert sum(weights.values()) == pytest.approx(1)
     assert sum(weight for key, weight in weights.items() if key[0] == "c") == pytest.approx(0.4)
     assert sum(weight for key, weight in weights.items() if key[1] == 1) == pytest.approx(0.5)
-    assert weights["c", 0, "T1"] == pytest.approx(weights["c", 0, "FLAIR"])
+    assert weights["c", 0, "FLAIR", "lower"] == pytest.approx(weights["c", 0, "FLAIR", "top"])
+    assert weights["c", 0, "T1", ""] == pytest.approx(2 * weights["c", 0, "FLAIR", "top"])
+
+
+def test_tumour_free_slices_are_balanced_by_level_of_the_head() -> None:
+    heights = [0.1] * 80 + [0.5] * 15 + [0.9] * 5
+    records = [Record(str(index), 0, source="a", height=height) for index, height in enumerate(heights)]
+    records.append(Record("tumour", 1, source="a", height=0.1))
+    drawn = Sampler.over(records, np.arange(101), np.arange(101), {}).draw(6000, np.random.default_rng(0))
+    places = np.array(drawn)
+    for low, high in ((0, 80), (80, 95), (95, 100)):
+        assert np.mean((places >= low) & (places < high)) == pytest.approx(1 / 6, abs=0.03)
+
+
+def test_the_adjusted_auc_compares_within_site_sequence_and_tenth() -> None:
+    def record(label: int, site: str, height: float) -> Record:
+        return Record("x", label, source="a", sequence="FLAIR", site=site, series="s", height=height)
+
+    # Perfect within each stratum, although the scores of one site all lie above those of the other.
+    records = [record(1, "A", 0.5), record(0, "A", 0.5), record(1, "B", 0.5), record(0, "B", 0.5), record(0, "A", 0.1)]
+    answers = np.array([0.2, 0.1, 0.9, 0.8, 0.95], np.float32)
+    assert setup.adjusted_auc(records, answers, fallback=0.0) == 1.0
+    assert setup.adjusted_auc([replace(records[0], series="")], answers[:1], fallback=0.25) == 0.25
 
 
 def test_a_much_copied_picture_counts_once() -> None:
