@@ -1,7 +1,8 @@
 """Who is where: fit, tune, certify and test sets between which nothing leaks.
 
 Two slices belong to one *unit* when they are near-duplicates (flips and quarter turns included) or come from one
-patient. A unit is never divided. Where a data set brings its own folds, they are atomic too; a unit that reaches from
+patient. Slices of volumes of two known patients are never copies of each other: necks and vertices of different heads
+resemble each other by chance, and would join most patients of a hospital. A unit is never divided. Where a data set brings its own folds, they are atomic too; a unit that reaches from
 one fold's set into another keeps its place in the more protected one, and its other slices are used nowhere.
 """
 
@@ -134,12 +135,23 @@ def divide(
 def number(records: Sequence[Record], pairs: Pairs, extra: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count near-duplicate groups and units off; `extra` slices without a record follow the records in `pairs`."""
     count = len(records) + extra
-    links = np.stack([pairs.first, pairs.second], axis=1)
+    links = _possible_copies(records, np.stack([pairs.first, pairs.second], axis=1))
     labels = np.array([record.label for record in records] + [-1] * extra)
     # Neighbouring slices of one patient look alike at the tumour's edge: alike, but not copies with two labels.
     same = labels[links[:, 0]] == labels[links[:, 1]]
     groups = join(count, links[same])
     return groups, join(count, links, _same_patient(records))
+
+
+def _possible_copies(records: Sequence[Record], links: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Leave out pairs of slices of volumes of different patients: (P, 2) → (Q, 2)."""
+    identities: dict[tuple[str, str], int] = {}
+    owners = np.full(int(links.max(initial=0)) + 1, -1)
+    for index, record in enumerate(records[: len(owners)]):
+        if record.series and record.patient:
+            owners[index] = identities.setdefault((record.source, record.patient), len(identities))
+    first, second = owners[links[:, 0]], owners[links[:, 1]]
+    return links[(first == second) | (first < 0) | (second < 0)]
 
 
 def _same_patient(records: Sequence[Record]) -> list[tuple[int, int]]:
@@ -155,16 +167,21 @@ def _same_patient(records: Sequence[Record]) -> list[tuple[int, int]]:
 def _wanted(
     records: Sequence[Record], units: NDArray[np.int64], test_sources: Sequence[str], seed: int
 ) -> NDArray[np.str_]:
-    """Say where every slice would go if only its own source, fold and stratum counted."""
+    """Say where every slice would go if only its own source, fold and stratum counted.
+
+    A stratum holds the units of a source and site that show a tumour on some slice, or on none.
+    """
     rng = np.random.default_rng(seed)
     shares = _SHARES if test_sources else _SHARES | {"fit": 0.575, "test": 0.125}
     requested = np.full(len(records), "fit", dtype="<U8")
-    strata: dict[tuple[str, ...], dict[int, int]] = defaultdict(Counter)
+    positive = {(record.source, int(units[index])) for index, record in enumerate(records) if record.label}
+    strata: dict[tuple[str, str, bool], dict[int, int]] = defaultdict(Counter)
     for index, record in enumerate(records):
         if record.source in test_sources:
             requested[index] = "test"
         elif not record.fold:
-            strata[record.source, record.site, str(record.label)][int(units[index])] += 1
+            unit = int(units[index])
+            strata[record.source, record.site, (record.source, unit) in positive][unit] += 1
     for (source, *_), sizes in sorted(strata.items()):
         placed = _deal(sizes, shares, rng)
         for index, record in enumerate(records):

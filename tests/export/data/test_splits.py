@@ -12,9 +12,9 @@ import pytest
 
 from export.data.cache import load_views
 from export.data.dataset import Dataset, Record, read_dataset
-from export.data.duplicates import GROUPING, find_pairs, thumbnails
+from export.data.duplicates import GROUPING, Pairs, find_pairs, thumbnails
 from export.data.phantoms import phantom
-from export.data.splits import WITHHELD, number, split
+from export.data.splits import WITHHELD, divide, number, split
 from export.errors import DataError
 
 TURNS = [lambda image, k=k, m=m: np.rot90(image[:, ::-1] if m else image, k) for m in (False, True) for k in range(4)]
@@ -120,3 +120,28 @@ def test_flipped_twins_of_kaggle253_in_br35h_are_found(tmp_path: Path) -> None:
     groups, _ = number(dataset.records, pairs)
     labels = np.array([record.label for record in dataset.records])
     assert all(len(set(labels[groups == group])) == 1 for group in np.unique(groups))
+
+
+def test_slices_of_volumes_of_two_patients_are_no_copies_however_alike() -> None:
+    def record(path: str, label: int, patient: str, series: str) -> Record:
+        return Record(path, label, source="s", patient=patient, series=series)
+
+    records = [record("a", 1, "p1", "p1/T1"), record("b", 0, "p1", "p1/T1"), record("c", 0, "p2", "p2/T1")]
+    pairs = Pairs(np.array([1]), np.array([2]), np.array([False]))
+    _, units = number(records, pairs)
+    assert units[0] == units[1] != units[2]
+    # A slice of which no series is known may be a copy.
+    _, units = number([*records[:2], record("c", 0, "p2", "")], pairs)
+    assert units[0] == units[1] == units[2]
+
+
+def test_patients_with_both_labels_are_dealt_once() -> None:
+    records = [
+        Record(f"{patient}-{index}", int(index == 0), source="s", patient=str(patient), series=str(patient))
+        for patient in range(100)
+        for index in range(5)
+    ]
+    empty = np.array([], np.int64)
+    found = divide(records, Pairs(empty, empty, np.array([], bool)), test_sources=(), seed=1)
+    shares = {name: float(np.mean(found.sets == name)) for name in ("fit", "tune", "certify", "test")}
+    assert shares == pytest.approx({"fit": 0.575, "tune": 0.15, "certify": 0.15, "test": 0.125}, abs=0.05)
