@@ -36,6 +36,9 @@ _MIN_CORRELATION = 0.3
 _MIN_DARK_CORNERS = 0.32
 """Share of the corners within the darkest quarter of the range; two of 11,293 true slices have less."""
 _DARK = 0.25
+_MIN_EVEN_CORNERS, _EVEN, _MAX_GREY_AIR = 0.75, 0.12, 0.75
+"""Share of the corners this close to their median, where the median is no brighter: air that is grey, as real-part
+reconstruction and lifted windows leave it."""
 _MIN_AREA, _MIN_SPAN = 0.06, 0.28
 """Of the largest object, as shares of the picture's area and sides; the smallest true heads have 0.075 and 0.32."""
 _MIN_SOLID = 0.01
@@ -92,8 +95,10 @@ class _Probe:
         As it is, and averaged over 3 x 3 pixels.
     corners : ndarray of shape (n,), float32
         `smooth` outside an ellipse that touches the sides: where no axial head reaches.
+    background : float
+        Median of `corners`.
     objects : ndarray of shape (h, w), bool
-        What differs from the background, which is the median of the corners.
+        What differs from the background.
     spread : float
         Between the two percentiles, of the stored range.
     """
@@ -101,6 +106,7 @@ class _Probe:
     grey: NDArray[np.float32]
     smooth: NDArray[np.float32]
     corners: NDArray[np.float32]
+    background: float
     objects: NDArray[np.bool_]
     spread: float
 
@@ -124,7 +130,7 @@ def _look(pixels: NDArray[np.float32]) -> _Probe | None:
     corners = smooth[_outside(*grey.shape)]
     background = float(np.partition(corners, corners.size // 2)[corners.size // 2])
     objects = np.abs(smooth - background) > _CONTRAST * max(1 - background, background)
-    return _Probe(grey, smooth, corners, objects, high - low)
+    return _Probe(grey, smooth, corners, background, objects, high - low)
 
 
 def _shrunk(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -171,9 +177,12 @@ def _is_noise(probe: _Probe) -> str:
 
 
 def _is_without_surround(probe: _Probe) -> str:
-    """Look for air: a head lies in it and it is dark on MR; photographs, pages and radiographs fill their corners."""
+    """Look for air around the head, dark or an even grey; photographs and radiographs fill their corners."""
     dark = float((probe.corners < _DARK).mean())
-    return "no dark surround" if dark < _MIN_DARK_CORNERS else ""
+    if dark >= _MIN_DARK_CORNERS:
+        return ""
+    even = float((abs(probe.corners - probe.background) < _EVEN).mean())
+    return "" if even >= _MIN_EVEN_CORNERS and probe.background <= _MAX_GREY_AIR else "no dark or even surround"
 
 
 def _is_without_head(probe: _Probe) -> str:

@@ -3,8 +3,8 @@
 Two slices belong to one *unit* when they are near-duplicates (flips and quarter turns included) or come from one
 patient. Slices of volumes of two known patients are never copies of each other: necks and vertices of different heads
 resemble each other by chance, and would join most patients of a hospital. A unit is never divided.
-Where a data set brings its own folds, they are atomic too; a unit that reaches from one fold's set into another keeps its
-place in the more protected one, and its other slices are used nowhere.
+Where a data set brings its own folds, they are atomic too; a unit that reaches from one fold's set into another keeps
+its place in the more protected one, and its other slices are used nowhere.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from export.data.volumes import STACKED, UNORDERED, level_of, tenth_of
 from export.errors import DataError
-from export.files import read_rows, save_json
+from export.evaluation.head_scores import counted, part_answers, patient_answers, score_volumes, series_of
+from export.files import save_json
 from screener.evaluate.metrics import auc, exact_interval
-from screener.evaluate.score import score_files
-from screener.evaluate.within_head import covariate_adjusted_auc, key_slice, parts
+from screener.evaluate.within_head import covariate_adjusted_auc, key_slice
 from screener.model.session import Model
 from screener.pipeline.study import Aggregation
 
@@ -24,32 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    Known = Sequence[float]
+    from export.evaluation.head_scores import Known, Row
 
-_COLUMNS = ("path", "label", "source", "sequence", "patient", "site", "series", "slice_index", "n_slices")
 _LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
 _SENSITIVITY = 0.95
 _RANDOM_DRAWS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A slice of a volume and what the model says of it; `score` is None where it was refused."""
-
-    label: str
-    source: str
-    sequence: str
-    patient: str
-    site: str
-    series: str
-    index: int
-    count: int
-    score: float | None
-
-    @property
-    def height(self) -> float:
-        """Where in the head the slice lies, from 0 (lowest) to 1."""
-        return (self.index - 1) / max(self.count - 1, 1)
 
 
 def top_mean(known: Known, count: int = 3) -> float:
@@ -78,13 +57,8 @@ def whole_heads(data: Path, model_folder: Path) -> dict[str, Any]:
     Refusals count by the contract: a slice with a tumour that is refused scores 0, one without scores 1.
     """
     model = Model.load(model_folder)
-    rows = [row for _, row in read_rows(data / "volumes.csv", _COLUMNS, "the first line names its columns, in UTF-8")]
-    answers = score_files([data / row["path"] for row in rows], model)
-    scored = [
-        _row(row, None if reason else float(score))
-        for row, score, reason in zip(rows, answers.scores, answers.reasons, strict=True)
-    ]
-    series = _series(scored)
+    scored = score_volumes(data, model)
+    series = series_of(scored)
     threshold = model.card.operating_points["auto"].threshold
     return {
         "model": model.card.title,
@@ -95,35 +69,9 @@ def whole_heads(data: Path, model_folder: Path) -> dict[str, Any]:
         "parts": {name: _parts(series, how) for name, how in AGGREGATIONS.items()},
         "key_slices": _key_slices(series),
         "random_parts": _random_parts(series),
-        "pooled": _pooled(data, [row["path"] for row in rows], scored, series),
+        "pooled": _pooled(data, scored, series),
         "studies": {name: _studies(series, how, threshold) for name, how in AGGREGATIONS.items()},
     }
-
-
-def _row(row: Mapping[str, str], score: float | None) -> Row:
-    return Row(
-        label=row["label"],
-        source=row["source"],
-        sequence=row["sequence"],
-        patient=row["patient"],
-        site=row["site"],
-        series=row["series"],
-        index=int(row["slice_index"] or 1),
-        count=int(row["n_slices"] or 1),
-        score=score,
-    )
-
-
-def _series(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        found[f"{row.source}/{row.series}"].append(row)
-    return {name: sorted(slices, key=lambda row: row.index) for name, slices in found.items()}
-
-
-def _counted(row: Row, value: float | None) -> float:
-    """Return a score as the contract counts it."""
-    return value if value is not None else float(row.label == "no")
 
 
 def _adjusted(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -134,7 +82,7 @@ def _adjusted(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         for row, value in zip(slices, curve, strict=True):
             if row.label in {"yes", "no"}:
                 name = f"{row.source} {row.sequence}".strip()
-                groups[name].append((row, _counted(row, row.score), _counted(row, value)))
+                groups[name].append((row, counted(row, row.score), counted(row, value)))
     return {name: found for name, rows in sorted(groups.items()) if (found := _adjusted_rows(rows))}
 
 
@@ -169,7 +117,7 @@ def _levels(rows: Iterable[Row], threshold: float) -> dict[str, Any]:
             if row.source not in UNORDERED | STACKED:
                 levels.append(_LEVELS[level_of(row.height)])
             for level in levels:
-                counts[row.source, level].append(_counted(row, row.score) < threshold)
+                counts[row.source, level].append(counted(row, row.score) < threshold)
     return {f"{source}, {level}": _share(sum(right), len(right)) for (source, level), right in sorted(counts.items())}
 
 
@@ -182,19 +130,8 @@ def _refused(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def _parts(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float]) -> dict[str, Any]:
-    """Compare the part with a tumour against the tumour-free part of the same heads: best series a patient.
-
-    Heads whose levels are not known are left out. A part without any assessable slice counts as the contract says.
-    """
-    best: dict[str, tuple[float, float]] = {}
-    for slices in series.values():
-        found = None if slices[0].source in STACKED | UNORDERED else parts([row.label for row in slices])
-        if found is None:
-            continue
-        with_tumour = _answer([slices[index] for index in found.with_tumour], how, refused=0.0)
-        without = _answer([slices[index] for index in found.without], how, refused=1.0)
-        former = best.get(slices[0].patient, (0.0, 0.0))
-        best[slices[0].patient] = max(former[0], with_tumour), max(former[1], without)
+    """Compare the part with a tumour against the tumour-free part of the same heads: best series a patient."""
+    best = part_answers(series, how)
     positives = np.array([pair[0] for pair in best.values()])
     negatives = np.array([pair[1] for pair in best.values()])
     labels = np.repeat([1, 0], len(best))
@@ -212,11 +149,6 @@ def _random_parts(series: Mapping[str, Sequence[Row]]) -> float:
         drawn = {name: [replace(row, score=float(rng.random())) for row in slices] for name, slices in series.items()}
         areas.append(float(_parts(drawn, how)["auc"]))
     return round(float(mean(areas)), 4)
-
-
-def _answer(slices: Sequence[Row], how: Callable[[Known], float], *, refused: float) -> float:
-    known = [row.score for row in slices if row.score is not None]
-    return how(known) if known else refused
 
 
 def _key_slices(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -238,27 +170,9 @@ def _key_slices(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     }
 
 
-def _patients(
-    series: Mapping[str, Sequence[Row]], how: Callable[[Known], float]
-) -> tuple[dict[tuple[str, str], float], set[tuple[str, str]]]:
-    """Return the answer of each (source, patient), from the best series, and which of them have a tumour."""
-    grouped: dict[tuple[str, str], list[Sequence[Row]]] = defaultdict(list)
-    for slices in series.values():
-        grouped[slices[0].source, slices[0].patient].append(slices)
-    positive = {
-        patient for patient, every in grouped.items() if any(row.label == "yes" for slices in every for row in slices)
-    }
-    answers = {}
-    for patient, every in grouped.items():
-        refused = 0.0 if patient in positive else 1.0
-        assessable = [slices for slices in every if any(row.score is not None for row in slices)]
-        answers[patient] = max((_answer(slices, how, refused=refused) for slices in assessable), default=refused)
-    return answers, positive
-
-
 def _studies(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float], threshold: float) -> dict[str, Any]:
     """Return sensitivity and specificity by patient at the threshold; all refused is a miss or a false alarm."""
-    answers, positive = _patients(series, how)
+    answers, positive = patient_answers(series, how)
     found: dict[str, Any] = {}
     for name, patients in (("sensitivity", positive), ("specificity", set(answers) - positive)):
         for source in sorted({source for source, _ in patients} - UNORDERED):
@@ -268,20 +182,18 @@ def _studies(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float],
     return found
 
 
-def _pooled(
-    data: Path, files: Sequence[str], rows: Sequence[Row], series: Mapping[str, Sequence[Row]]
-) -> dict[str, Any]:
+def _pooled(data: Path, rows: Sequence[Row], series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return the AUC by patient over sources, beside that of a baseline which is blind to anatomy."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import LeaveOneOut, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    answers, positive = _patients(series, AGGREGATIONS["highest mean of five neighbours"])
+    answers, positive = patient_answers(series, AGGREGATIONS["highest mean of five neighbours"])
     grey: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-    for path, row in zip(files, rows, strict=True):
+    for row in rows:
         if row.source not in UNORDERED:
-            grey[row.source, row.patient].append(_grey_statistics(data / path))
+            grey[row.source, row.patient].append(_grey_statistics(data / row.path))
     patients = sorted(grey)
     labels = np.array([int(patient in positive) for patient in patients])
     if len(set(labels.tolist())) < 2 or min(np.bincount(labels)) < 2:  # noqa: PLR2004 - both labels stay when one leaves

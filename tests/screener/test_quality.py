@@ -165,3 +165,25 @@ def test_reasons_and_their_documentation_agree() -> None:
     documented = re.findall(r"^\| `(\w+)` \|(.+)\|(.+)\|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name, _, _ in documented] == [reason.value for reason in Reason]
     assert all(meaning.strip() and action.strip() for _, meaning, action in documented)
+
+
+def in_grey_air(level: float, seed: int = 3) -> Array:
+    """Return a head whose air is grey, with tissue on both sides of it, as real-part reconstruction leaves it."""
+    picture = head(seed=seed)
+    air = cv2.GaussianBlur((picture > 0.08).astype(np.float32), (0, 0), 3) < 0.5
+    noise = np.random.default_rng(seed).normal(0, 0.01, picture.shape)
+    return np.where(air, level + noise, picture)
+
+
+@pytest.mark.parametrize("level", [0.15, 0.3, 0.45])
+def test_air_may_be_grey_when_it_is_even(level: float) -> None:
+    assert judged(in_grey_air(level)) is None
+
+
+def test_grey_corners_that_differ_are_no_air() -> None:
+    picture = in_grey_air(0.45)
+    picture[:128, :128] += 0.3
+    picture[128:, 128:] -= 0.25
+    refused = judged(picture.clip(0, 1))
+    assert refused is not None
+    assert refused.detail == "no dark or even surround"
