@@ -3,7 +3,7 @@
 #   make demo          set up, then screen the demo inbox with the shipped model
 #   make test          set up, then the tests (under five minutes)
 #   make test-long     the longer tests
-#   make lint          ruff and mypy
+#   make lint          ruff, mypy, and who may import whom
 #   make audit         DATA=folder: know the data before training on it; page in build/audit, numbers in docs/results/
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
 #   make model         DATA=folder: train, convert and describe the shipped model again
@@ -71,6 +71,7 @@ lint: $(VENV)/full
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 audit: $(VENV)/full
 	$(NEED_DATA)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from screener.audit.events import finding_of
 from screener.domain.finding import Decision, Finding, Urgency
 from screener.domain.slice import Reason
+from screener.domain.verdict import Verdict
+from screener.errors import AuditLogError
 from screener.triage import reading_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from screener.audit import Event
+    from screener.audit.reader import EventReader
 
 _RANK = {urgency: rank for rank, urgency in enumerate(Urgency)}
 _LOW = _RANK[Urgency.LOW]
@@ -34,15 +40,7 @@ CREATE INDEX by_result ON slice (result);
 CREATE INDEX by_patient ON slice (inbox, patient);
 """
 _ORDER = "rank, minus_p, path, sha256"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a clinician said, as far as lists show it."""
-
-    doctor_id: str
-    final_diagnosis: str
-    agreement: bool | None
+_KINDS: dict[str, Any] = {item.name: item.type for item in fields(Finding)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class FindingStore:
     """
 
     def __init__(self, urgent: int = 0, low: int = 0) -> None:
-        # Whoever shares a spool between threads takes turns by a lock of her own.
+        # Whoever shares a store between threads takes turns by a lock of her own.
         self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._base.executescript(_TABLES)
@@ -134,9 +132,9 @@ class FindingStore:
         if picture is not None:
             self._count_picture(low=rank == _LOW)
 
-    def judge(self, result: str | None, verdict: Verdict) -> None:
-        """Note a verdict on the slice whose RESULT it refers to; None refers to none."""
-        self._base.execute("UPDATE slice SET verdict = ? WHERE result = ?", (_verdict_text(verdict), result))
+    def judge(self, verdict: Verdict) -> None:
+        """Note a verdict on the slice whose RESULT it refers to."""
+        self._base.execute("UPDATE slice SET verdict = ? WHERE result = ?", (_verdict_text(verdict), verdict.result))
 
     def judge_again(self, finding: Finding, verdict: Verdict) -> None:
         """Note a verdict on a slice that this list shows again: same bytes, same path, same model, same threshold."""
@@ -268,3 +266,31 @@ def _finding(text: str) -> Finding:
     content["urgency"] = Urgency(content["urgency"])
     content["reason"] = None if content["reason"] is None else Reason(content["reason"])
     return Finding(**content)
+
+
+def item_of(reader: EventReader, event: Event) -> Item:
+    """Return the slice that a RESULT event tells of.
+
+    Raises
+    ------
+    AuditLogError
+        Its hash is right and its content is not: a forgery.
+    """
+    try:
+        finding = finding_of(event)
+        _refuse_nonsense(finding)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AuditLogError(
+            f"{reader.log}: the result {event['hash'][:12]} records no finding ({error})", "Run `screener verify`."
+        ) from None
+    return Item(finding, reader.inbox(event), event["hash"], event["timestamp"])
+
+
+def _refuse_nonsense(finding: Finding) -> None:
+    """Make sure that what is to be text is text."""
+    for name, kind in _KINDS.items():
+        value = getattr(finding, name)
+        if kind == "str" and not isinstance(value, str):
+            raise TypeError(f"{name} is no text")
+        if kind == "str | None" and not isinstance(value, str | None):
+            raise TypeError(f"{name} is no text")

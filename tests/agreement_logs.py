@@ -10,10 +10,10 @@ import numpy as np
 
 from screener.agreement.opinions import Opinion, Reading
 from screener.audit import AuditLog
-from screener.audit import Verdict as Said
 from screener.domain.finding import Finding
+from screener.domain.verdict import Diagnosis, SelectionReason
+from screener.domain.verdict import Verdict as Said
 from screener.finding_store import Item
-from screener.review.verdicts import Diagnosis, Drawn
 from screener.triage import decide, urgency_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def reading(found: Finding, *diagnoses: str, drawn: str = "asked", sampling: flo
         f"dr-{number}": Opinion(f"dr-{number}", Diagnosis(diagnosis), timestamp=WEEK)
         for number, diagnosis in enumerate(diagnoses)
     }
-    return Reading(Item(found, "/inbox"), Drawn(drawn), sampling, opinions)
+    return Reading(Item(found, "/inbox"), SelectionReason(drawn), sampling, opinions)
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from screener.agreement.weighted_estimates import DECISIONS, Figure, Sample, estimates
+from screener.agreement.weighted_estimates import DECISIONS, Sample, estimates
 from screener.domain.finding import Decision, Urgency
-from screener.review.verdicts import Diagnosis, Drawn
+from screener.domain.verdict import Diagnosis, SelectionReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from screener.agreement.opinions import Reading, Stratum, Study
+    from screener.domain.estimate import WeightedEstimate
 
 _POSITIVE = {Diagnosis.TUMOUR: 1, Diagnosis.NO_TUMOUR: 0}
 _THIN = 0.8
@@ -57,7 +58,7 @@ class Figures:
         Slices by reference, and ``other``: those of the unsure that hold words of another kind.
     table : mapping of str to mapping
         By decision: ``tumour``, ``no_tumour`` and ``neither``, in slices read; ``weight``, slices for which they stand.
-    headline, assessable : mapping of str to Figure
+    headline, assessable : mapping of str to WeightedEstimate
         By `NAMES`.
     """
 
@@ -65,8 +66,8 @@ class Figures:
     blind: int
     verdicts: Mapping[str, int]
     table: Mapping[str, Mapping[str, float]]
-    headline: Mapping[str, Figure]
-    assessable: Mapping[str, Figure]
+    headline: Mapping[str, WeightedEstimate]
+    assessable: Mapping[str, WeightedEstimate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +116,14 @@ class Pair:
         Slices that both read.
     decided : int
         Of them, those to which both said tumour or no tumour.
-    kappa : Figure
+    kappa : WeightedEstimate
         Unweighted, over the decided.
     """
 
     readers: tuple[str, str]
     shared: int
     decided: int
-    kappa: Figure
+    kappa: WeightedEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,11 @@ def weigh(population: Mapping[Stratum, int], readings: Sequence[Reading]) -> tup
         members.setdefault(reading.stratum, []).append(number)
     stood = rest = 0.0
     for stratum, numbers in members.items():
-        asked = [n for n in numbers if stratum.decision is Decision.NOT_FLAGGED and readings[n].drawn != Drawn.SAMPLE]
+        asked = [
+            n
+            for n in numbers
+            if stratum.decision is Decision.NOT_FLAGGED and readings[n].drawn != SelectionReason.SAMPLE
+        ]
         # Once all were read, it does not matter why.
         if len(numbers) == population[stratum]:
             continue

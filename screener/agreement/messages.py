@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from screener.domain.finding import Decision
-from screener.review.verdicts import Diagnosis, Drawn
+from screener.domain.verdict import Diagnosis, SelectionReason
 
 if TYPE_CHECKING:
     from screener.messages import Language
@@ -38,18 +38,18 @@ DIAGNOSIS: dict[Language, dict[Diagnosis, str]] = {
     },
 }
 
-DRAWN: dict[Language, dict[Drawn, str]] = {
+DRAWN: dict[Language, dict[SelectionReason, str]] = {
     "en": {
-        Drawn.FLAGGED: "read because it was flagged",
-        Drawn.NOT_ASSESSABLE: "read because it was not assessable",
-        Drawn.SAMPLE: "read as part of the random sample",
-        Drawn.ASKED: "read because somebody opened it",
+        SelectionReason.FLAGGED: "read because it was flagged",
+        SelectionReason.NOT_ASSESSABLE: "read because it was not assessable",
+        SelectionReason.SAMPLE: "read as part of the random sample",
+        SelectionReason.ASKED: "read because somebody opened it",
     },
     "fr": {
-        Drawn.FLAGGED: "relue parce que signalée",
-        Drawn.NOT_ASSESSABLE: "relue parce que non évaluable",
-        Drawn.SAMPLE: "relue dans l'échantillon aléatoire",
-        Drawn.ASKED: "relue parce que quelqu'un l'a ouverte",
+        SelectionReason.FLAGGED: "relue parce que signalée",
+        SelectionReason.NOT_ASSESSABLE: "relue parce que non évaluable",
+        SelectionReason.SAMPLE: "relue dans l'échantillon aléatoire",
+        SelectionReason.ASKED: "relue parce que quelqu'un l'a ouverte",
     },
 }
 
@@ -170,7 +170,7 @@ REPORT: dict[Language, dict[str, str]] = {
         "slices were not read, or none were drawn on some nights. The others are taken to be alike.",
         "overall": "Overall",
         "left_out": "Models and thresholds of which nothing was read are left out here.",
-        "figure": "Figure",
+        "figure": "WeightedEstimate",
         "headline": "Headline",
         "assessable": "Among assessable slices",
         "refused": "Not assessable",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from screener.audit import Kind
 from screener.audit.reader import marked
+from screener.domain.verdict import Diagnosis, SelectionReason
 from screener.errors import AuditLogError
-from screener.review.verdicts import Diagnosis, Drawn
-from screener.worklist import item_of
+from screener.finding_store import item_of
 
 if TYPE_CHECKING:
     from screener.audit import Event
@@ -84,7 +84,7 @@ class Reading:
     ----------
     item : Item
         Its latest result.
-    drawn : Drawn
+    drawn : SelectionReason
         Why it was first put before a reader: what happens later, such as a second look, makes no sample of it, and
         takes none away.
     sampling : float, in (0, 1], or None
@@ -94,7 +94,7 @@ class Reading:
     """
 
     item: Item
-    drawn: Drawn
+    drawn: SelectionReason
     sampling: float | None
     opinions: dict[str, Opinion] = field(default_factory=dict)
 
@@ -156,7 +156,7 @@ class Study:
     unattached: int = 0
 
 
-def collect(story: EventReader, inbox: str | None = None) -> Study:
+def collect(reader: EventReader, inbox: str | None = None) -> Study:
     """Read a log: count what was screened, keep what was read.
 
     The slice is named by inbox, path and bytes; judged again by the same model, preprocessing and threshold, it counts
@@ -166,7 +166,7 @@ def collect(story: EventReader, inbox: str | None = None) -> Study:
 
     Parameters
     ----------
-    story : EventReader
+    reader : EventReader
         Its `problem` tells whether the log can be trusted to its end.
     inbox : str, optional
         As START events record it; by default all inboxes.
@@ -178,14 +178,14 @@ def collect(story: EventReader, inbox: str | None = None) -> Study:
     UsageError
         No run in the log screened that inbox.
     """
-    gathering = _Gathering(story, inbox, {str(event["result"]) for event in marked(story.log, Kind.REVIEW)})
-    for event in story.events():
+    gathering = _Gathering(reader, inbox, {str(event["result"]) for event in marked(reader.log, Kind.REVIEW)})
+    for event in reader.events():
         if event["event"] == Kind.RESULT:
             gathering.result(event)
         elif event["event"] == Kind.REVIEW:
             gathering.review(event)
     if inbox is not None:
-        story.refuse_unscreened(inbox)
+        reader.refuse_unscreened(inbox)
     return gathering.study()
 
 
@@ -194,14 +194,14 @@ class _Gathering:
 
     Parameters
     ----------
-    story : EventReader
+    reader : EventReader
     inbox : str or None
     wanted : set of str
         Hashes of the results that somebody judged: of the others nothing but a place is kept.
     """
 
-    def __init__(self, story: EventReader, inbox: str | None, wanted: set[str]) -> None:
-        self._story, self._inbox, self._wanted = story, inbox, wanted
+    def __init__(self, reader: EventReader, inbox: str | None, wanted: set[str]) -> None:
+        self._reader, self._inbox, self._wanted = reader, inbox, wanted
         self._places: list[tuple[Stratum, Urgency]] = []
         self._numbers: dict[tuple[Stratum, Urgency], int] = {}
         self._slices: dict[bytes, int] = {}
@@ -212,14 +212,14 @@ class _Gathering:
 
     def result(self, event: Event) -> None:
         """Take a result in; one that makes no sense is told of and does not hide the others."""
-        if self._inbox is not None and self._story.inbox(event) != self._inbox:
+        if self._inbox is not None and self._reader.inbox(event) != self._inbox:
             if event["hash"] in self._wanted:
                 self._keys[event["hash"]] = None
             return
         try:
-            item = item_of(self._story, event)
+            item = item_of(self._reader, event)
         except AuditLogError as error:
-            self._story.problem = error
+            self._reader.problem = error
             return
         key = _key(item, event)
         self._slices[key] = self._number((Stratum.of(item.finding), item.finding.urgency))
@@ -285,14 +285,14 @@ def _opinion(event: Event) -> Opinion:
     )
 
 
-def _drawn(event: Event) -> tuple[Drawn, float | None]:
-    drawn = Drawn.ASKED
+def _drawn(event: Event) -> tuple[SelectionReason, float | None]:
+    drawn = SelectionReason.ASKED
     with suppress(ValueError):
-        drawn = Drawn(event.get("drawn", Drawn.ASKED))
+        drawn = SelectionReason(event.get("drawn", SelectionReason.ASKED))
     sampling = math.nan
     with suppress(ValueError, TypeError):
         sampling = float(event.get("sampling") or "nan")
-    return drawn, sampling if drawn is Drawn.SAMPLE and _LEAST_SAMPLING <= sampling <= 1 else None
+    return drawn, sampling if drawn is SelectionReason.SAMPLE and _LEAST_SAMPLING <= sampling <= 1 else None
 
 
 def _short(words: object) -> str:

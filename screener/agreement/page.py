@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from screener.agreement.figures import agreement
 from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
 from screener.agreement.opinions import collect
-from screener.audit.reader import EventReader, last_inbox
+from screener.audit.reader import EventReader, last_inbox, recorded
 from screener.domain.finding import Decision, Urgency
+from screener.domain.verdict import Diagnosis
 from screener.messages import URGENCY_WORD
 from screener.report import document
 from screener.report.console import against_threshold, number
 from screener.report.from_log import heatmaps_of, slice_of
 from screener.report.messages import EVIDENCE, PAGE, REASON
 from screener.report.output import refuse_inside
-from screener.review.verdicts import Diagnosis
-from screener.worklist import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from screener.agreement.figures import Agreement, Figures, Group, Pair
     from screener.agreement.opinions import Opinion, Reading
-    from screener.agreement.weighted_estimates import Figure
+    from screener.domain.estimate import WeightedEstimate
     from screener.domain.slice import Slice
     from screener.errors import AuditLogError
     from screener.finding_store import Item
@@ -103,22 +102,22 @@ def write_agreement(out: Path, wanted: Wanted, model: Model | None = None) -> Re
         The page may not be written, or no run screened that inbox.
     """
     document.refuse(out)
-    story = EventReader(wanted.log)
+    reader = EventReader(wanted.log)
     inbox = None if wanted.inbox is None else recorded(wanted.inbox)
-    found = agreement(collect(story, inbox))
-    for screened in {story.inbox(run) for run in story.runs.values()} - {""}:
+    found = agreement(collect(reader, inbox))
+    for screened in {reader.inbox(run) for run in reader.runs.values()} - {""}:
         refuse_inside(out, Path(screened))
     about = {
         "log": str(wanted.log),
-        "head": story.head,
+        "head": reader.head,
         "inbox": inbox,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "problem": None if story.problem is None else str(story.problem),
+        "problem": None if reader.problem is None else str(reader.problem),
     }
     pictures = _Pictures(wanted, model)
     markup = document.document(REPORT[wanted.lang]["title"], _parts(found, about, pictures), wanted.lang)
     document.save(out, markup)
-    return Report(about | found.to_json(), story.problem)
+    return Report(about | found.to_json(), reader.problem)
 
 
 def _parts(found: Agreement, about: dict[str, str | None], pictures: _Pictures) -> Iterator[str]:
@@ -183,7 +182,7 @@ def _rates(group: Group, lang: Language) -> str:
     return document.table([words["figure"], words["headline"], words["assessable"]], rows)
 
 
-def _told(figure: Figure, lang: Language) -> str:
+def _told(figure: WeightedEstimate, lang: Language) -> str:
     words = REPORT[lang]
     if figure.value is None:
         return UNKNOWN[lang][figure.unknown or "none"]

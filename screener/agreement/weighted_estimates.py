@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from screener.domain.estimate import WeightedEstimate
 from screener.domain.finding import Decision
 from screener.evaluate.metrics import LEVEL, RESAMPLES, resampled
 
@@ -36,32 +37,6 @@ _RATES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 """Cells that are hits and cells that are errors, by rate."""
 _RIGHT, _WRONG = (_TRUE_ALARM, _RIGHTLY_QUIET), (_FALSE_ALARM, _MISS, _REFUSED_NEGATIVE, _REFUSED_POSITIVE)
 NAMES = (*_RATES, "kappa")
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A weighted figure with its 95 % interval.
-
-    Attributes
-    ----------
-    value, low, high : float or None
-        Rates in [0, 1], kappa in [-1, 1]; None where it is not known, or no interval can be told.
-    hits, count : int
-        Slices read, unweighted: those that agree, and all that the figure rests on.
-    units : int
-        Patients behind them.
-    unknown : str or None
-        Why there is no value: ``flagged_unread``, ``not_flagged_unread``, ``not_assessable_unread`` when nobody read
-        any slice of a group that the figure needs, ``none`` when none of those read counts.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    hits: int
-    count: int
-    units: int
-    unknown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +74,9 @@ class Sample:
         return np.where(self.truths < 0, -1, 2 * self.decisions + self.truths)
 
 
-def estimates(sample: Sample, unread: AbstractSet[Decision]) -> tuple[dict[str, Figure], dict[str, Figure]]:
+def estimates(
+    sample: Sample, unread: AbstractSet[Decision]
+) -> tuple[dict[str, WeightedEstimate], dict[str, WeightedEstimate]]:
     """Return sensitivity, specificity, predictive values and kappa of a weighted sample, with intervals.
 
     Parameters
@@ -110,7 +87,7 @@ def estimates(sample: Sample, unread: AbstractSet[Decision]) -> tuple[dict[str, 
 
     Returns
     -------
-    headline, assessable : dict of str to Figure
+    headline, assessable : dict of str to WeightedEstimate
         By `NAMES`: with refusals as errors, and among assessable slices only.
     """
     evidence = _Evidence(totals(sample), _resampled(sample), _slack(sample))
@@ -135,7 +112,7 @@ class _Evidence:
         return _Evidence(self.table * keep, self.draws * keep, self.slack * keep)
 
 
-def _estimates(sample: Sample, evidence: _Evidence, unread: AbstractSet[Decision]) -> dict[str, Figure]:
+def _estimates(sample: Sample, evidence: _Evidence, unread: AbstractSet[Decision]) -> dict[str, WeightedEstimate]:
     found = {
         name: _unknown(sample, hits, errors, unread) or _rate(sample, evidence, hits, errors)
         for name, (hits, errors) in _RATES.items()
@@ -153,7 +130,7 @@ def totals(sample: Sample) -> NDArray[np.float64]:
 
 def _unknown(
     sample: Sample, hits: Sequence[int], errors: Sequence[int], unread: AbstractSet[Decision]
-) -> Figure | None:
+) -> WeightedEstimate | None:
     """Return an empty figure where a group that it needs went unread or nothing counts; None where it is known."""
     inside = np.isin(sample.cells(), (*hits, *errors))
     count, units = int(inside.sum()), len(np.unique(sample.units[inside]))
@@ -161,11 +138,11 @@ def _unknown(
     # The unflagged come first: that nobody read any of them is what must be said of a sensitivity.
     for number in (_QUIET, _FLAGGED, _REFUSED):
         if DECISIONS[number] in unread and any(cell // 2 == number for cell in (*hits, *errors)):
-            return Figure(None, None, None, right, count, units, f"{DECISIONS[number].value}_unread")
-    return None if count else Figure(None, None, None, 0, 0, 0, "none")
+            return WeightedEstimate(None, None, None, right, count, units, f"{DECISIONS[number].value}_unread")
+    return None if count else WeightedEstimate(None, None, None, 0, 0, 0, "none")
 
 
-def _rate(sample: Sample, evidence: _Evidence, hits: Sequence[int], errors: Sequence[int]) -> Figure:
+def _rate(sample: Sample, evidence: _Evidence, hits: Sequence[int], errors: Sequence[int]) -> WeightedEstimate:
     cells, table = sample.cells(), evidence.table
     right, inside = np.isin(cells, hits), np.isin(cells, (*hits, *errors))
     units = len(np.unique(sample.units[inside]))
@@ -181,10 +158,10 @@ def _rate(sample: Sample, evidence: _Evidence, hits: Sequence[int], errors: Sequ
     elif not agreeing:
         low, high = 0.0, max(1 - _all_agree(units), 0.0 if high is None else high)
     value = float(table[list(hits)].sum() / table[[*hits, *errors]].sum())
-    return Figure(value, low, high, agreeing, count, units)
+    return WeightedEstimate(value, low, high, agreeing, count, units)
 
 
-def _kappa(sample: Sample, evidence: _Evidence) -> Figure:
+def _kappa(sample: Sample, evidence: _Evidence) -> WeightedEstimate:
     """Return Cohen's kappa (Educ Psychol Meas 1960) of the weighted table; unknown where chance alone agrees fully."""
     cells = sample.cells()
     known = cells >= 0
@@ -192,13 +169,13 @@ def _kappa(sample: Sample, evidence: _Evidence) -> Figure:
     table, draws = _two_by_two(evidence.table), evidence.draws
     value = float(kappa(table))
     if not np.isfinite(value):
-        return Figure(None, None, None, agreeing, int(known.sum()), units, "none")
+        return WeightedEstimate(None, None, None, agreeing, int(known.sum()), units, "none")
     unseen = np.where(np.isin(np.arange(6), _WRONG), evidence.slack, 0.0)
     low = _quantile(kappa(_two_by_two(draws + unseen)), _TAIL, units)
     high = _quantile(kappa(_two_by_two(draws)), 1 - _TAIL, units)
     if agreeing == known.sum():
         low, high = _least_kappa(table, low, units), 1.0
-    return Figure(value, low, high, agreeing, int(known.sum()), units)
+    return WeightedEstimate(value, low, high, agreeing, int(known.sum()), units)
 
 
 def _least_kappa(table: NDArray[np.float64], low: float | None, units: int) -> float:

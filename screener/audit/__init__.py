@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from screener.audit.anchor import Anchor, read_anchor
 from screener.audit.events import GENESIS, SCHEMA, Event, Kind, finding_of
 from screener.audit.files import default_log, refuse_inside
-from screener.audit.log import ROTATE_BYTES, AuditLog, Verdict
+from screener.audit.log import ROTATE_BYTES, AuditLog
 from screener.audit.segments import segments
 from screener.audit.verify import BadLine, Verification, read, verify
 
@@ -27,7 +27,6 @@ __all__ = [
     "Event",
     "History",
     "Kind",
-    "Verdict",
     "Verification",
     "default_log",
     "finding_of",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from screener.audit.anchor import refuse_lost, write_anchor
@@ -23,35 +22,13 @@ if TYPE_CHECKING:
     from screener.audit.index import History
     from screener.domain.finding import Finding
     from screener.domain.study import StudyFinding
+    from screener.domain.verdict import Verdict
 
 ROTATE_BYTES = 256 << 20
 """Bytes at which a segment is sealed unless told otherwise: about 250,000 events."""
 _ANCHOR_EVERY = 1.0
 """Seconds between two anchors of a run: each costs the disk as much as a batch does."""
 _RESULT_MARKS = (b'"event":"RESULT"', b'"event":"STUDY"')
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a clinician says about one result.
-
-    Attributes
-    ----------
-    result : str
-        Hash of the RESULT event.
-    doctor_id : str
-    final_diagnosis : str
-    agreement : bool or None
-        Whether the tool's decision was right; None when that cannot be said.
-    details : mapping
-        Whatever else belongs to it, such as seconds spent.
-    """
-
-    result: str
-    doctor_id: str
-    final_diagnosis: str
-    agreement: bool | None
-    details: Mapping[str, object] = field(default_factory=dict)
 
 
 class AuditLog:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from screener.audit.events import GENESIS, BadLineError, Kind, parse
 from screener.audit.segments import lines
 from screener.audit.verify import read
+from screener.domain.verdict import Verdict
 from screener.errors import AuditLogError, UsageError
 
 if TYPE_CHECKING:
@@ -125,3 +126,30 @@ def marked(log: Path, kind: Kind) -> Iterator[Event]:
                 # Options or details may hold an object that has the mark.
                 if event["event"] == kind:
                     yield event
+
+
+def recorded(inbox: Path) -> str:
+    """Return an inbox as START events record it."""
+    return str(inbox.absolute())
+
+
+def last_run(reader: EventReader, inbox: str) -> Event:
+    """Return the START of the last run over an inbox, once all events are read."""
+    return [run for run in reader.runs.values() if run.get("inbox") == inbox][-1]
+
+
+def target_of(event: Event) -> str | None:
+    """Return the hash that a REVIEW event refers to; None when it is none, as a forger may write it."""
+    result = event["result"]
+    return result if isinstance(result, str) else None
+
+
+def verdict_of(event: Event) -> Verdict:
+    """Return what a REVIEW event says, without its details."""
+    agreement = event["agreement"]
+    return Verdict(
+        target_of(event) or "",
+        str(event["doctor_id"]),
+        str(event["final_diagnosis"]),
+        agreement if isinstance(agreement, bool) else None,
+    )

@@ -55,7 +55,7 @@ def run(source: Path, wanted: Wanted) -> ExitCode:
             from screener.report.document import save
             from screener.report.evaluation import evaluation_page
 
-            save(wanted.out, evaluation_page(found, told, model))
+            save(wanted.out, evaluation_page(found.root, told, model))
     finally:
         # Measuring takes long: a page that cannot be written hides no figure.
         _tell(told, wanted)

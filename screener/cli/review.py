@@ -58,14 +58,14 @@ def run(wanted: Wanted) -> ExitCode:
     doctors = Doctors.read(wanted.doctors)
     if wanted.table is not None:
         return _import(log, wanted.table, wanted, doctors)
-    with ReviewQueue(log, sample=wanted.sample, blind=wanted.blind, group=wanted.log_group) as desk:
+    with ReviewQueue(log, sample=wanted.sample, blind=wanted.blind, group=wanted.log_group) as queue:
         if wanted.template:
-            _template(desk)
+            _template(queue)
         else:
             doctor = doctors.check(wanted.doctor)
-            _read(desk, doctor, wanted, lang)
-        if desk.problem is not None:
-            raise desk.problem
+            _read(queue, doctor, wanted, lang)
+        if queue.problem is not None:
+            raise queue.problem
     return ExitCode.OK
 
 
@@ -80,19 +80,19 @@ def _import(log: Path, table: Path, wanted: Wanted, doctors: Doctors) -> ExitCod
     return ExitCode.OK
 
 
-def _template(desk: ReviewQueue) -> None:
+def _template(queue: ReviewQueue) -> None:
     from screener.review.table import template
 
-    for line in template(desk):
+    for line in template(queue):
         sys.stdout.write(line)
 
 
-def _read(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
+def _read(queue: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
     """Ask on the terminal or in a browser."""
     if wanted.terminal:
-        from screener.review.terminal import Talk
+        from screener.review.terminal import TerminalReview
 
-        return Talk(desk, doctor, lang, sys.stdin, sys.stdout).run()
+        return TerminalReview(queue, doctor, lang, sys.stdin, sys.stdout).run()
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
@@ -100,10 +100,10 @@ def _read(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> Non
         raise UsageError(
             "the review page needs more than the base install", "run: pip install 'screener[review]', or add --terminal"
         ) from None
-    return _serve(desk, doctor, wanted, lang)
+    return _serve(queue, doctor, wanted, lang)
 
 
-def _serve(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
+def _serve(queue: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
     """Serve the page until interrupted."""
     import uvicorn
 
@@ -113,7 +113,7 @@ def _serve(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> No
 
     with listen(wanted.port) as port, Viewer(model_or_none(wanted.model), wanted.images) as viewer:
         token = new_token()
-        app = Server(desk, viewer, doctor=doctor, lang=lang, token=token).app()
+        app = Server(queue, viewer, doctor=doctor, lang=lang, token=token).app()
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
         # What stands behind "#" is sent to nobody and written to no log.
         sys.stdout.write(f"http://{HOST}:{port.getsockname()[1]}/#{token}\n")
@@ -121,7 +121,7 @@ def _serve(desk: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> No
         sys.stderr.write("Open this address in a browser on this machine; Ctrl+C ends the sitting.\n")
         with _ending_quietly():
             uvicorn.Server(config).run(sockets=[port])
-    sys.stderr.write(f"{desk.recorded} verdicts recorded in {desk.log}\n")
+    sys.stderr.write(f"{queue.recorded} verdicts recorded in {queue.log}\n")
 
 
 @contextmanager

@@ -27,14 +27,14 @@ def run(*, log: Path | None, top: int, as_json: bool, lang: str | None, color: b
     from screener.worklist import waiting
 
     speech = checked_language(lang)
-    story = EventReader(log or default_log())
-    with FindingStore() as spool:
-        waiting(story, spool)
+    reader = EventReader(log or default_log())
+    with FindingStore() as store:
+        waiting(reader, store)
         if as_json:
-            show_json(spool)
+            show_json(store)
         else:
-            show(spool, top, speech, color=color)
+            show(store, top, speech, color=color)
     sys.stdout.flush()
-    if story.problem is not None:
-        raise story.problem
+    if reader.problem is not None:
+        raise reader.problem
     return ExitCode.OK

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from screener.domain.estimate import Rate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,27 +25,6 @@ _FEW = 10
 """Units below which a bootstrap, which knows only what it has, tells too narrow an interval."""
 _DRAWN = 1_000_000
 """Units drawn at a time, a bound on memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A share with its 95 % interval and the count behind it.
-
-    Attributes
-    ----------
-    value, low, high : float, in [0, 1], or None where there is nothing to count
-    hits, count : int
-        In slices.
-    units : int
-        Patients or near-duplicate groups behind the slices: what the interval rests on.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    hits: int
-    count: int
-    units: int
 
 
 @dataclass(frozen=True)

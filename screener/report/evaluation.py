@@ -12,10 +12,10 @@ from screener.report.pictures import jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from rich.table import Table
 
-    from screener.evaluate.labelled import LabelledSet
     from screener.model.session import Model
 
 PICTURES = 200
@@ -126,12 +126,13 @@ def _rich(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     return made
 
 
-def evaluation_page(found: LabelledSet, told: Mapping[str, Any], model: Model) -> str:
+def evaluation_page(root: Path, told: Mapping[str, Any], model: Model) -> str:
     """Return the page.
 
     Parameters
     ----------
-    found : LabelledSet
+    root : Path
+        Folder that the paths of the set are relative to.
     told : mapping
         From `screener.evaluate.measure.measure`, with its ``checklist``.
     model : Model
@@ -150,8 +151,8 @@ def evaluation_page(found: LabelledSet, told: Mapping[str, Any], model: Model) -
         *_chances(told),
         *_faults(told["faults"]),
     ]
-    parts += _mistakes("Missed", told["missed"], found, model)
-    parts += _mistakes("False alarms", told["false_alarms"], found, model)
+    parts += _mistakes("Missed", told["missed"], root, model)
+    parts += _mistakes("False alarms", told["false_alarms"], root, model)
     return document(f"{model.card.title} on labelled slices", parts)
 
 
@@ -174,16 +175,16 @@ def _faults(faults: Sequence[str]) -> list[str]:
     return [heading(f"Not used ({len(faults)})"), listing(faults)] if faults else []
 
 
-def _mistakes(title: str, told: Sequence[Mapping[str, Any]], found: LabelledSet, model: Model) -> Iterator[str]:
+def _mistakes(title: str, told: Sequence[Mapping[str, Any]], root: Path, model: Model) -> Iterator[str]:
     yield heading(f"{title} ({len(told)})")
     if len(told) > PICTURES:
         yield paragraph(f"The first {PICTURES} of {len(told)}.", "remark")
     shown = iter(told[:PICTURES])
     while batch := list(islice(shown, _BATCH)):
-        yield gallery(_figures(batch, found, model))
+        yield gallery(_figures(batch, root, model))
 
 
-def _figures(batch: Sequence[Mapping[str, Any]], found: LabelledSet, model: Model) -> Iterator[str]:
+def _figures(batch: Sequence[Mapping[str, Any]], root: Path, model: Model) -> Iterator[str]:
     import numpy as np
 
     from screener.inbox import RefusedError, decode
@@ -192,7 +193,7 @@ def _figures(batch: Sequence[Mapping[str, Any]], found: LabelledSet, model: Mode
     drawn = {}
     for one in batch:
         try:
-            drawn[one["path"]] = decode((found.root / one["path"]).read_bytes())[0]
+            drawn[one["path"]] = decode((root / one["path"]).read_bytes())[0]
         except (RefusedError, OSError):
             continue
     tensors = [prepare(pixels, model.card.preprocessing) for pixels in drawn.values()]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from screener.audit import Kind, finding_of
 from screener.audit.events import BadLineError, hash_in, parse
-from screener.audit.reader import EventReader, last_inbox, marked
+from screener.audit.reader import EventReader, last_inbox, last_run, marked, recorded, target_of, verdict_of
 from screener.audit.segments import lines
 from screener.errors import UsageError
+from screener.latest_results import latest_results
 from screener.messages import TEXT
 from screener.report.html import ReportWriter
 from screener.report.page import About
-from screener.worklist import judged, last_run, recorded, target_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def write_report(
         next(story.events(), None)
         raise UsageError(f"no run in {log} tells of an inbox", "name another log with --log")
     with ReportWriter(out, About(wanted, "", "", 0.0, "", ""), lang, images=images) as report:
-        judged(story, report.spool, wanted)
+        latest_results(story, report.spool, wanted)
         start = last_run(story, wanted)
         report.about = about(story, start)
         if unlisted := _counted(story, start, "seen_elsewhere"):

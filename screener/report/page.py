@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from screener.domain.finding import Finding
-    from screener.finding_store import Item, Row, Verdict
+    from screener.domain.verdict import Verdict
+    from screener.finding_store import Item, Row
     from screener.messages import Language
 
 MARK = "<!-- screener worklist -->"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from screener.domain.verdict import Diagnosis
 from screener.messages import NOTICE
 from screener.report.messages import EVIDENCE
 from screener.report.page import text
-from screener.review.verdicts import NOTE_LIMIT, Diagnosis
+from screener.review.verdicts import NOTE_LIMIT
 
 if TYPE_CHECKING:
     from screener.messages import Language

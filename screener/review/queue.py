@@ -1,4 +1,4 @@
-"""The reading desk: what is to be read next, and the one way in which a verdict gets into the log."""
+"""The reading queue: what is to be read next, and the one way in which a verdict gets into the log."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from screener.audit import AuditLog, Kind
-from screener.audit.reader import EventReader
+from screener.audit.reader import EventReader, target_of, verdict_of
 from screener.domain.finding import Decision
+from screener.domain.verdict import SelectionReason
 from screener.errors import AuditLogError, UsageError
-from screener.finding_store import FindingStore, Item
-from screener.finding_store import Verdict as Given
-from screener.review.verdicts import Drawn, chance, drawn, verdict
-from screener.worklist import item_of, target_of, verdict_of
+from screener.finding_store import FindingStore, Item, item_of
+from screener.review.verdicts import chance, selection_reason, verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.audit import Event
-    from screener.review.verdicts import Opinion
+    from screener.domain.verdict import Opinion, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +30,12 @@ class Case:
     ----------
     item : Item
         With the last verdict given, if any.
-    drawn : Drawn
+    drawn : SelectionReason
         Why it is asked about.
     """
 
     item: Item
-    drawn: Drawn
+    drawn: SelectionReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,44 +105,44 @@ class ReviewQueue:
         with self._lock:
             former = self._urgent, self._low
             self._urgent, self._low = FindingStore(), FindingStore()
-            story, done = EventReader(self.log), set(self._done)
+            reader, done = EventReader(self.log), set(self._done)
             try:
-                for event in story.events():
-                    self._take(story, event, done)
+                for event in reader.events():
+                    self._take(reader, event, done)
             except AuditLogError:
                 self.__exit__()
                 self._urgent, self._low = former
                 raise
-            for spool in former:
-                spool.__exit__()
-            self.problem = story.problem
+            for store in former:
+                store.__exit__()
+            self.problem = reader.problem
             self._lay_out(done)
 
-    def _take(self, story: EventReader, event: Event, done: set[str]) -> None:
+    def _take(self, reader: EventReader, event: Event, done: set[str]) -> None:
         if event["event"] == Kind.RESULT:
             # Kept apart: a later result that is not flagged takes nothing off the list, only a person does.
-            spool = self._low if event["decision"] == Decision.NOT_FLAGGED else self._urgent
+            store = self._low if event["decision"] == Decision.NOT_FLAGGED else self._urgent
             try:
-                spool.add(item_of(story, event))
+                store.add(item_of(reader, event))
             except AuditLogError as error:
-                story.problem = error
+                reader.problem = error
         elif event["event"] == Kind.REVIEW and (target := target_of(event)):
-            self._judge(target, verdict_of(event))
+            self._judge(verdict_of(event))
             done.add(target)
             if isinstance(event.get("request"), str):
                 self._requests[event["request"]] = event["hash"]
 
-    def _judge(self, result: str, given: Given) -> None:
-        for spool in (self._urgent, self._low):
-            spool.judge(result, given)
+    def _judge(self, given: Verdict) -> None:
+        for store in (self._urgent, self._low):
+            store.judge(given)
 
     def _lay_out(self, done: set[str]) -> None:
         """Order what is asked about; what was read in this sitting keeps its place."""
         order: list[str] = []
         self._unasked = 0
         for item in chain(self._urgent.first(None), self._low.first(None)):
-            why = drawn(item.finding, item.result, self.sample)
-            if why is Drawn.ASKED:
+            why = selection_reason(item.finding, item.result, self.sample)
+            if why is SelectionReason.ASKED:
                 self._unasked += 1
             elif item.result not in done or item.result in self._done:
                 order.append(item.result)
@@ -195,7 +194,7 @@ class ReviewQueue:
             item = self._urgent.find(result) or self._low.find(result)
         if item is None:
             raise UsageError(f"no slice of this log has the result {result[:12]!a}", "load the page again")
-        return Case(item, drawn(item.finding, item.result, self.sample))
+        return Case(item, selection_reason(item.finding, item.result, self.sample))
 
     def give(self, result: str, opinion: Opinion) -> str:
         """Append a verdict to the log and return the hash of its event; a request sent twice counts once.
@@ -216,7 +215,7 @@ class ReviewQueue:
             told = verdict(case.item.finding, result, replace(opinion, blind=unseen), self.sample)
             with AuditLog(self.log, exclusive=False, group=self.group) as log:
                 digest = log.reviews([told])[0]
-            self._judge(result, Given(told.doctor_id, told.final_diagnosis, told.agreement))
+            self._judge(told)
             self._done.add(result)
             self.recorded += 1
             if opinion.request:

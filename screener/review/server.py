@@ -21,13 +21,14 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from screener.domain.verdict import Diagnosis, Opinion
 from screener.errors import AuditLogError, ScreenerError, UsageError
 from screener.messages import RECOMMENDATION
 from screener.report.console import against_threshold, safe
 from screener.report.messages import REASON
 from screener.review.page import markup, words
 from screener.review.queue import hidden
-from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion
+from screener.review.verdicts import NOTE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,15 +91,15 @@ class Server:
 
     Parameters
     ----------
-    desk : ReviewQueue
+    queue : ReviewQueue
     viewer : Viewer
     doctor : str
     lang : {"en", "fr"}
     token : str
     """
 
-    def __init__(self, desk: ReviewQueue, viewer: Viewer, *, doctor: str, lang: Language, token: str) -> None:
-        self.desk, self.viewer, self.doctor, self.lang, self._token = desk, viewer, doctor, lang, token
+    def __init__(self, queue: ReviewQueue, viewer: Viewer, *, doctor: str, lang: Language, token: str) -> None:
+        self.queue, self.viewer, self.doctor, self.lang, self._token = queue, viewer, doctor, lang, token
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -141,37 +142,37 @@ class Server:
         return Response(markup(self.lang), media_type="text/html", headers=_HEADERS)
 
     def _standing(self, _: Request) -> dict[str, Any]:
-        problem = self.desk.problem
+        problem = self.queue.problem
         return {
-            **asdict(self.desk.standing()),
+            **asdict(self.queue.standing()),
             "doctor": safe(self.doctor),
-            "blind": self.desk.blind,
+            "blind": self.queue.blind,
             "problem": None if problem is None else safe(f"{problem} {problem.hint}"),
         }
 
     def _look(self, request: Request) -> dict[str, Any]:
-        self.desk.look()
+        self.queue.look()
         return self._standing(request)
 
     def _next(self, request: Request) -> dict[str, Any]:
-        return self._told_case(self.desk.following(request.query_params.get("after")))
+        return self._told_case(self.queue.following(request.query_params.get("after")))
 
     def _neighbour(self, request: Request) -> dict[str, Any]:
         step = -1 if request.query_params.get("step") == "-1" else 1
-        return self._told_case(self.desk.neighbour(request.path_params["result"], step))
+        return self._told_case(self.queue.neighbour(request.path_params["result"], step))
 
     def _case(self, request: Request) -> dict[str, Any]:
-        return self._told_case(self.desk.case(request.path_params["result"]))
+        return self._told_case(self.queue.case(request.path_params["result"]))
 
     def _picture(self, request: Request) -> Response:
-        found = self.viewer.slice_png(self.desk.case(request.path_params["result"]).item)
+        found = self.viewer.slice_png(self.queue.case(request.path_params["result"]).item)
         if isinstance(found, str):
             return _told(404, words(self.lang)[found])
         return Response(found, media_type="image/png", headers=_HEADERS)
 
     def _heat(self, request: Request) -> Response:
-        case = self.desk.case(request.path_params["result"])
-        if hidden(case, blind=self.desk.blind):
+        case = self.queue.case(request.path_params["result"])
+        if hidden(case, blind=self.queue.blind):
             return _told(403, words(self.lang)["hidden"])
         found = self.viewer.heat_png(case.item)
         if found is None:
@@ -180,8 +181,8 @@ class Server:
 
     def _verdict(self, request: Request) -> dict[str, Any]:
         result, opinion = _opinion(request.state.body, self.doctor)
-        digest = self.desk.give(result, opinion)
-        return {"recorded": digest, **self._told_case(self.desk.case(result)), "standing": self._standing(request)}
+        digest = self.queue.give(result, opinion)
+        return {"recorded": digest, **self._told_case(self.queue.case(result)), "standing": self._standing(request)}
 
     def _told_case(self, case: Case | None) -> dict[str, Any]:
         """Return what the page may know of a case: in blind mode nothing of the tool's opinion before the reader's."""
@@ -195,7 +196,7 @@ class Server:
             "judged": item.judged[:16].replace("T", " "),
             "verdict": None if item.verdict is None else item.verdict.final_diagnosis,
             "doctor": None if item.verdict is None else safe(item.verdict.doctor_id),
-            "opinion": None if hidden(case, blind=self.desk.blind) else self._opinion_of_tool(case),
+            "opinion": None if hidden(case, blind=self.queue.blind) else self._opinion_of_tool(case),
         }
         return {"case": told}
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from screener.audit import AuditLog, Kind
-from screener.audit.reader import EventReader
+from screener.audit.reader import EventReader, target_of
+from screener.domain.verdict import Diagnosis, Opinion
 from screener.errors import UsageError
+from screener.finding_store import item_of
 from screener.report.console import safe
-from screener.review.verdicts import NOTE_LIMIT, Diagnosis, Opinion, verdict
-from screener.worklist import item_of, target_of
+from screener.review.verdicts import NOTE_LIMIT, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from screener.audit import Verdict
     from screener.domain.finding import Finding
+    from screener.domain.verdict import Verdict
     from screener.errors import AuditLogError
     from screener.finding_store import Item
     from screener.review.queue import ReviewQueue
@@ -41,11 +42,11 @@ class Row:
     opinion: Opinion
 
 
-def template(desk: ReviewQueue) -> Iterator[str]:
+def template(queue: ReviewQueue) -> Iterator[str]:
     """Yield the lines of a CSV to fill in, one for each slice of the queue; the tool's opinion is left out."""
     yield _line(COLUMNS)
-    for result in desk.results():
-        item: Item = desk.case(result).item
+    for result in queue.results():
+        item: Item = queue.case(result).item
         finding = item.finding
         yield _line((item.result, item.inbox, finding.patient_id or "", finding.path, "", "", ""))
 
@@ -163,9 +164,9 @@ def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: st
     AuditLogError
         There is no such log, or it cannot be written.
     """
-    story = EventReader(log)
-    findings, given = _known(story, {row.result for row in rows})
-    where = log if story.problem is None else f"the sound part of the log ({story.problem})"
+    reader = EventReader(log)
+    findings, given = _known(reader, {row.result for row in rows})
+    where = log if reader.problem is None else f"the sound part of the log ({reader.problem})"
     _refuse(
         [
             f"{source}:{row.line}: {safe(row.result[:64]) or 'an empty cell'} is no result of {where}"
@@ -181,16 +182,16 @@ def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: st
             given[key] = row.opinion.diagnosis.value, row.opinion.note
     with AuditLog(log, exclusive=False, group=group) as writer:
         writer.reviews(told)
-    return Recorded(len(told), story.problem)
+    return Recorded(len(told), reader.problem)
 
 
-def _known(story: EventReader, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
+def _known(reader: EventReader, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
     """Find the results that lines refer to, and what each doctor said about them last."""
     findings: dict[str, Finding] = {}
     given: dict[tuple[str, str], tuple[str, str]] = {}
-    for event in story.events():
+    for event in reader.events():
         if event["event"] == Kind.RESULT and event["hash"] in wanted:
-            findings[event["hash"]] = item_of(story, event).finding
+            findings[event["hash"]] = item_of(reader, event).finding
         elif event["event"] == Kind.REVIEW and (target := target_of(event)) in wanted:
             told = str(event["final_diagnosis"]), str(event.get("note", ""))
             given[target, str(event["doctor_id"])] = told

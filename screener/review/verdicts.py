@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from screener.audit import Verdict
 from screener.domain.finding import Decision
+from screener.domain.verdict import Diagnosis, SelectionReason, Verdict
 from screener.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.domain.finding import Finding
+    from screener.domain.verdict import Opinion
 
 NOTE_LIMIT = 2000
 """Letters of a note."""
 _DOCTOR_LIMIT = 200
 _DIGITS = 13
-
-
-class Diagnosis(StrEnum):
-    """What a clinician says about one slice; stands in the log as ``final_diagnosis``."""
-
-    TUMOUR = "tumour"
-    NO_TUMOUR = "no_tumour"
-    UNSURE = "unsure"
-    BAD_IMAGE = "bad_image"
-
-
-class Drawn(StrEnum):
-    """Why a slice was put before a reader."""
-
-    FLAGGED = "flagged"
-    NOT_ASSESSABLE = "not_assessable"
-    SAMPLE = "sample"
-    ASKED = "asked"
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """A clinician's answer about one slice.
-
-    Attributes
-    ----------
-    diagnosis : Diagnosis
-    doctor_id : str
-    note : str
-    seconds : float or None
-        From the moment the slice was shown.
-    blind : bool
-        Whether the tool's opinion was hidden until the answer was given.
-    source : str
-        ``web``, ``terminal`` or ``import``.
-    request : str
-        Chosen by the page; the same one twice is the same answer sent again.
-    """
-
-    diagnosis: Diagnosis
-    doctor_id: str
-    note: str = ""
-    seconds: float | None = None
-    blind: bool = False
-    source: str = "web"
-    request: str = ""
 
 
 def agreement(decision: Decision, diagnosis: Diagnosis) -> bool | None:
@@ -82,13 +36,13 @@ def chance(result: str) -> float:
     return int(result[:_DIGITS], 16) / float(1 << 4 * _DIGITS)
 
 
-def drawn(finding: Finding, result: str, sample: float) -> Drawn:
+def selection_reason(finding: Finding, result: str, sample: float) -> SelectionReason:
     """Say why a slice is asked about, given the share of unflagged ones to read, in [0, 1]."""
     if finding.decision is Decision.FLAGGED:
-        return Drawn.FLAGGED
+        return SelectionReason.FLAGGED
     if finding.decision is Decision.NOT_ASSESSABLE:
-        return Drawn.NOT_ASSESSABLE
-    return Drawn.SAMPLE if chance(result) < sample else Drawn.ASKED
+        return SelectionReason.NOT_ASSESSABLE
+    return SelectionReason.SAMPLE if chance(result) < sample else SelectionReason.ASKED
 
 
 def verdict(finding: Finding, result: str, opinion: Opinion, sample: float) -> Verdict:
@@ -103,7 +57,7 @@ def verdict(finding: Finding, result: str, opinion: Opinion, sample: float) -> V
     sample : float, in [0, 1]
         Probability with which a slice that was not flagged got into the reading sample.
     """
-    why = drawn(finding, result, sample)
+    why = selection_reason(finding, result, sample)
     details: dict[str, object] = {
         "seconds": None if opinion.seconds is None else round(opinion.seconds, 1),
         "note": opinion.note[:NOTE_LIMIT],
@@ -111,7 +65,7 @@ def verdict(finding: Finding, result: str, opinion: Opinion, sample: float) -> V
         "drawn": why.value,
         "source": opinion.source,
     }
-    if why is Drawn.SAMPLE:
+    if why is SelectionReason.SAMPLE:
         details["sampling"] = sample
     if opinion.request:
         details["request"] = opinion.request

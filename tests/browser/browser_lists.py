@@ -12,7 +12,8 @@ import numpy as np
 from export.data.phantoms import phantom
 from screener.domain.finding import Finding
 from screener.domain.slice import Reason
-from screener.finding_store import Item, Verdict
+from screener.domain.verdict import Verdict
+from screener.finding_store import Item
 from screener.preprocess import Preprocessing, frame
 from screener.report.html import ReportWriter
 from screener.report.page import About
@@ -93,7 +94,7 @@ def mixed(out: Path, lang: Language = "en") -> Path:
             Item(
                 finding("loose.png", None, Reason.BLANK),
                 report.about.inbox,
-                verdict=Verdict("dr-7", "no picture", None),
+                verdict=Verdict("", "dr-7", "no picture", None),
             )
         )
     return out
@@ -115,7 +116,7 @@ def hostile(out: Path) -> Path:
             file = inbox / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(b"x")
-            item = Item(replace(finding(path, 0.95), model=name), str(inbox), verdict=Verdict(name, name, True))
+            item = Item(replace(finding(path, 0.95), model=name), str(inbox), verdict=Verdict("", name, name, True))
             report.spool.add(item, report.markup(item.finding, head(number), evidence(number)))
     return out
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from screener.audit import AuditLog, Verdict
+from screener.audit import AuditLog
+from screener.domain.verdict import Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,10 @@ from audit_samples import PREPROCESSING, finding, look_up, write_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screener.audit import AuditLog, Verdict, read, recovery, segments, verify
+from screener.audit import AuditLog, read, recovery, segments, verify
 from screener.audit.recovery import torn_path
 from screener.audit.segments import sealed_path
+from screener.domain.verdict import Verdict
 from screener.errors import AuditLogError
 
 

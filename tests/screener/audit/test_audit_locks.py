@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from audit_samples import PREPROCESSING, finding, write_log
 
-from screener.audit import AuditLog, Verdict, read, verify
+from screener.audit import AuditLog, read, verify
 from screener.audit import locks as locks_module
 from screener.audit.files import Access
 from screener.audit.locks import FileLock, RunLock, WriteLock, run_lock_path, write_lock_path
+from screener.domain.verdict import Verdict
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ ROOT = HERE.parents[2]
 REVIEWER = """
 import sys, time
 from pathlib import Path
-from screener.audit import AuditLog, Verdict
+from screener.audit import AuditLog
+from screener.domain.verdict import Verdict
 with AuditLog(Path(sys.argv[1]), exclusive=False) as log:
     for number in range(int(sys.argv[3])):
         log.reviews([Verdict(sys.argv[2], "dr", "glioma", agreement=True, details={"seconds": 1.5})])

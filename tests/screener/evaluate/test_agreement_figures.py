@@ -15,8 +15,8 @@ from screener.agreement.figures import agreement, week_of, weigh
 from screener.agreement.opinions import Reading, Stratum, Study
 from screener.agreement.weighted_estimates import totals
 from screener.domain.finding import Decision
+from screener.domain.verdict import Diagnosis
 from screener.evaluate.metrics import Scored, exact_interval, operating_figures
-from screener.review.verdicts import Diagnosis
 from tests.agreement_logs import THRESHOLD, Clinic, clinic, finding, reading, sampled
 
 TUMOUR, NO_TUMOUR = "tumour", "no_tumour"

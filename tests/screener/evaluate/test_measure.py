@@ -230,7 +230,7 @@ def test_the_page_shows_every_mistake_and_runs_nothing(folders: Path, model: Mod
     found = read_labelled(folders)
     measurement = measure(found, model, model.card.operating_points["auto"])
     measurement["checklist"] = []
-    page = evaluation_page(found, measurement, model)
+    page = evaluation_page(found.root, measurement, model)
     assert "<script" not in page
     assert "&lt;script&gt;broken" in page
     assert page.count("<figure") == len(measurement["missed"]) + len(measurement["false_alarms"])

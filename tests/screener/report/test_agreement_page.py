@@ -19,11 +19,11 @@ from screener.agreement.page import Report, Wanted, write_agreement
 from screener.audit.events import seal
 from screener.audit.reader import EventReader
 from screener.domain.finding import Decision
+from screener.domain.verdict import Diagnosis, SelectionReason
 from screener.errors import AuditLogError, UsageError
 from screener.model.session import Model
 from screener.report.document import save
 from screener.report.messages import PAGE
-from screener.review.verdicts import Diagnosis, Drawn
 from tests.agreement_logs import clinic, finding, said, sampled, write_results, write_verdicts
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_both_languages_say_the_same_things() -> None:
     assert len(METHOD["en"]) == len(METHOD["fr"])
     assert set(DECISION["en"]) == set(Decision)
     assert set(DIAGNOSIS["en"]) == set(Diagnosis)
-    assert set(DRAWN["en"]) == set(Drawn)
+    assert set(DRAWN["en"]) == set(SelectionReason)
 
 
 def test_nobody_read_anything(inbox: Path, bright: Model, tmp_path: Path) -> None:
@@ -257,13 +257,13 @@ def test_corrections_second_looks_and_results_given_again(tmp_path: Path) -> Non
             said(first[0], "tumour", drawn="flagged", sampling="0.5"),
         ],
     )
-    story = EventReader(log)
-    study = collect(story)
+    reader = EventReader(log)
+    study = collect(reader)
     assert sum(study.population.values()) == len(study.readings) == 2
     quiet, loud = study.readings
-    assert (quiet.reference, quiet.drawn, quiet.sampling) == (Diagnosis.TUMOUR, Drawn.SAMPLE, 0.25)
+    assert (quiet.reference, quiet.drawn, quiet.sampling) == (Diagnosis.TUMOUR, SelectionReason.SAMPLE, 0.25)
     assert len(quiet.opinions["dr-1"].note) == 500
-    assert (loud.drawn, loud.sampling) == (Drawn.FLAGGED, None)
+    assert (loud.drawn, loud.sampling) == (SelectionReason.FLAGGED, None)
 
 
 @pytest.mark.parametrize("sampling", ["0", "-1", "1.5", "nan", "often", "1e-300", None])

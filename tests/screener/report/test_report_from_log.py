@@ -13,19 +13,21 @@ from report_models import judge, screen, write_model, write_slice
 from report_samples import Parsed
 
 from export.data.phantoms import phantom
-from screener.audit import AuditLog, Verdict
+from screener.audit import AuditLog
 from screener.audit.events import seal
 from screener.audit.reader import EventReader
 from screener.domain.finding import Urgency
+from screener.domain.verdict import Verdict
 from screener.errors import AuditLogError, ScreenerError, UsageError
 from screener.finding_store import FindingStore
+from screener.latest_results import latest_results
 from screener.messages import TEXT
 from screener.model.session import Model
 from screener.report.from_log import finish, write_report
 from screener.report.html import ReportWriter
 from screener.report.messages import PAGE
 from screener.report.page import About
-from screener.worklist import judged, waiting
+from screener.worklist import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,9 +55,9 @@ def with_heat(parsed: Parsed) -> int:
 
 
 def open_items(log: Path) -> list[Item]:
-    with FindingStore() as spool:
-        waiting(EventReader(log), spool)
-        return list(spool.first(None))
+    with FindingStore() as store:
+        waiting(EventReader(log), store)
+        return list(store.first(None))
 
 
 def results(log: Path) -> dict[str, str]:
@@ -102,9 +104,9 @@ def test_page_of_the_scan_and_page_from_the_log_show_the_same(inbox: Path, brigh
 
 
 def head_of(log: Path) -> str:
-    story = EventReader(log)
-    list(story.events())
-    return story.head
+    reader = EventReader(log)
+    list(reader.events())
+    return reader.head
 
 
 def test_slices_seen_before_bring_their_pictures_and_verdicts(inbox: Path, bright: Model, tmp_path: Path) -> None:
@@ -300,11 +302,11 @@ def test_forged_results_are_told_of_and_hide_nothing(inbox: Path, bright: Model,
             forged = {name: value for name, value in sound.items() if name not in ("hash", "prev")} | evil
             line, head = seal(forged, head)
             file.write(line)
-    story = EventReader(log)
-    with FindingStore() as spool:
-        judged(story, spool)
-        assert spool.count() == 8
-    assert story.problem is not None
+    reader = EventReader(log)
+    with FindingStore() as store:
+        latest_results(reader, store)
+        assert store.count() == 8
+    assert reader.problem is not None
 
 
 def test_speed_of_a_scan_with_a_page(bright: Model, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from report_samples import Parsed, finding
 
 from screener.domain.finding import Urgency
 from screener.domain.slice import Reason
+from screener.domain.verdict import Verdict
 from screener.errors import ScreenerError, UsageError
-from screener.finding_store import Item, Verdict
+from screener.finding_store import Item
 from screener.messages import NOTICE, RECOMMENDATION
 from screener.report import html as page_file
 from screener.report.html import ReportWriter
@@ -102,7 +103,9 @@ def test_hostile_names_and_notes_stay_text(tmp_path: Path, evil: str) -> None:
         small = thumbnail(np.zeros((40, 40), np.float32))
         report.add(finding(f"{evil}/{evil}", 0.95, evil, model=evil), small)
         report.spool.add(
-            Item(finding(evil, None, reason=Reason.CORRUPT), report.about.inbox, "r", evil, Verdict(evil, evil, None))
+            Item(
+                finding(evil, None, reason=Reason.CORRUPT), report.about.inbox, "r", evil, Verdict("", evil, evil, None)
+            )
         )
     parsed = Parsed(out.read_text("utf-8"))
     assert sum(tag == "script" for tag, _ in parsed.elements) == 2

@@ -15,7 +15,7 @@ from screener.audit import read, verify
 from screener.errors import UsageError
 from screener.review.queue import ReviewQueue
 from screener.review.table import COLUMNS, read_rows, record, template
-from screener.review.terminal import Talk
+from screener.review.terminal import TerminalReview
 from screener.review.verdicts import Doctors
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def filled(path: Path, *rows: tuple[str, ...], head: tuple[str, ...] = ("result"
 
 
 def test_a_template_filled_in_comes_back_as_verdicts(night: Night, tmp_path: Path) -> None:
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        lines = list(csv.DictReader(io.StringIO("".join(template(desk)))))
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        lines = list(csv.DictReader(io.StringIO("".join(template(queue)))))
     assert [line["path"] for line in lines] == ["p1/b.png", "p2/a.png", "p2/b.png"]
     assert not {"probability", "decision", "urgency"} & set(lines[0])
     lines[0] |= {"final_diagnosis": "Tumour", "note": "sure"}
@@ -135,8 +135,8 @@ def test_an_import_into_a_damaged_log_says_so_and_trusts_nothing_behind_the_dama
 
 def test_a_spreadsheet_runs_nothing_from_a_template(night: Night) -> None:
     night.more(finding('=HYPERLINK("http://evil")/a.png', "9" * 64, HIGH))
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        cells = [cell for line in csv.reader(io.StringIO("".join(template(desk)))) for cell in line]
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        cells = [cell for line in csv.reader(io.StringIO("".join(template(queue)))) for cell in line]
     assert any("HYPERLINK" in cell for cell in cells)
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
 
@@ -157,8 +157,8 @@ def test_any_bytes_give_rows_or_a_sentence(tmp_path: Path, data: bytes) -> None:
 
 def talked(night: Night, answers: str, *, blind: bool = False, sample: float = 0.0) -> str:
     out = io.StringIO()
-    with ReviewQueue(night.log, sample=sample, blind=blind) as desk:
-        Talk(desk, "dr.a", "en", io.StringIO(answers), out).run()
+    with ReviewQueue(night.log, sample=sample, blind=blind) as queue:
+        TerminalReview(queue, "dr.a", "en", io.StringIO(answers), out).run()
     return out.getvalue()
 
 

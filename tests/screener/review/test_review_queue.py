@@ -1,4 +1,4 @@
-"""The reading desk: whom it asks about, in which order, and what reaches the log."""
+"""The reading queue: whom it asks about, in which order, and what reaches the log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from screener.audit import verify
 from screener.audit.events import seal
 from screener.audit.reader import EventReader
 from screener.domain.finding import Decision
+from screener.domain.verdict import Diagnosis, Opinion, SelectionReason
 from screener.errors import AuditLogError, UsageError
 from screener.finding_store import FindingStore
 from screener.review.queue import ReviewQueue, hidden
-from screener.review.verdicts import Diagnosis, Doctors, Drawn, Opinion, agreement, chance, drawn, verdict
+from screener.review.verdicts import Doctors, agreement, chance, selection_reason, verdict
 from screener.worklist import waiting
 
 if TYPE_CHECKING:
@@ -29,18 +30,23 @@ if TYPE_CHECKING:
 TUMOUR = Opinion(Diagnosis.TUMOUR, "dr.a", "left frontal", 3.21)
 
 
-def paths(desk: ReviewQueue) -> list[str]:
-    return [desk.case(result).item.finding.path for result in desk.results()]
+def paths(queue: ReviewQueue) -> list[str]:
+    return [queue.case(result).item.finding.path for result in queue.results()]
 
 
 def test_flagged_and_not_assessable_come_first_then_the_sample(night: Night) -> None:
-    with ReviewQueue(night.log, sample=1.0) as desk:
-        assert paths(desk) == ["p1/b.png", "p2/a.png", "p2/b.png", "p1/a.png", "p3/a.png", "p3/b.png"]
-        why = [desk.case(result).drawn for result in desk.results()]
-        assert why == [Drawn.FLAGGED, Drawn.FLAGGED, Drawn.NOT_ASSESSABLE, *[Drawn.SAMPLE] * 3]
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        assert paths(desk) == ["p1/b.png", "p2/a.png", "p2/b.png"]
-        assert (desk.standing().total, desk.standing().unasked) == (3, 3)
+    with ReviewQueue(night.log, sample=1.0) as queue:
+        assert paths(queue) == ["p1/b.png", "p2/a.png", "p2/b.png", "p1/a.png", "p3/a.png", "p3/b.png"]
+        why = [queue.case(result).drawn for result in queue.results()]
+        assert why == [
+            SelectionReason.FLAGGED,
+            SelectionReason.FLAGGED,
+            SelectionReason.NOT_ASSESSABLE,
+            *[SelectionReason.SAMPLE] * 3,
+        ]
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        assert paths(queue) == ["p1/b.png", "p2/a.png", "p2/b.png"]
+        assert (queue.standing().total, queue.standing().unasked) == (3, 3)
 
 
 def test_every_sitting_draws_the_same_sample_of_about_the_share_asked_for(night: Night) -> None:
@@ -56,11 +62,11 @@ def test_every_sitting_draws_the_same_sample_of_about_the_share_asked_for(night:
 
 
 def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
-    with ReviewQueue(night.log, sample=0.5) as desk:
+    with ReviewQueue(night.log, sample=0.5) as queue:
         result = night.results["p1/b.png"]
-        digest = desk.give(result, TUMOUR)
-        assert desk.following(result) is not None
-        assert desk.recorded == 1
+        digest = queue.give(result, TUMOUR)
+        assert queue.following(result) is not None
+        assert queue.recorded == 1
     (event,) = night.reviews()
     assert event["hash"] == digest
     assert event["result"] == result
@@ -78,18 +84,18 @@ def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
 
 
 def test_a_sampled_slice_tells_how_likely_it_was_to_be_drawn(night: Night) -> None:
-    with ReviewQueue(night.log, sample=1.0) as desk:
-        desk.give(night.results["p3/a.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
+    with ReviewQueue(night.log, sample=1.0) as queue:
+        queue.give(night.results["p3/a.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
     (event,) = night.reviews()
     assert (event["drawn"], event["sampling"], event["agreement"]) == ("sample", "1.0", False)
 
 
 def test_correcting_appends_and_the_former_verdict_stays(night: Night) -> None:
     result = night.results["p2/a.png"]
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        desk.give(result, TUMOUR)
-        desk.give(result, Opinion(Diagnosis.NO_TUMOUR, "dr.a"))
-        given = desk.case(result).item.verdict
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        queue.give(result, TUMOUR)
+        queue.give(result, Opinion(Diagnosis.NO_TUMOUR, "dr.a"))
+        given = queue.case(result).item.verdict
         assert given is not None
         assert given.final_diagnosis == "no_tumour"
     assert [event["final_diagnosis"] for event in night.reviews()] == ["tumour", "no_tumour"]
@@ -98,98 +104,98 @@ def test_correcting_appends_and_the_former_verdict_stays(night: Night) -> None:
 def test_an_answer_sent_twice_counts_once_even_after_a_restart(night: Night) -> None:
     opinion = Opinion(Diagnosis.TUMOUR, "dr.a", request="r-1")
     result = night.results["p2/a.png"]
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        first = desk.give(result, opinion)
-        assert desk.give(result, opinion) == first
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        assert desk.give(result, opinion) == first
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        first = queue.give(result, opinion)
+        assert queue.give(result, opinion) == first
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        assert queue.give(result, opinion) == first
     assert len(night.reviews()) == 1
 
 
 def test_what_was_read_is_not_asked_again_and_skipped_slices_are(night: Night) -> None:
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        desk.give(night.results["p1/b.png"], TUMOUR)
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        assert paths(desk) == ["p2/a.png", "p2/b.png"]
-        skipped = desk.following(desk.results()[0])
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        queue.give(night.results["p1/b.png"], TUMOUR)
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        assert paths(queue) == ["p2/a.png", "p2/b.png"]
+        skipped = queue.following(queue.results()[0])
         assert skipped is not None
         assert skipped.item.finding.path == "p2/b.png"
-        again = desk.following(desk.results()[1])
+        again = queue.following(queue.results()[1])
         assert again is not None
         assert again.item.finding.path == "p2/a.png"
 
 
 def test_neighbours_can_be_seen_again_and_the_ends_are_ends(night: Night) -> None:
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        first, second, third = desk.results()
-        desk.give(first, TUMOUR)
-        back = desk.neighbour(second, -1)
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        first, second, third = queue.results()
+        queue.give(first, TUMOUR)
+        back = queue.neighbour(second, -1)
         assert back is not None
         assert back.item.verdict is not None
-        assert desk.neighbour(first, -1) is None
-        assert desk.neighbour(third, 1) is None
+        assert queue.neighbour(first, -1) is None
+        assert queue.neighbour(third, 1) is None
 
 
 def test_a_later_result_that_is_not_flagged_takes_nothing_off_the_list(night: Night) -> None:
     sha256 = hashlib.sha256((night.inbox / "p1/b.png").read_bytes()).hexdigest()
     night.more(finding("p1/b.png", sha256, LOW, model_sha256="c" * 64))
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        assert "p1/b.png" in paths(desk)
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        assert "p1/b.png" in paths(queue)
 
 
 def test_looking_again_finds_what_came_in_and_keeps_what_was_read(night: Night) -> None:
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        first = desk.results()[0]
-        desk.give(first, TUMOUR)
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        first = queue.results()[0]
+        queue.give(first, TUMOUR)
         (new,) = night.more(finding("p9/a.png", "9" * 64, HIGH))
-        assert new not in desk.results()
-        desk.look()
-        assert new in desk.results()
-        assert first in desk.results()
-        assert (desk.standing().total, desk.standing().done) == (4, 1)
+        assert new not in queue.results()
+        queue.look()
+        assert new in queue.results()
+        assert first in queue.results()
+        assert (queue.standing().total, queue.standing().done) == (4, 1)
 
 
 def test_blind_asks_in_an_order_that_tells_nothing(night: Night) -> None:
     night.more(*(finding(f"many/{number}.png", f"{number:064x}", number / 200) for number in range(200)))
-    with ReviewQueue(night.log, sample=1.0, blind=True) as desk:
-        scores = [desk.case(result).item.finding.probability or 0.0 for result in desk.results()]
+    with ReviewQueue(night.log, sample=1.0, blind=True) as queue:
+        scores = [queue.case(result).item.finding.probability or 0.0 for result in queue.results()]
         falling = sum(before >= after for before, after in pairwise(scores)) / (len(scores) - 1)
         assert 0.35 < falling < 0.65
-        case = desk.case(desk.results()[0])
+        case = queue.case(queue.results()[0])
         assert hidden(case, blind=True)
-        desk.give(case.item.result, Opinion(Diagnosis.UNSURE, "dr.a"))
-        assert not hidden(desk.case(case.item.result), blind=True)
-        desk.give(case.item.result, Opinion(Diagnosis.TUMOUR, "dr.a"))
+        queue.give(case.item.result, Opinion(Diagnosis.UNSURE, "dr.a"))
+        assert not hidden(queue.case(case.item.result), blind=True)
+        queue.give(case.item.result, Opinion(Diagnosis.TUMOUR, "dr.a"))
     assert [event["blind"] for event in night.reviews()] == [True, False], "a second thought had seen the answer"
 
 
 def test_a_damaged_log_is_read_up_to_the_damage(night: Night) -> None:
     lines = night.log.read_bytes().splitlines(keepends=True)
     night.log.write_bytes(b"".join([*lines[:4], b"garbage\n", *lines[4:]]))
-    with ReviewQueue(night.log, sample=1.0) as desk:
-        assert len(desk.results()) == 3
-        assert desk.problem is not None
+    with ReviewQueue(night.log, sample=1.0) as queue:
+        assert len(queue.results()) == 3
+        assert queue.problem is not None
 
 
 def test_a_verdict_about_nothing_takes_nothing_off_any_list(night: Night) -> None:
-    with ReviewQueue(night.log, sample=0.0) as desk:
-        desk.give(night.results["p1/b.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
-        before = desk.results()
+    with ReviewQueue(night.log, sample=0.0) as queue:
+        queue.give(night.results["p1/b.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
+        before = queue.results()
     last = night.reviews()[-1]
     forged = {name: value for name, value in last.items() if name not in ("hash", "prev")} | {"result": ["x"]}
     with night.log.open("ab") as file:
         file.write(seal(forged, last["hash"])[0])
-    with ReviewQueue(night.log, sample=0.0) as desk, FindingStore() as spool:
-        assert set(desk.results()) == set(before) - {night.results["p1/b.png"]}
-        waiting(EventReader(night.log), spool)
-        assert {item.result for item in spool.first(None)} == set(desk.results())
+    with ReviewQueue(night.log, sample=0.0) as queue, FindingStore() as store:
+        assert set(queue.results()) == set(before) - {night.results["p1/b.png"]}
+        waiting(EventReader(night.log), store)
+        assert {item.result for item in store.first(None)} == set(queue.results())
 
 
 def test_no_log_no_result_no_share(tmp_path: Path, night: Night) -> None:
     with pytest.raises(AuditLogError), ReviewQueue(tmp_path / "missing.jsonl", sample=0.1):
         pass
-    with ReviewQueue(night.log, sample=0.1) as desk, pytest.raises(UsageError, match="no slice of this log"):
-        desk.give("f" * 64, TUMOUR)
+    with ReviewQueue(night.log, sample=0.1) as queue, pytest.raises(UsageError, match="no slice of this log"):
+        queue.give("f" * 64, TUMOUR)
     with pytest.raises(UsageError, match="outside 0 to 1"):
         ReviewQueue(night.log, sample=1.5)
 
@@ -214,11 +220,11 @@ def test_agreement_is_whether_the_tool_was_right(decision: Decision, diagnosis: 
 def test_the_draw_belongs_to_the_result(number: int, sample: float) -> None:
     result = f"{number:064x}"
     assert 0 <= chance(result) < 1
-    why = drawn(finding("a.png", "a" * 64, 0.1), result, sample)
-    assert why is (Drawn.SAMPLE if chance(result) < sample else Drawn.ASKED)
-    assert drawn(finding("a.png", "a" * 64, 0.9), result, sample) is Drawn.FLAGGED
+    why = selection_reason(finding("a.png", "a" * 64, 0.1), result, sample)
+    assert why is (SelectionReason.SAMPLE if chance(result) < sample else SelectionReason.ASKED)
+    assert selection_reason(finding("a.png", "a" * 64, 0.9), result, sample) is SelectionReason.FLAGGED
     told = verdict(finding("a.png", "a" * 64, 0.1), result, TUMOUR, sample)
-    assert ("sampling" in told.details) == (why is Drawn.SAMPLE)
+    assert ("sampling" in told.details) == (why is SelectionReason.SAMPLE)
 
 
 def test_only_known_doctors_may_give_verdicts(tmp_path: Path) -> None:
