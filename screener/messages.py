@@ -49,8 +49,16 @@ TEXT: dict[Language, dict[str, str]] = {
         "hidden": "{count} more not shown here; all are in the log (--top 0 shows all)",
         "study_counts": "{total} studies: {high} HIGH, {medium} MEDIUM, {review} REVIEW, {low} LOW",
         "studies_deferred": "{count} studies still arriving: left for the next run",
-        "aggregation": "Studies: highest mean of five neighbouring slices of a series, at the threshold of a slice; "
-        "not certified by patient",
+        "aggregation": "Studies: highest mean of {window} neighbouring slices of a series, at the threshold of a "
+        "slice; not certified by patient",
+        "study_point": "Studies: highest mean of {window} neighbouring slices of a series, threshold {threshold} "
+        "({name})",
+        "study_rate": "{value} ({low}–{high}; {hits}/{count} patients)",
+        "study_uncertified": "studies, {name}: not certified by patient",
+        "study_certified": "studies, {name}: certified for sensitivity ≥ {target} at {level} confidence: {missed} of "
+        "{units} patients missed; holds for patients like these",
+        "study_recipe": "this certifies the recipe: each patient was judged by a model that saw no patient of the "
+        "same site",
         "counts": "{total} slices: {high} HIGH, {medium} MEDIUM, {review} REVIEW, {low} LOW",
         "seen": "{count} of them seen before, not scored again",
         "deferred": "{count} files still being written: left for the next run",
@@ -83,8 +91,16 @@ TEXT: dict[Language, dict[str, str]] = {
         "hidden": "{count} autres ne sont pas montrées ici ; toutes sont au journal (--top 0 les montre)",
         "study_counts": "{total} examens : {high} HAUTE, {medium} MOYENNE, {review} À RELIRE, {low} FAIBLE",
         "studies_deferred": "{count} examens en cours d'arrivée : laissés au prochain passage",
-        "aggregation": "Examens : plus haute moyenne de cinq coupes voisines d'une série, au seuil d'une coupe ; "
+        "aggregation": "Examens : plus haute moyenne de {window} coupes voisines d'une série, au seuil d'une coupe ; "
         "non certifié par patient",
+        "study_point": "Examens : plus haute moyenne de {window} coupes voisines d'une série, seuil {threshold} "
+        "({name})",
+        "study_rate": "{value} ({low}–{high} ; {hits}/{count} patients)",
+        "study_uncertified": "examens, {name} : non certifié par patient",
+        "study_certified": "examens, {name} : certifié pour une sensibilité ≥ {target} au niveau de confiance "
+        "{level} : {missed} patients manqués sur {units} ; vaut pour des patients semblables",
+        "study_recipe": "cela certifie la recette : chaque patient a été évalué par un modèle qui n'avait vu aucun "
+        "patient du même site",
         "counts": "{total} coupes : {high} HAUTE, {medium} MOYENNE, {review} À RELIRE, {low} FAIBLE",
         "seen": "dont {count} déjà vues, non réévaluées",
         "deferred": "{count} fichiers en cours d'écriture : laissés au prochain passage",

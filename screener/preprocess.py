@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from screener.errors import ModelError
+import msgspec
+from msgspec import Meta
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -24,59 +23,24 @@ _MARGIN = 0.02
 """Share of the head's box added on every side, so that the skull's rim stays in view."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How a model wants its slices.
+class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model wants its slices. An unknown key is refused: it would mean other pixels."""
 
-    Attributes
-    ----------
-    size : int
-        Side of the square tensor, in pixels.
-    crop : {"none", "head"}
-        Whether to crop to the head's bounding box first.
-    pad : {"none", "square"}
-        Whether to pad the shorter side with background instead of stretching it.
-    intensity : {"unit", "percentile"}
-        Pixels as they are in [0, 1], or stretched so that percentiles 1 and 99 become 0 and 1.
-    version : int
-        `PREPROCESSING_VERSION` under which the model was trained.
-    """
-
-    size: int
-    crop: Literal["none", "head"] = "none"
-    pad: Literal["none", "square"] = "none"
-    intensity: Literal["unit", "percentile"] = "unit"
-    version: int = PREPROCESSING_VERSION
-
-    @classmethod
-    def from_card(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """Read the description out of a model card.
-
-        Raises
-        ------
-        ModelError
-            A field is missing, unknown, of the wrong value, or of another version.
-        """
-        hint = "use a model exported by this version of screener, or export it again"
-        try:
-            found = cls(**data)
-        except TypeError as error:
-            raise ModelError(f"the model card describes its preprocessing wrongly: {error}", hint) from None
-        allowed = {"crop": ("none", "head"), "pad": ("none", "square"), "intensity": ("unit", "percentile")}
-        for field, values in allowed.items():
-            if getattr(found, field) not in values:
-                raise ModelError(f"preprocessing {field!r} must be one of {', '.join(values)}", hint)
-        if found.version != PREPROCESSING_VERSION:
-            raise ModelError(
-                f"the model wants preprocessing version {found.version}, this tool has {PREPROCESSING_VERSION}", hint
-            )
-        if not isinstance(found.size, int) or not 32 <= found.size <= 1024:  # noqa: PLR2004 - sane tensor sides
-            raise ModelError(f"preprocessing 'size' must be within 32 and 1024, not {found.size!r}", hint)
-        return found
-
-    def to_card(self) -> dict[str, Any]:
-        """Return the description as plain data for the card."""
-        return asdict(self)
+    size: Annotated[int, Meta(ge=32, le=1024, description="Side of the square tensor, in pixels.")]
+    crop: Annotated[Literal["none", "head"], Meta(description="Whether to crop to the head's bounding box first.")] = (
+        "none"
+    )
+    pad: Annotated[
+        Literal["none", "square"],
+        Meta(description="Whether to pad the shorter side with background instead of stretching it."),
+    ] = "none"
+    intensity: Annotated[
+        Literal["unit", "percentile"],
+        Meta(description="Pixels as they are in [0, 1], or stretched so that percentiles 1 and 99 become 0 and 1."),
+    ] = "unit"
+    version: Annotated[int, Meta(ge=1, description="Version of preprocessing under which the model was trained.")] = (
+        PREPROCESSING_VERSION
+    )
 
     def fingerprint(self) -> str:
         """Return a short text that differs whenever the tensors might: what the audit log records."""

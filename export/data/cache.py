@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from export.files import atomically
 from screener.inbox import RefusedError, decode
@@ -59,8 +60,8 @@ def load_views(dataset: Dataset, how: Preprocessing, side: int, folder: Path) ->
     folder : Path
         Where to keep them.
     """
-    how = replace(how, size=side)
-    key = hashlib.sha256(json.dumps([dataset.fingerprint(), asdict(how)]).encode()).hexdigest()[:16]
+    how = structs.replace(how, size=side)
+    key = hashlib.sha256(json.dumps([dataset.fingerprint(), structs.asdict(how)]).encode()).hexdigest()[:16]
     path = folder / f"views-{key}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -98,9 +98,9 @@ def look(dataset: Dataset, model: Model | None) -> ImageStatistics:
 
 def _width(model: Model | None) -> int:
     """Return the length of the model's embedding, 0 when it has none."""
-    if model is None or model.card.gate is None:
+    if model is None or model.card.embedding_reference is None:
         return 0
-    return len(model.card.gate.centres[0])
+    return len(model.card.embedding_reference.centres[0])
 
 
 def _look_at(

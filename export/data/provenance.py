@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from export.data.sources import all_known, source
 from export.data.splits import SETS, WITHHELD
+from screener.model.card import SetCounts, TrainingData, TrainingSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,54 +42,62 @@ _WEIGHTS_LICENCE = "CC BY-NC-SA 4.0"
 """What the public sources allow for weights that learnt from them."""
 
 
-def statements(sources: Iterable[str]) -> dict[str, Any]:
-    """Return the card's ``intended_use``, ``limitations`` and ``licence``: what is known of public slices, or little.
+class Statements(NamedTuple):
+    """Fields of the card that are prose, by their names."""
+
+    intended_use: str
+    limitations: tuple[str, ...]
+    licence: str
+
+
+def statements(sources: Iterable[str]) -> Statements:
+    """Return what the card says in prose: what is known of public slices, or little.
 
     Weights that learnt from slices under a share-alike licence stay under it, whatever else they learnt from.
     """
     names = sorted(set(sources))
     public = all_known(names)
     bound = public or any(source(name).commercial is False for name in names)
-    return {
-        "intended_use": _INTENDED_USE.format(whose="adult" if public else "its owner's"),
-        "limitations": [
+    return Statements(
+        intended_use=_INTENDED_USE.format(whose="adult" if public else "its owner's"),
+        limitations=(
             "Judges single slices, not studies; one slice that is not flagged reassures nobody.",
             *(_PUBLIC_LIMITS if public else _OWN_LIMITS),
             "A heatmap shows where the evidence lies, not where the tumour ends.",
-        ],
-        "licence": _WEIGHTS_LICENCE if bound else "as the owners of the training slices allow",
-    }
+        ),
+        licence=_WEIGHTS_LICENCE if bound else "as the owners of the training slices allow",
+    )
 
 
-def training_data(dataset: Dataset, found: Split, test_sources: Sequence[str], seed: int) -> dict[str, Any]:
+def training_data(dataset: Dataset, found: Split, test_sources: Sequence[str], seed: int) -> TrainingData:
     """Return the card's ``training_data``."""
     placed = list(zip(dataset.records, found.sets.tolist(), strict=True))
     counts = Counter((record.source, name) for record, name in placed)
     tumours = Counter((record.source, name) for record, name in placed if record.label)
-    return {
-        "fingerprint": dataset.fingerprint(),
-        "sources": [
-            {
-                "name": name,
-                "licence": source(name).licence,
-                "citation": source(name).citation,
-                "commercial": source(name).commercial,
-                "slices": {place: counts[name, place] for place in (*SETS, WITHHELD) if counts[name, place]},
-                "positives": {place: tumours[name, place] for place in (*SETS, WITHHELD) if counts[name, place]},
-            }
+    return TrainingData(
+        fingerprint=dataset.fingerprint(),
+        sources=tuple(
+            TrainingSource(
+                name=name,
+                licence=source(name).licence,
+                citation=source(name).citation,
+                commercial=source(name).commercial,
+                slices={place: counts[name, place] for place in (*SETS, WITHHELD) if counts[name, place]},
+                positives={place: tumours[name, place] for place in (*SETS, WITHHELD) if counts[name, place]},
+            )
             for name in sorted({record.source for record in dataset.records})
-        ],
-        "sets": {name: _set_counts(dataset, found, name) for name in SETS},
-        "test_sources": list(test_sources),
-        "seed": seed,
-    }
+        ),
+        sets={name: _set_counts(dataset, found, name) for name in SETS},
+        test_sources=tuple(test_sources),
+        seed=seed,
+    )
 
 
-def _set_counts(dataset: Dataset, found: Split, name: str) -> dict[str, int]:
+def _set_counts(dataset: Dataset, found: Split, name: str) -> SetCounts:
     chosen = found.where(name)
-    return {
-        "slices": len(chosen),
-        "positives": sum(dataset.records[index].label for index in chosen.tolist()),
-        "groups": len(np.unique(found.groups[chosen])),
-        "units": len(np.unique(found.units[chosen])),
-    }
+    return SetCounts(
+        slices=len(chosen),
+        positives=sum(dataset.records[index].label for index in chosen.tolist()),
+        groups=len(np.unique(found.groups[chosen])),
+        units=len(np.unique(found.units[chosen])),
+    )

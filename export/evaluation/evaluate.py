@@ -69,7 +69,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
         "source": source,
         "model": model.card.title,
         "model_sha256": model.sha256,
-        "created": model.card.data["created"],
+        "created": model.card.created,
         **summary(scored),
         "operating_points": points,
         "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from export.data.sources import KNOWN
 from export.errors import DataError
@@ -253,4 +254,4 @@ def _without_skull(setup: TrainingSetup, index: int, how: Preprocessing) -> NDAr
     """Return a slice as the model would get it from a hospital that extracts brains: (S, S, 1)."""
     view = setup.views.images[index].astype(np.float32) / 255
     brain, _ = strip_skull(view, np.zeros_like(view), np.random.default_rng(index), 1.0)
-    return prepare(brain, replace(how, crop="head"))
+    return prepare(brain, structs.replace(how, crop="head"))

@@ -89,7 +89,7 @@ def judged(dataset: Dataset, found: Split, name: str | Sequence[int], model: Mod
     chosen = found.where(name) if isinstance(name, str) else np.array(name, np.int64)
     records = tuple(dataset.records[index] for index in chosen.tolist())
     pointing = Pointing(dataset.root, records, model.card.preprocessing)
-    answers = score_files(dataset.paths(chosen), model, pointing if model.card.outputs["heatmap"] else None)
+    answers = score_files(dataset.paths(chosen), model, pointing if model.card.outputs.heatmap else None)
     labels = np.array([record.label for record in records], np.int64)
     scored = Scored(labels, answers.scores, found.units[chosen])
     return Sample(records, scored, tuple(answers.reasons), pointing.evidence())

@@ -9,7 +9,7 @@ share of tumours in a set of examples decides what 0.5 means.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Calibration:
         0 for a temperature.
     """
 
-    kind: str
+    kind: Literal["temperature", "Platt"]
     scale: float
     offset: float = 0.0
 

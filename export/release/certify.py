@@ -8,8 +8,7 @@ nothing and choose nothing; see `export.evaluation.sample.WITHOUT_PROMISE`.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from export.data.sources import source
 from export.errors import DataError
 from screener.evaluate.detection import LADDER, SEED, detection, shares, supported
 from screener.evaluate.metrics import LEVEL, called, lower_bound, rate
+from screener.model.card import ThresholdChoice
+from screener.model.certificate import Certificate, SourceDetection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,36 +29,14 @@ if TYPE_CHECKING:
 
 SPECIFICITY_FLOOR = 0.85
 """Least specificity on the tune set, sources equal, that margin may cost: a false alarm may cost a biopsy."""
+RULE = (
+    "The threshold is chosen on the tune set alone. A patient with a tumour counts as detected when one slice with a "
+    "tumour, drawn at random, is flagged; one draw with a fixed seed is counted, and a refused slice counts as missed."
+)
 HOLDS_FOR = (
     "It holds for patients like these: of these sources together, on these sequences, with a tumour that somebody saw "
     "on the slice. It says nothing of another hospital until that hospital measures it."
 )
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A threshold and what it was chosen by.
-
-    Attributes
-    ----------
-    threshold : float, in [0, 1]
-    margin : float or None
-        The sensitivity that the tune set's own lower bound supports there; None where it is too small for any.
-    bound : float
-        That lower bound: exact, one-sided, 95 %, over all units.
-    by_source : dict of str to float
-        Share of each source's units that are detected, averaged over all draws.
-    specificity : float
-        Mean over sources of the share of tumour-free slices that are not flagged.
-    units : int
-    """
-
-    threshold: float
-    margin: float | None
-    bound: float
-    by_source: dict[str, float]
-    specificity: float
-    units: int
 
 
 def ladder_below(target: float) -> tuple[float, ...]:
@@ -65,7 +44,7 @@ def ladder_below(target: float) -> tuple[float, ...]:
     return (target, *(rung for rung in LADDER if rung < target))
 
 
-def choose_auto(tune: Sample, target: float = LADDER[0]) -> Choice:
+def choose_auto(tune: Sample, target: float = LADDER[0]) -> ThresholdChoice:
     """Choose the threshold: high enough a sensitivity first, then as much margin as specificity allows.
 
     The mean over sources must reach `target`, whatever that costs. Below the highest threshold that does, margin is
@@ -100,7 +79,7 @@ def choose_auto(tune: Sample, target: float = LADDER[0]) -> Choice:
         if requested is None:
             continue
         choice = _described(tune, promised, min(aim, requested), rung)
-        if choice.threshold == aim or choice.specificity >= SPECIFICITY_FLOOR:
+        if choice.threshold == aim or (choice.specificity or 0.0) >= SPECIFICITY_FLOOR:
             return choice
     return _described(tune, promised, aim, None)
 
@@ -148,15 +127,17 @@ def _highest(promised: Sample, figure: Callable[[Sample, float], float], request
     return float(tries[low]) if low >= 0 else None
 
 
-def _described(tune: Sample, promised: Sample, threshold: float, margin: float | None) -> Choice:
+def _described(tune: Sample, promised: Sample, threshold: float, margin: float | None) -> ThresholdChoice:
     found = _detected(promised, threshold)
-    return Choice(
+    specificity = even_specificity(tune, threshold)
+    return ThresholdChoice(
         threshold=threshold,
         margin=margin,
         bound=_bound(promised, threshold),
         by_source={name: float(one.mean()) for name, one in found.items()},
-        specificity=even_specificity(tune, threshold),
+        specificity=None if math.isnan(specificity) else specificity,
         units=sum(map(len, found.values())),
+        floor=SPECIFICITY_FLOOR,
     )
 
 
@@ -168,7 +149,7 @@ def even_specificity(sample: Sample, threshold: float) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def certify(sample: Sample, threshold: float, target: float = LADDER[0]) -> dict[str, Any] | None:
+def certify(sample: Sample, threshold: float, target: float = LADDER[0]) -> Certificate | None:
     """Look once, with a threshold that is no longer chosen, and say what the counts support.
 
     Parameters
@@ -181,9 +162,8 @@ def certify(sample: Sample, threshold: float, target: float = LADDER[0]) -> dict
 
     Returns
     -------
-    dict or None
-        The card's ``certificate``: see `screener.model.certificate`, and what a reader wants to know beside. Its
-        ``target`` is None where the counts support no rung. None where no patient with a tumour is known.
+    Certificate or None
+        Its ``target`` is None where the counts support no rung. None where no patient with a tumour is known.
     """
     asked = sample.part(sample.promised & (sample.patients != "") & (sample.scored.labels == 1))
     flagged = called(asked.scored, threshold)
@@ -193,21 +173,25 @@ def certify(sample: Sample, threshold: float, target: float = LADDER[0]) -> dict
     bound, rung = supported(found, ladder_below(target))
     negative = sample.scored.labels == 0
     quiet = ~called(sample.scored, threshold)
-    return {
-        **asdict(found),
-        "target": rung,
-        "aimed_at": target,
-        "rungs": ", ".join(f"{one:g}" for one in ladder_below(target)),
-        "threshold": threshold,
-        "bound": bound,
-        "level": LEVEL,
-        "seed": SEED,
-        "unit": _unit(np.unique(asked.column("source")).tolist()),
-        "sources": _by_source(asked, flagged),
-        "sequences": sorted(set(asked.column("sequence").tolist())),
-        "specificity": asdict(rate(quiet[negative], sample.scored.units[negative])),
-        "holds_for": HOLDS_FOR,
-    }
+    return Certificate(
+        threshold=threshold,
+        level=LEVEL,
+        bound=bound,
+        units=found.units,
+        missed=found.missed,
+        unit=_unit(np.unique(asked.column("source")).tolist()),
+        target=rung,
+        rule=RULE,
+        aimed_at=target,
+        targets_tried=", ".join(f"{one:g}" for one in ladder_below(target)),
+        mean_detected=found.average,
+        missed_interval=found.usual,
+        seed=SEED,
+        by_source=_by_source(asked, flagged),
+        sequences=tuple(sorted(set(asked.column("sequence").tolist()))),
+        specificity=rate(quiet[negative], sample.scored.units[negative]),
+        holds_for=HOLDS_FOR,
+    )
 
 
 def _unit(sources: Sequence[str]) -> str:
@@ -220,14 +204,14 @@ def _unit(sources: Sequence[str]) -> str:
     return f"a patient; {', '.join(runs)}: the bound takes them for independent, and is too high by what they share"
 
 
-def _by_source(asked: Sample, flagged: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+def _by_source(asked: Sample, flagged: NDArray[np.bool_]) -> dict[str, SourceDetection]:
     """Count units, slices and the averaged share of detected units of each source."""
     sources = asked.column("source")
     result = {}
     for name in np.unique(sources).tolist():
         here = sources == name
         found = shares(flagged[here], asked.patients[here])
-        result[name] = {"units": len(found), "slices": int(here.sum()), "average": float(found.mean())}
+        result[name] = SourceDetection(len(found), int(here.sum()), float(found.mean()))
     return result
 
 

@@ -11,6 +11,7 @@ import onnx
 
 from export.errors import DataError
 from export.files import atomically
+from screener.model.card import CARD_KEY, Card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 PARITY = 1e-5
 """Largest difference in probability between Keras and onnxruntime that is accepted."""
-CARD_KEY = "screener.card"
 _OPSET = 17
 
 
@@ -125,16 +125,24 @@ def parity(model: keras.Model, graph: onnx.ModelProto, images: NDArray[np.float3
     return difference
 
 
-def write_release(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], model_card: str) -> None:
+def write_release(folder: Path, graph: onnx.ModelProto, card: Card, model_card: str) -> None:
     """Write the model's folder: the graph with its card, the same card as JSON, the readable card, the checksums.
 
     Every file is replaced whole, the checksums last: what an interruption leaves half replaced is refused when loaded.
+
+    Raises
+    ------
+    ModelError
+        The card is not one that the tool would read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.helper.set_model_props(graph, {CARD_KEY: json.dumps(card, ensure_ascii=True, sort_keys=True)})
+    plain = card.to_plain()
+    text = json.dumps(plain, ensure_ascii=True, sort_keys=True, allow_nan=False)
+    Card.parse(text)
+    onnx.helper.set_model_props(graph, {CARD_KEY: text})
     files = {
         "model.onnx": graph.SerializeToString(deterministic=True),
-        "card.json": (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode(),
+        "card.json": (json.dumps(plain, indent=2, ensure_ascii=False) + "\n").encode(),
         "MODEL_CARD.md": model_card.encode(),
     }
     for name, data in files.items():

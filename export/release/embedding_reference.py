@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from sklearn.cluster import KMeans
 
+from screener.model.card import EmbeddingReference
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -95,8 +97,10 @@ def distances(embeddings: NDArray[np.float64], centres: NDArray[np.float64]) -> 
     return np.asarray(np.sqrt(np.maximum(squared, 0).min(axis=1)))
 
 
-def quality_card(embeddings: NDArray[np.float64], sources: NDArray[np.str_], *, seed: int = 0) -> dict[str, Any]:
-    """Return the card's ``gate``: centres of the fit set and a cut-off that lets another hospital's brains through.
+def embedding_reference(
+    embeddings: NDArray[np.float64], sources: NDArray[np.str_], *, seed: int = 0
+) -> EmbeddingReference:
+    """Return the embedding reference: centres of the fit set, and a cut-off that keeps another hospital's brains.
 
     The next hospital is no sample of the known ones. So each source in turn plays it: how far do its slices lie from
     centres that were found without it? The cut-off keeps `KEPT` of the source that lies farthest.
@@ -115,13 +119,13 @@ def quality_card(embeddings: NDArray[np.float64], sources: NDArray[np.str_], *, 
         else:
             away = distances(embeddings[outside], _centres(embeddings[~outside], seed))
         reach[str(name)] = round(float(np.quantile(away, KEPT)), 4)
-    return {
-        "cutoff": max(reach.values()),
-        "kept": KEPT,
-        "reach": reach,
-        "measured_on": "fit set, each source as if it were unknown",
-        "centres": _centres(embeddings, seed).round(4).tolist(),
-    }
+    return EmbeddingReference(
+        cutoff=max(reach.values()),
+        centres=tuple(map(tuple, _centres(embeddings, seed).round(4).tolist())),
+        kept_share=KEPT,
+        distance_by_source=reach,
+        measured_on="fit set, each source as if it were unknown",
+    )
 
 
 def _centres(embeddings: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
@@ -132,7 +136,7 @@ def _centres(embeddings: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 def attach(
     model: keras.Model, images: NDArray[np.float32], sources: NDArray[np.str_]
-) -> tuple[keras.Model, dict[str, Any]]:
+) -> tuple[keras.Model, EmbeddingReference]:
     """Replace the raw ``embedding`` output by its projection and describe the gate that goes with it.
 
     Parameters
@@ -148,4 +152,4 @@ def attach(
     known = Projection.fit(features)
     embedding = Embed(known, name="known")(dict(model.output)["embedding"])
     outputs = dict(model.output) | {"embedding": embedding}
-    return keras.Model(model.input, outputs, name=model.name), quality_card(known.apply(features), sources)
+    return keras.Model(model.input, outputs, name=model.name), embedding_reference(known.apply(features), sources)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+from msgspec import structs
 
 from export.data.groups import places
 from export.data.provenance import statements, training_data
@@ -21,12 +23,14 @@ from export.release.threshold_selection import FIXED_POINTS
 from export.training.batches import plain
 from export.training.loop import Progress, best_model, prepare_training
 from screener import __version__
+from screener.model.card import Card, CardPoint, Outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from export.architectures import Recipe
     from export.training.loop import Options, TrainingSetup
+    from screener.model.card import EmbeddingReference
 
 _PARITY_SLICES = 256
 _FIRST_VERSION = "0.1.0"
@@ -42,7 +46,7 @@ class Release:
     recall_target: float = 0.95
 
 
-def release(data: Path, run: Path, requested: Release, demo: Path) -> dict[str, Any]:
+def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
     """Convert the best epoch of a run and write the model's folder.
 
     Parameters
@@ -56,8 +60,7 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> dict[str, 
 
     Returns
     -------
-    dict
-        The card.
+    Card
 
     Raises
     ------
@@ -67,16 +70,19 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> dict[str, 
     model, chosen, options = best_model(run)
     setup = prepare_training(data, chosen, options, run.parent / "cache")
     setup = as_trained(setup, run)
-    exported, gate = _with_gate(chosen.exported(model), chosen, setup)
+    exported, reference = _with_reference(chosen.exported(model), chosen, setup)
     graph = to_onnx(exported)
     tune = setup.found.where("tune")
     sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
     difference = parity(exported, graph, plain(setup.exact[sample], chosen.preprocessing.size))
-    card = _draft(requested, chosen, options, setup, outputs=list(dict(exported.output)), gate=gate)
-    card["metrics"] = {
-        "parity": {"largest_difference": difference, "slices": len(sample)},
-        "training": _history(run, chosen.monitor),
-    }
+    card = structs.replace(
+        _draft(requested, chosen, options, setup, set(dict(exported.output))),
+        embedding_reference=reference,
+        metrics={
+            "parity": {"largest_difference": difference, "slices": len(sample)},
+            "training": _history(run, chosen.monitor),
+        },
+    )
     ground = Ground(setup.dataset, setup.found, chosen.shares, requested.recall_target, demo)
     card = publish(requested.folder, graph, card, ground, run / "draft")
     if chosen.early:
@@ -95,8 +101,12 @@ def as_trained(setup: TrainingSetup, run: Path) -> TrainingSetup:
     return replace(setup, found=replace(setup.found, sets=sets))
 
 
-def _with_gate(model: Any, chosen: Recipe, setup: TrainingSetup) -> tuple[Any, dict[str, Any] | None]:  # noqa: ANN401 - Keras
-    """Attach the gate's reference where the recipe exports features."""
+def _with_reference(
+    model: Any,  # noqa: ANN401 - Keras
+    chosen: Recipe,
+    setup: TrainingSetup,
+) -> tuple[Any, EmbeddingReference | None]:
+    """Attach the embedding reference where the recipe exports features."""
     if "embedding" not in dict(model.output):
         return model, None
     fit = setup.found.where("fit")
@@ -104,44 +114,31 @@ def _with_gate(model: Any, chosen: Recipe, setup: TrainingSetup) -> tuple[Any, d
     return attach(model, plain(setup.exact[fit], chosen.preprocessing.size), sources)
 
 
-def _draft(
-    requested: Release,
-    chosen: Recipe,
-    options: Options,
-    setup: TrainingSetup,
-    *,
-    outputs: list[str],
-    gate: dict[str, Any] | None,
-) -> dict[str, Any]:
+def _draft(requested: Release, chosen: Recipe, options: Options, setup: TrainingSetup, outputs: set[str]) -> Card:
     """Return the card, its operating points still without figures."""
-    blank = {"value": None, "low": None, "high": None, "hits": 0, "count": 0, "units": 0}
-    points = {
-        name: {
-            "threshold": threshold,
-            "sensitivity": blank,
-            "specificity": blank,
-            "measured_on": "not measured",
-            "recall_target": None,
-            "certified": False,
-            "certificate": None,
-        }
-        for name, threshold in (FIXED_POINTS | {"auto": 0.5}).items()
-    }
-    return {
-        "schema": 1,
-        "name": requested.name,
-        "version": _version(requested),
-        "architecture": chosen.summary,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "tool_version": __version__,
-        "preprocessing": chosen.preprocessing.to_card(),
-        "outputs": {name: name if name in outputs else None for name in ("probability", "heatmap", "embedding")},
-        "operating_points": points,
-        "training_data": training_data(setup.dataset, setup.found, options.test_sources, options.seed),
-        "metrics": {},
-        "gate": gate,
-        **statements(record.source for record in setup.dataset.records),
-    }
+    return Card(
+        name=requested.name,
+        version=_version(requested),
+        architecture=chosen.summary,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tool_version=__version__,
+        preprocessing=chosen.preprocessing,
+        outputs=Outputs(
+            "probability",
+            heatmap="heatmap" if "heatmap" in outputs else None,
+            embedding="embedding" if "embedding" in outputs else None,
+        ),
+        points={name: CardPoint(threshold) for name, threshold in (FIXED_POINTS | {"auto": 0.5}).items()},
+        training_data=training_data(setup.dataset, setup.found, options.test_sources, options.seed),
+        **statements(record.source for record in setup.dataset.records)._asdict(),
+    )
+
+
+class _Named(msgspec.Struct):
+    """What is read of a former card, whatever its schema."""
+
+    name: str
+    version: str
 
 
 def _version(requested: Release) -> str:
@@ -149,8 +146,8 @@ def _version(requested: Release) -> str:
     card = requested.folder / "card.json"
     if requested.version is not None or not card.is_file():
         return requested.version or _FIRST_VERSION
-    former = json.loads(card.read_text(encoding="utf-8"))
-    return str(former["version"]) if former["name"] == requested.name else _FIRST_VERSION
+    former = msgspec.json.decode(card.read_bytes(), type=_Named)
+    return former.version if former.name == requested.name else _FIRST_VERSION
 
 
 def _history(run: Path, monitor: str) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+from msgspec import structs
 
 from export.data.groups import read_groups
 from export.data.provenance import statements, training_data
@@ -16,7 +17,7 @@ from export.evaluation.sample import WITHOUT_PROMISE, judged
 from export.evaluation.subgroups import set_figures
 from export.files import save_json
 from export.release.calibrate import Calibration, calibrate, fold
-from export.release.certify import SPECIFICITY_FLOOR, certify, choose_auto, refuse_leaks
+from export.release.certify import certify, choose_auto, refuse_leaks
 from export.release.convert import PARITY, write_checksums, write_release
 from export.release.golden import golden_scores
 from export.release.model_card import render
@@ -24,6 +25,8 @@ from export.release.threshold_selection import operating_points
 from export.training.batches import slice_weights
 from screener.evaluate.metrics import calibration_error
 from screener.evaluate.score import score_files
+from screener.model.card import Card, CardCalibration, TrainingData
+from screener.model.certificate import CertificationAttempt
 from screener.model.session import Model
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ class Ground:
     demo: Path
 
 
-def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: Ground, draft: Path) -> dict[str, Any]:
+def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, draft: Path) -> Card:
     """Write the model's folder, once all is measured; interrupted while files are replaced, it is refused when loaded.
 
     Parameters
@@ -71,16 +74,16 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
     folder : Path
     graph : onnx.ModelProto
         Its last layer is changed in place.
-    card : dict
-        With operating points that are still to be filled in; one that has a ``calibration`` keeps it.
+    card : Card
+        With operating points that are still to be filled in. If it has a ``calibration``, the graph has it already.
     ground : Ground
     draft : Path
         Scratch folder, removed in the end.
 
     Returns
     -------
-    dict
-        The card as released.
+    Card
+        As released.
 
     Raises
     ------
@@ -90,21 +93,22 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
     refuse_leaks(ground.found)
     write_release(draft, graph, card, "")
     tune = judged(ground.dataset, ground.found, "tune", Model.load(draft))
-    if "calibration" not in card:
-        tune = _calibrate(graph, card, tune, ground, draft)
+    if card.calibration is None:
+        card, tune = _calibrate(graph, card, tune, ground, draft)
     choice = choose_auto(tune, ground.target)
     proof = judged(ground.dataset, ground.found, "certify", Model.load(draft))
     points = operating_points(proof.scored, choice.threshold, ground.target, "certification set")
     certificate = certify(proof, choice.threshold, ground.target)
     if certificate is not None:
-        certificate["earlier"] = _earlier(folder, card)
-    points["auto"] |= {
-        "chosen_by": {**asdict(choice), "floor": SPECIFICITY_FLOOR},
-        "certified": bool(certificate and certificate["target"]),
-        "certificate": certificate,
-    }
-    card["operating_points"] = points
-    card["metrics"] |= _metrics(card, tune, proof, ground, draft)
+        certificate = structs.replace(certificate, earlier_attempts=_earlier(folder, card))
+    points["auto"] = structs.replace(
+        points["auto"],
+        chosen_by=choice,
+        certified=certificate is not None and certificate.target is not None,
+        certificate=certificate,
+    )
+    card = structs.replace(card, points=points)
+    card = structs.replace(card, metrics=card.metrics | _metrics(card, tune, proof, ground, draft))
     write_release(folder, graph, card, render(card))
     golden = golden_scores(Model.load(folder), ground.demo)
     save_json(folder / "golden.json", golden)
@@ -113,59 +117,72 @@ def publish(folder: Path, graph: onnx.ModelProto, card: dict[str, Any], ground: 
     return card
 
 
-def _earlier(folder: Path, card: Mapping[str, Any]) -> list[dict[str, Any]]:
+class _FormerData(msgspec.Struct):
+    """What a card of any schema says of its training data."""
+
+    training_data: TrainingData
+
+
+def _earlier(folder: Path, card: Card) -> tuple[CertificationAttempt, ...]:
     """Return the models that the same certification set was asked about, the one in the folder last.
 
     Whoever has seen what a set says is no longer as blind as at the first look, and the card is to say so. A model is
     what was converted at one time: certified again it is the same one, and made again under its version another.
     """
     if not (folder / "card.json").is_file():
-        return []
-    former = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    shown = former["operating_points"]["auto"]["certificate"]
-    same = all(former["training_data"][name] == card["training_data"][name] for name in ("fingerprint", "seed"))
-    if not shown or not same:
-        return []
-    known = list(shown.get("earlier", []))
-    if former["created"] == card["created"]:
-        return known
-    result = {name: former[name] for name in ("version", "created")} | {
-        name: shown[name] for name in ("target", "units", "missed")
-    }
-    return [*known, result]
+        return ()
+    text = (folder / "card.json").read_bytes()
+    # Of a card of another schema no more can be read than what it was trained on.
+    data, own = msgspec.json.decode(text, type=_FormerData).training_data, card.training_data
+    if (data.fingerprint, data.seed) != (own.fingerprint, own.seed):
+        return ()
+    former = Card.parse(text)
+    shown = former.points["auto"].certificate
+    if shown is None:
+        return ()
+    if former.created == card.created:
+        return shown.earlier_attempts
+    result = CertificationAttempt(former.version, shown.target, shown.units, shown.missed, former.created)
+    return (*shown.earlier_attempts, result)
 
 
-def _calibrate(graph: onnx.ModelProto, card: dict[str, Any], tune: Sample, ground: Ground, draft: Path) -> Sample:
+def _calibrate(graph: onnx.ModelProto, card: Card, tune: Sample, ground: Ground, draft: Path) -> tuple[Card, Sample]:
     """Fit on the tune set, fold into the graph, and see that the graph now says what was meant."""
     seen = tune.part(tune.scored.assessable)
     calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, ground.shares))
     if not fold(graph, calibration):
-        card["calibration"] = None
-        return tune
-    card["calibration"] = {**asdict(calibration), "temperature": 1 / calibration.scale, "balanced_errors": errors}
+        return card, tune
+    record = CardCalibration(
+        kind=calibration.kind,
+        scale=calibration.scale,
+        offset=calibration.offset,
+        temperature=1 / calibration.scale,
+        balanced_errors=errors,
+    )
+    card = structs.replace(card, calibration=record)
     write_release(draft, graph, card, "")
     requested = tune.calibrated(calibration)
-    paths = [ground.dataset.root / record.path for record in tune.records[:_CHECKED]]
+    paths = [ground.dataset.root / one.path for one in tune.records[:_CHECKED]]
     now = score_files(paths, Model.load(draft)).scores
     difference = float(np.nanmax(np.abs(now - requested.scored.scores[: len(paths)]), initial=0.0))
     if difference > PARITY:
         raise DataError(
             f"folding the calibration in changed scores by {difference:.2e}", f"at most {PARITY} is accepted"
         )
-    return requested
+    return card, requested
 
 
-def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:
+def _metrics(card: Card, tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:
     """Measure every set at ``auto``; the test set, of which nothing was chosen, by source."""
-    threshold = card["operating_points"]["auto"]["threshold"]
+    threshold = card.points["auto"].threshold
     sets = {"tune": tune, "certify": proof}
     result: dict[str, Any] = {
         name: set_figures(sample, threshold, slice_weights(sample.records, ground.shares))
         for name, sample in sets.items()
     }
-    if card["calibration"]:
+    if card.calibration is not None:
         result["calibration_errors"] = {
-            name: _errors(sample, card["calibration"], slice_weights(sample.records, ground.shares))
+            name: _errors(sample, card.calibration, slice_weights(sample.records, ground.shares))
             for name, sample in sets.items()
         }
     test = judged(ground.dataset, ground.found, "test", Model.load(draft))
@@ -175,10 +192,10 @@ def _metrics(card: Mapping[str, Any], tune: Sample, proof: Sample, ground: Groun
     return result
 
 
-def _errors(sample: Sample, calibration: Mapping[str, Any], weights: NDArray[np.float64]) -> dict[str, float]:
+def _errors(sample: Sample, calibration: CardCalibration, weights: NDArray[np.float64]) -> dict[str, float]:
     """Return calibration errors with and without the calibration, balanced as in training and plainly by slice."""
-    scale, offset = calibration["scale"], calibration["offset"]
-    undone = Calibration("undone", 1 / scale, -offset / scale)
+    scale, offset = calibration.scale, calibration.offset
+    undone = Calibration(calibration.kind, 1 / scale, -offset / scale)
     seen = sample.scored.assessable
     labels, after = sample.scored.labels[seen], sample.scored.scores[seen]
     before = undone.apply(after)
@@ -192,7 +209,7 @@ def _errors(sample: Sample, calibration: Mapping[str, Any], weights: NDArray[np.
 
 def certify_again(
     data: Path, run: Path, folder: Path, *, target: float, demo: Path, version: str | None = None
-) -> dict[str, Any]:
+) -> Card:
     """Calibrate (once), choose, certify and describe a released model, from its graph and the sets of its run.
 
     `version`, if given, is its new one: whoever calibrates changes scores.
@@ -209,15 +226,18 @@ def certify_again(
 
     if not (folder / "model.onnx").is_file():
         raise DataError(f"{folder} holds no model.onnx", "run: python -m export convert")
-    card = dict(Model.load(folder).card.data)
+    card = Model.load(folder).card
     graph = onnx.load(str(folder / "model.onnx"))
     dataset = read_dataset(data)
-    if dataset.fingerprint() != card["training_data"]["fingerprint"]:
+    if dataset.fingerprint() != card.training_data.fingerprint:
         raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
     options = Options.of(run)
     ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
-    card["version"] = version or card["version"]
-    card["training_data"] = training_data(dataset, ground.found, options.test_sources, options.seed)
-    card |= statements(record.source for record in dataset.records)
-    card["metrics"] = {name: card["metrics"][name] for name in ("parity", "training") if name in card["metrics"]}
+    card = structs.replace(
+        card,
+        version=version or card.version,
+        training_data=training_data(dataset, ground.found, options.test_sources, options.seed),
+        metrics={name: card.metrics[name] for name in ("parity", "training") if name in card.metrics},
+        **statements(record.source for record in dataset.records)._asdict(),
+    )
     return publish(folder, graph, card, ground, run / "draft")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
+from msgspec import structs
 from sklearn.metrics import roc_auc_score
 
 from export.architectures import Recipe, Start, recipe
@@ -279,7 +280,7 @@ def resized(chosen: Recipe, size: int) -> Recipe:
     if size % 32 or size < 64:  # noqa: PLR2004 - five halvings, and two places left to compare
         raise DataError(f"an input of {size} pixels does not suit the networks", "choose a multiple of 32, from 64 on")
     side = 4 * round(chosen.view_side * size / chosen.preprocessing.size / 4)
-    return replace(chosen, preprocessing=replace(chosen.preprocessing, size=size), view_side=side)
+    return replace(chosen, preprocessing=structs.replace(chosen.preprocessing, size=size), view_side=side)
 
 
 def _claim(run: Path, options: Options) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from screener.cli.scan import checked_language
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from screener.domain.estimate import Estimate
     from screener.messages import Language
-    from screener.model.card import Card, OperatingPoint
+    from screener.model.card import Card, OperatingPoint, StudySection, TrainingData
 
 
 def run(model: str | None, *, as_json: bool, lang: str | None) -> None:
@@ -23,29 +26,33 @@ def run(model: str | None, *, as_json: bool, lang: str | None) -> None:
     ModelError
         There is no such model, or its card cannot be read.
     """
-    from screener.model.store import locate, read_card
+    from screener.model.card import Card
+    from screener.model.store import locate, read_card_text
     from screener.report.console import safe
 
     speech = checked_language(lang)
-    card = read_card(locate(model))
-    text = json.dumps(card.data, indent=2) if as_json else "\n".join(map(safe, lines(card, speech)))
-    sys.stdout.write(text + "\n")
+    text = read_card_text(locate(model))
+    card = Card.parse(text)
+    shown = json.dumps(json.loads(text), indent=2) if as_json else "\n".join(map(safe, lines(card, speech)))
+    sys.stdout.write(shown + "\n")
 
 
 def lines(card: Card, lang: Language) -> Iterator[str]:
     """Yield the card, line by line."""
     from screener.messages import NOTICE
 
-    data = card.data
-    yield f"{card.title} · {data.get('architecture', '')}"
-    yield f"created {data.get('created', '?')} · licence of the weights: {data.get('licence', '?')}"
+    yield f"{card.title} · {card.architecture}"
+    yield f"created {card.created or '?'} · licence of the weights: {card.licence or '?'}"
     yield ""
-    yield str(data.get("intended_use", ""))
-    yield from (f"- {text}" for text in data.get("limitations", ()))
+    yield card.intended_use
+    yield from (f"- {text}" for text in card.limitations)
     yield ""
     yield from _points(card, lang)
     yield ""
-    yield from _training(data.get("training_data", {}))
+    if card.study is not None:
+        yield from _study(card.study, lang)
+        yield ""
+    yield from _training(card.training_data)
     yield ""
     yield NOTICE[lang]
 
@@ -55,27 +62,58 @@ def _points(card: Card, lang: Language) -> Iterator[str]:
 
     yield "Operating points"
     for point in card.operating_points.values():
-        target = f", chosen for sensitivity {point.recall_target:g}" if point.recall_target is not None else ""
-        yield f"  {point.name}: threshold {point.threshold:g}{target}"
+        yield _threshold(point)
         yield from (f"    {text}" for text in point_lines(point, lang))
-        yield from (f"    {text}" for text in _certificate(card, point))
+        yield from (f"    {text}" for text in _certificate(point))
 
 
-def _certificate(card: Card, point: OperatingPoint) -> Iterator[str]:
+def _threshold(point: OperatingPoint) -> str:
+    target = f", chosen for sensitivity {point.recall_target:g}" if point.recall_target is not None else ""
+    return f"  {point.name}: threshold {point.threshold:g}{target}"
+
+
+def _certificate(point: OperatingPoint) -> Iterator[str]:
     """Yield what a certificate rests on; as prose of the card it is English."""
-    if point.certificate is None:
-        return
     shown = point.certificate
+    if shown is None:
+        return
     yield f"lower bound {shown.bound:g} at confidence {shown.level:g}; a unit is {shown.unit}"
-    told = card.data["operating_points"][point.name]["certificate"].get("holds_for")
-    if isinstance(told, str):
-        yield told
+    yield from filter(None, (shown.rule, shown.holds_for))
 
 
-def _training(data: dict[str, Any]) -> Iterator[str]:
-    yield f"Training data {data.get('fingerprint', '')}"
-    for name, counts in data.get("sets", {}).items():
-        told = ", ".join(f"{count} {what}" for what, count in counts.items())
-        yield f"  {name}: {told}"
-    for source in data.get("sources", ()):
-        yield f"  source {source.get('name')}: {source.get('licence')}"
+def _study(section: StudySection, lang: Language) -> Iterator[str]:
+    """Yield how studies are judged, with the figures by patient."""
+    from screener.pipeline.study import Aggregation
+    from screener.report.console import study_lines
+
+    aggregation = Aggregation.of_section(section)
+    how = section.aggregation
+    yield "Studies"
+    yield f"  sequences: {_listed(section.sequences)} · planes: {_listed(section.planes)}"
+    yield (
+        f"  not assessable below {how.least_slices} assessable slices or {how.least_share:.0%} of them "
+        f"(in studies of {2 * how.least_slices} slices or more)"
+    )
+    for point in aggregation.points.values():
+        yield _threshold(point)
+        yield from (f"    {text}" for text in study_lines(aggregation, point, lang)[1:])
+        yield from (f"    {text}" for text in _certificate(point))
+    yield from (f"  {_estimate(one)}" for one in section.estimates)
+
+
+def _listed(names: tuple[str, ...] | None) -> str:
+    return "any" if names is None else ", ".join(names) or "none"
+
+
+def _estimate(one: Estimate) -> str:
+    value = "not known" if one.value is None else f"{one.value:.3f}"
+    interval = "" if one.low is None or one.high is None else f" ({one.low:.3f}–{one.high:.3f})"
+    behind = f"; {one.count} {one.unit}" if one.count else ""
+    return f"{one.name}: {value}{interval}{behind}{f'; {one.measured_on}' if one.measured_on else ''}"
+
+
+def _training(data: TrainingData) -> Iterator[str]:
+    yield f"Training data {data.fingerprint}"
+    for name, counts in data.sets.items():
+        yield f"  {name}: " + ", ".join(f"{count} {what}" for what, count in structs.asdict(counts).items())
+    yield from (f"  source {source.name}: {source.licence}" for source in data.sources)

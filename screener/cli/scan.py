@@ -414,9 +414,11 @@ def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], No
 
 
 def _show(found: TopFindings, scan: Scan, log: str, output: Output, lang: Language) -> None:
+    from screener.pipeline.study import Aggregation
     from screener.report.console import Summary, show
 
-    summary = Summary(scan.counts, scan.judge.point, scan.judge.model, log, stopped=scan.stopped)
+    aggregation = Aggregation.of(scan.model.card)
+    summary = Summary(scan.counts, scan.judge.point, scan.judge.model, log, aggregation, stopped=scan.stopped)
     show(found, summary, lang, color=output.color)
 
 

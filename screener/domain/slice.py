@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NOT_ONE_STUDY = "not_one_study"
     NO_ASSESSABLE_SLICE = "no_assessable_slice"
     TOO_FEW_SLICES = "too_few_slices"
+    NO_USABLE_SERIES = "no_usable_series"
     NOT_MR = "not_mr"
     LOCALIZER = "localizer"
     DERIVED_MAP = "derived_map"

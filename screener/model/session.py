@@ -6,10 +6,12 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from screener.cores import workers
 from screener.domain.slice import Prediction, Reason
 from screener.errors import ModelError
-from screener.model.card import CARD_KEY, Card
+from screener.model.card import CARD_KEY, Card, same_content
 from screener.model.store import Location, Mark, locate, mark_of, read_model, sha256_of
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class Model:
         self.card = card
         self.sha256 = sha256
         self.location = location
-        self._centres = np.array(card.gate.centres, dtype=np.float32) if card.gate else None
+        reference = card.embedding_reference
+        self._centres = np.array(reference.centres, dtype=np.float32) if reference else None
 
     @classmethod
     def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Model:
@@ -101,9 +104,12 @@ class Model:
         ModelError
             onnxruntime failed.
         """
-        wanted = [kind for kind in ("probability", "embedding", "heatmap") if self.card.outputs[kind]]
-        if not heatmaps and "heatmap" in wanted:
-            wanted.remove("heatmap")
+        outputs = self.card.outputs
+        wanted = {"probability": outputs.probability}
+        if outputs.embedding:
+            wanted["embedding"] = outputs.embedding
+        if outputs.heatmap and heatmaps:
+            wanted["heatmap"] = outputs.heatmap
         handfuls = [batch[start : start + AT_ONCE] for start in range(0, len(batch), AT_ONCE)]
         if len(handfuls) < 2 or self._threads == 1:  # noqa: PLR2004 - nothing to share
             return [answer for handful in handfuls for answer in self._run(wanted, handful)]
@@ -112,10 +118,10 @@ class Model:
                 answer for answers in pool.map(lambda part: self._run(wanted, part), handfuls) for answer in answers
             ]
 
-    def _run(self, wanted: list[str], batch: NDArray[np.float32]) -> list[Prediction]:
+    def _run(self, wanted: dict[str, str], batch: NDArray[np.float32]) -> list[Prediction]:
         """Run the graph once, on the core of whoever calls."""
         try:
-            answers = self._session.run([self.card.outputs[kind] for kind in wanted], {_INPUT: batch})
+            answers = self._session.run(list(wanted.values()), {_INPUT: batch})
         except Exception as error:  # onnxruntime's own exception classes are not public
             raise ModelError(f"the model failed: {error}", "report this with the model's version") from error
         found = dict(zip(wanted, answers, strict=True))
@@ -163,11 +169,12 @@ class Model:
 
         if not math.isfinite(prediction.probability):
             return Reason.NON_FINITE_SCORE
-        if self._centres is None or self.card.gate is None or prediction.embedding is None:
+        reference = self.card.embedding_reference
+        if self._centres is None or reference is None or prediction.embedding is None:
             return None
         strange = self._centres - prediction.embedding.reshape(-1)
         nearest = float(np.sqrt(np.square(strange).sum(axis=1).min()))
-        return None if nearest <= self.card.gate.cutoff else Reason.NOT_A_BRAIN_MRI
+        return None if nearest <= reference.cutoff else Reason.NOT_A_BRAIN_MRI
 
 
 def _probability(value: Any) -> float:  # noqa: ANN401 - a numpy scalar or an array of one
@@ -212,7 +219,7 @@ def _card(session: Any, location: Location) -> Card:  # noqa: ANN401 - onnxrunti
         raise ModelError(f"{location.onnx} carries a card of {len(text) >> 20} MiB", _hint())
     card = Card.parse(text)
     beside = location.folder / "card.json"
-    if beside.is_file() and Card.parse(beside.read_bytes()).data != card.data:
+    if beside.is_file() and not same_content(beside.read_bytes(), text):
         raise ModelError(f"{beside} differs from the card inside the model", "install the model again")
     return card
 
@@ -227,6 +234,6 @@ def _check_graph(session: Any, card: Card) -> None:  # noqa: ANN401 - onnxruntim
     if len(shape) != 4 or shape[1:] != [size, size, 1] or isinstance(shape[0], int):  # noqa: PLR2004 - N, H, W, C
         raise ModelError(f"the model's input has shape {shape}, not [batch, {size}, {size}, 1]", _hint())
     outputs = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
-    missing = [name for name in card.outputs.values() if name and name not in outputs]
+    missing = [name for name in msgspec.structs.astuple(card.outputs) if name and name not in outputs]
     if missing:
         raise ModelError(f"the model lacks the float output {', '.join(missing)} that its card names", _hint())

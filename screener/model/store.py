@@ -56,8 +56,19 @@ def read_card(location: Location) -> Card:
     ModelError
         It is missing or invalid.
     """
+    return Card.parse(read_card_text(location))
+
+
+def read_card_text(location: Location) -> bytes:
+    """Read ``card.json`` as it lies there.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read.
+    """
     try:
-        return Card.parse((location.folder / "card.json").read_bytes())
+        return (location.folder / "card.json").read_bytes()
     except OSError as error:
         raise ModelError(
             f"no card beside the model: {error.strerror}", "copy the whole model folder, not model.onnx alone"

@@ -424,6 +424,7 @@ class _Studies:
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
         self._grouping = scan.options.walk.grouping
+        self._aggregation = Aggregation.of(scan.model.card)
         self._open: dict[str, StudySlices] = {}
         self._names: dict[str, FolderNames] = {}
         self._deferred: set[str] = set()
@@ -491,7 +492,7 @@ class _Studies:
             return
         scan = self._scan
         collection = names is not None and names.collection
-        found = study_finding(slices, scan.judge, Aggregation(), collection=collection)
+        found = study_finding(slices, scan.judge, self._aggregation, collection=collection)
         if scan.log is not None:
             found = self._logged(scan.log, slices, found)
         scan.counts.update(("studies", f"studies_{found.decision.value}", f"studies_{found.urgency.value}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from screener import __version__
@@ -16,9 +16,10 @@ from screener.messages import NOTICE, RECOMMENDATION
 from screener.triage import confidence, decide, urgency_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from screener.domain.finding import Finding
+    from screener.model.card import Card, OperatingPoint, StudySection
     from screener.triage import TriagePolicy
 
 _KEY_SLICES = 3
@@ -28,8 +29,9 @@ _KEY_SLICES = 3
 class Aggregation:
     """How slices make a study: the highest mean of neighbouring slices of a series, the highest over series.
 
-    Averaging over neighbours follows from what a tumour is: it runs over several slices, noise does not. This is the
-    form without learned parameters, for models whose card describes no aggregation; it is never certified.
+    Averaging over neighbours follows from what a tumour is: it runs over several slices, noise does not. The defaults
+    are for models whose card has no section ``study``: every series is used, the operating point is that of a slice,
+    and nothing is certified.
 
     Attributes
     ----------
@@ -39,11 +41,54 @@ class Aggregation:
         Neighbours on each side with which a slice is shown in context.
     least : int
         Assessable slices below which a large study that is not flagged is not assessable.
+    least_share : float, in [0, 1]
+        Share of assessable slices below which it is not assessable either.
+    planes, sequences : tuple of str, or None
+        For which the model was shown to work; None uses any. A series that does not name its own is used.
+    points : mapping of str to OperatingPoint
+        Operating points of studies.
     """
 
     window: int = 5
     reach: int = 2
     least: int = 5
+    least_share: float = 0.0
+    planes: tuple[str, ...] | None = None
+    sequences: tuple[str, ...] | None = None
+    points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, card: Card) -> Aggregation:
+        """Return the aggregation that a card describes; the defaults where it has no section ``study``."""
+        return cls() if card.study is None else cls.of_section(card.study)
+
+    @classmethod
+    def of_section(cls, section: StudySection) -> Aggregation:
+        """Return the aggregation that a card's section ``study`` describes."""
+        how = section.aggregation
+        return cls(
+            window=how.window,
+            reach=how.reach,
+            least=how.least_slices,
+            least_share=how.least_share,
+            planes=section.planes,
+            sequences=section.sequences,
+            points=section.believed_points(),
+        )
+
+    def point(self, policy: TriagePolicy) -> OperatingPoint:
+        """Return the operating point of studies by the name of the slice's; the slice's where there is none."""
+        return self.points.get(policy.point.name, policy.point)
+
+    def confirmation(self, policy: TriagePolicy) -> float:
+        """Return the probability, in [0, 1], from which on a flagged study is HIGH."""
+        known = self.points.get("confirmation")
+        return policy.confirmation if known is None else known.threshold
+
+    def uses(self, sequence: str | None, plane: str | None) -> bool:
+        """Say whether the model was shown to work on a series; what a series does not name is not held against it."""
+        known = ((sequence, self.sequences), (plane, self.planes))
+        return all(value is None or allowed is None or value in allowed for value, allowed in known)
 
     def in_context(self, probabilities: Sequence[float | None]) -> tuple[float | None, ...]:
         """Average each slice with its assessable neighbours.
@@ -71,7 +116,8 @@ class Aggregation:
 
     def too_few(self, counts: SliceCounts) -> bool:
         """Say whether too little of a study could be assessed to call it not flagged."""
-        return counts.total >= 2 * self.least and counts.assessed < self.least
+        least = max(self.least, self.least_share * counts.total)
+        return counts.total >= 2 * self.least and counts.assessed < least
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -181,30 +227,30 @@ def study_finding(
     slices : StudySlices
         At least one.
     policy : TriagePolicy
-        Its operating point judges the study too where the card has none for studies.
+        Its operating point judges the study too where the card has none for studies, and where no series has enough
+        assessable slices for the aggregation.
     aggregation : Aggregation
     collection : bool
         The pictures are of many patients, so that nothing can be said about one.
     """
-    series, keys = [], []
+    series, keys, used = [], [], []
     for series_id, members in slices.series():
         probabilities = [member.probability for member in members]
         curve = aggregation.in_context(probabilities)
-        series.append(_series_finding(series_id, members, aggregation.series(probabilities), curve))
-        keys += [
-            KeySlice(member.path, series_id, float(index) if member.position is None else member.position, value)
-            for index, (member, value) in enumerate(zip(members, curve, strict=True))
-            if value is not None
-        ]
-    counts = _counts(slices.members)
+        is_used = aggregation.uses(members[0].sequence, members[0].plane)
+        value = aggregation.series(probabilities) if is_used else None
+        series.append(_series_finding(series_id, members, value, curve))
+        if is_used:
+            used.append(members)
+            keys += _key_slices(series_id, members, curve)
     probability = max((one.probability for one in series if one.probability is not None), default=None)
-    flagged = probability is not None and probability >= policy.point.threshold
-    reason = Reason.NOT_ONE_STUDY if collection else _reason(slices, counts, aggregation, flagged=flagged)
+    threshold, confirmation, name = _point(used, policy, aggregation)
+    flagged = probability is not None and probability >= threshold
+    reason = Reason.NOT_ONE_STUDY if collection else _reason(slices, used, aggregation, flagged=flagged)
     if reason is not None:
         probability = None
-    threshold = policy.point.threshold
     decision = decide(probability, threshold)
-    urgency = urgency_of(probability, threshold, policy.confirmation)
+    urgency = urgency_of(probability, threshold, confirmation)
     return StudyFinding(
         level="study",
         study_id=slices.study_id,
@@ -217,9 +263,9 @@ def study_finding(
         urgency=urgency,
         recommendation=RECOMMENDATION["en"][urgency],
         threshold=threshold,
-        operating_point=policy.point.name,
+        operating_point=name,
         reason=reason,
-        slices=counts,
+        slices=_counts(slices.members),
         series=tuple(series),
         key_slices=tuple(sorted(keys, key=lambda key: -key.probability)[:_KEY_SLICES]) if reason is None else (),
         model=policy.model,
@@ -228,6 +274,25 @@ def study_finding(
         seen_before=False,
         notice=NOTICE["en"],
     )
+
+
+def _key_slices(series_id: str | None, members: Sequence[Member], curve: Sequence[float | None]) -> Iterator[KeySlice]:
+    """Yield every assessable slice of a series with its probability in context."""
+    for index, (member, value) in enumerate(zip(members, curve, strict=True)):
+        if value is not None:
+            position = float(index) if member.position is None else member.position
+            yield KeySlice(member.path, series_id, position, value)
+
+
+def _point(
+    used: Sequence[Sequence[Member]], policy: TriagePolicy, aggregation: Aggregation
+) -> tuple[float, float, str]:
+    """Return threshold, confirmation and name of the operating point: the study's where a series fills the window."""
+    assessed = (sum(member.probability is not None for member in members) for members in used)
+    if all(count < aggregation.window for count in assessed):
+        return policy.point.threshold, policy.confirmation, policy.point.name
+    point = aggregation.point(policy)
+    return point.threshold, aggregation.confirmation(policy), point.name
 
 
 def _series_finding(
@@ -243,9 +308,16 @@ def _counts(members: Sequence[Member]) -> SliceCounts:
     return SliceCounts(len(members), assessed, flagged, len(members) - assessed)
 
 
-def _reason(slices: StudySlices, counts: SliceCounts, aggregation: Aggregation, *, flagged: bool) -> Reason | None:
+def _reason(
+    slices: StudySlices, used: Sequence[Sequence[Member]], aggregation: Aggregation, *, flagged: bool
+) -> Reason | None:
     """Say why a study cannot be judged; None where it can."""
-    if not counts.assessed:
+    if not any(member.probability is not None for member in slices.members):
         reasons = Counter(member.reason for member in slices.members)
         return next(iter(reasons)) if len(reasons) == 1 else Reason.NO_ASSESSABLE_SLICE
+    if not used:
+        return Reason.NO_USABLE_SERIES
+    counts = _counts([member for members in used for member in members])
+    if not counts.assessed:
+        return Reason.NO_ASSESSABLE_SLICE
     return Reason.TOO_FEW_SLICES if aggregation.too_few(counts) and not flagged else None

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from screener.domain.estimate import Rate
     from screener.domain.finding import Finding
     from screener.messages import Language
-    from screener.model.card import CardRate, OperatingPoint
+    from screener.model.card import OperatingPoint
+    from screener.model.certificate import Certificate
+    from screener.pipeline.study import Aggregation
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format, surrogate, private, unassigned, line and paragraph separator."""
@@ -89,6 +92,7 @@ class Summary:
     point: OperatingPoint
     model: str
     log: str
+    aggregation: Aggregation | None = None
     stopped: bool = False
 
 
@@ -240,42 +244,65 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
         )
     )
     told += point_lines(summary.point, lang)
-    if counts["studies"]:
-        told.append(words["aggregation"])
+    if counts["studies"] and summary.aggregation is not None:
+        told += study_lines(summary.aggregation, summary.point, lang)
     if summary.log:
         told.append(words["log"].format(path=safe(summary.log)))
     return [*told, NOTICE[lang]]
 
 
+def study_lines(aggregation: Aggregation, point: OperatingPoint, lang: Language) -> list[str]:
+    """Say how slices make a study, and what the threshold of studies was measured to do by patient.
+
+    Parameters
+    ----------
+    aggregation : Aggregation
+    point : OperatingPoint
+        Of slices: that of studies has its name.
+    lang : {"en", "fr"}
+    """
+    words, known = TEXT[lang], aggregation.points.get(point.name)
+    if known is None:
+        return [words["aggregation"].format(window=aggregation.window)]
+    threshold = comma(exact(known.threshold), lang)
+    told = [words["study_point"].format(window=aggregation.window, threshold=threshold, name=known.name)]
+    told += _measured(known, lang, "study_rate")
+    if known.certificate is None:
+        return [*told, words["study_uncertified"].format(name=known.name)]
+    told.append(_certified(known.name, known.certificate, lang, "study_certified"))
+    return [*told, words["study_recipe"]] if known.certificate.certifies == "recipe" else told
+
+
 def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
     """Say what a threshold was measured to do, and whether that is certified."""
     words = TEXT[lang]
-    if point.sensitivity is None or point.specificity is None:
-        told = [words["unmeasured"].format(name=point.name)]
-    else:
-        told = [
-            words["measured"].format(
-                sensitivity=rate(point.sensitivity, lang),
-                specificity=rate(point.specificity, lang),
-                where=point.measured_on,
-            )
-        ]
-    shown = point.certificate
-    if shown is None:
+    told = _measured(point, lang, "rate") or [words["unmeasured"].format(name=point.name)]
+    if point.certificate is None:
         return [*told, words["uncertified"].format(name=point.name)]
-    certified = words["certified"].format(
-        name=point.name,
+    return [*told, _certified(point.name, point.certificate, lang, "certified")]
+
+
+def _measured(point: OperatingPoint, lang: Language, form: str) -> list[str]:
+    """Return the line with sensitivity and specificity; none where either was not measured."""
+    if point.sensitivity is None or point.specificity is None:
+        return []
+    sensitivity, specificity = rate(point.sensitivity, lang, form), rate(point.specificity, lang, form)
+    return [TEXT[lang]["measured"].format(sensitivity=sensitivity, specificity=specificity, where=point.measured_on)]
+
+
+def _certified(name: str, shown: Certificate, lang: Language, form: str) -> str:
+    return TEXT[lang][form].format(
+        name=name,
         target=comma(f"{shown.target:g}", lang),
         level=comma(f"{100 * shown.level:g} %", lang),
         missed=shown.missed,
         units=shown.units,
     )
-    return [*told, certified]
 
 
-def rate(share: CardRate, lang: Language) -> str:
-    """Show a share with its interval and the counts behind it."""
+def rate(share: Rate, lang: Language, form: str = "rate") -> str:
+    """Show a share with its interval and the counts behind it; `form` names the text that holds them."""
     value, low, high = ("?" if one is None else number(one, lang) for one in (share.value, share.low, share.high))
-    return TEXT[lang]["rate"].format(
+    return TEXT[lang][form].format(
         value=value, low=low, high=high, hits=share.hits, count=share.count, units=share.units
     )

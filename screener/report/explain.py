@@ -53,7 +53,7 @@ def refuse_without_heatmap(model: Model) -> None:
     ModelError
         It only says whether.
     """
-    if not model.card.outputs["heatmap"]:
+    if not model.card.outputs.heatmap:
         raise ModelError(
             f"the model {model.card.title} has no heatmap: it cannot say where its evidence lies",
             "use the model that came with the tool, or export this one with a heatmap output",

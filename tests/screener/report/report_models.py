@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -90,7 +91,7 @@ def card(*, heatmap: bool = True) -> dict[str, Any]:
         "schema": 1,
         "name": "bright",
         "version": "1.0.0",
-        "preprocessing": HOW.to_card(),
+        "preprocessing": msgspec.to_builtins(HOW),
         "outputs": {"probability": "probability", "heatmap": "heatmap" if heatmap else None, "embedding": None},
         "operating_points": {
             name: {"threshold": threshold, "certified": True, "certificate": dict(CERTIFICATE)}

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screener.domain.estimate import Rate
 from screener.domain.finding import Finding, Urgency
 from screener.domain.slice import Identity, Prediction, Reason, Refused
 from screener.messages import LANGUAGES, URGENCY_WORD
-from screener.model.card import CardRate, OperatingPoint
+from screener.model.card import OperatingPoint
 from screener.model.certificate import Certificate
 from screener.report import console
 from screener.report.console import Summary, TopFindings, comma, lines, point_lines, rate, safe
@@ -74,7 +75,7 @@ def test_every_finding_has_its_row(lang: Language) -> None:
 
 
 def test_every_number_is_written_as_the_language_does() -> None:
-    rate = CardRate(0.966, 0.942, 0.986, 7, 9, 5)
+    rate = Rate(0.966, 0.942, 0.986, 7, 9, 5)
     certificate = Certificate(0.95, 0.975, 0.951, 75, 0, "patient")
     point = replace(POINT, sensitivity=rate, specificity=rate, certified=True, certificate=certificate)
     told = TopFindings(5)
@@ -136,7 +137,7 @@ def test_safe_text_is_one_harmless_line(text: str) -> None:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_threshold_comes_with_figures_interval_and_counts(lang: Language) -> None:
-    share = CardRate(0.9506, 0.9189, 0.9855, 1098, 1155, 143)
+    share = Rate(0.9506, 0.9189, 0.9855, 1098, 1155, 143)
     point = replace(POINT, sensitivity=share, specificity=share, measured_on="tune set", certified=True)
     told = " ".join(point_lines(point, lang))
     for wanted in (comma("0.951", lang), comma("0.919–0.986", lang), "1098/1155", "143", "tune set"):
