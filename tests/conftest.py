@@ -18,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.data.phantoms import phantom
+from screener.model.card import Card
 
 SIZE = 32
 STEEPNESS, MIDDLE = 60.0, 0.25
@@ -108,6 +109,11 @@ def write_model(folder: Path, card: dict[str, Any] | None = None, graph: onnx.Mo
     sums = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in ("card.json", "model.onnx")]
     (folder / "SHA256SUMS").write_text("".join(sums))
     return folder
+
+
+def parsed_card(**changes: object) -> Card:
+    """Return `tiny_card` as the tool reads it."""
+    return Card.parse(json.dumps(tiny_card(**changes)))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 from export.data.dataset import read_dataset
 from export.data.groups import places
 from export.errors import DataError
-from export.release.model_card import rate
+from export.release.model_card import rate_of
 from screener.evaluate.metrics import Scored, operating_figures, summary
 from screener.evaluate.score import score_files
 from screener.model.session import Model
@@ -114,14 +114,14 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"AUC **{area['value']:.3f}** ({area['low']:.3f}–{area['high']:.3f}); among assessable slices "
-        f"{figures['assessable_auc']:.3f}; refused {rate(figures['refused'])}: {figures['refusals'] or 'none'}."
+        f"{figures['assessable_auc']:.3f}; refused {rate_of(figures['refused'])}: {figures['refusals'] or 'none'}."
     )
     yield ""
     yield "| operating point | threshold | sensitivity | specificity | both, among assessable slices |"
     yield "|---|---|---|---|---|"
     for name, point in figures["operating_points"].items():
         alone = " / ".join(f"{point[f'assessable_{what}']['value']:.3f}" for what in ("sensitivity", "specificity"))
-        result = " | ".join(rate(point[what]) for what in ("sensitivity", "specificity"))
+        result = " | ".join(rate_of(point[what]) for what in ("sensitivity", "specificity"))
         yield f"| `{name}` | {point['threshold']:g} | {result} | {alone} |"
     mistakes = figures["mistakes_at_auto"]
     yield from ("", f"At `auto`: {len(mistakes['missed'])} missed, {len(mistakes['false_alarms'])} false alarms.", "")

@@ -18,7 +18,7 @@ import numpy as np
 
 from export.data.dataset import read_dataset
 from export.data.groups import places
-from export.release.model_card import rate
+from export.release.model_card import rate_of
 from screener.evaluate.metrics import exact_interval
 from screener.evaluate.score import score_files
 from screener.model.session import Model
@@ -181,8 +181,8 @@ def write_report(out: Path, figures: Mapping[str, Any]) -> None:
     """Write ``<out>.json`` and ``<out>.md``."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
-    kept = "\n".join(f"| {name} | {rate(share)} |" for name, share in figures["kept"]["by_source"].items())
-    refused = "\n".join(f"| {kind} | {rate(share)} |" for kind, share in figures["refused"].items())
+    kept = "\n".join(f"| {name} | {rate_of(share)} |" for name, share in figures["kept"]["by_source"].items())
+    refused = "\n".join(f"| {kind} | {rate_of(share)} |" for kind, share in figures["refused"].items())
     why = ", ".join(f"{reason} {count}" for reason, count in figures["kept"]["reasons"].items())
     out.with_suffix(".md").write_text(
         f"# The gate\n\nWritten by `make gate`: model {figures['model']} (`{figures['model_sha256'][:12]}`), pixel "
@@ -190,7 +190,7 @@ def write_report(out: Path, figures: Mapping[str, Any]) -> None:
         f"## Brain slices kept\n\nThe pixel checks were chosen while looking at these sources, so those rates are a "
         f"fit, not a forecast; the embedding's reference saw the slices marked so.\n\n| source | kept |\n|---|---|\n"
         f"{kept}\n\nRefused: {why or 'none'}.\n\n## Everything else refused\n\nAll but drawn heads: "
-        f"**{rate(figures['refused_all'])}**. None of these pictures set the embedding's cut-off; some were looked "
+        f"**{rate_of(figures['refused_all'])}**. None of these pictures set the embedding's cut-off; some were looked "
         "at while choosing the pixel checks and the layer whose features are the embedding.\n\n"
         f"| kind | refused |\n|---|---|\n{refused}\n\nNot refused: {', '.join(figures['passed']) or 'none'}.\n"
     )

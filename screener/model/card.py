@@ -8,6 +8,7 @@ or wrong refuses the card. Unknown keys are ignored, except within ``preprocessi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -143,7 +144,7 @@ class CardCalibration(msgspec.Struct, frozen=True):
     offset: Annotated[float, Meta(description="0 for a temperature.")]
     temperature: Annotated[float, Meta(gt=0, description="One over the scale.")]
     balanced_errors: Annotated[
-        dict[str, float | None], Meta(description="Expected calibration error on tune: before, and with each kind.")
+        Mapping[str, float | None], Meta(description="Expected calibration error on tune: before, and with each kind.")
     ] = {}
 
 

@@ -46,7 +46,7 @@ class CertificationAttempt(msgspec.Struct, frozen=True):
     created: Annotated[str, Meta(description="When that model was made, UTC; empty where not recorded.")] = ""
 
 
-class Certificate(msgspec.Struct, frozen=True, rename=KEYS):
+class Certificate(msgspec.Struct, frozen=True, kw_only=True, rename=KEYS):
     """What was shown once, on patients that chose nothing. Slices and studies have the same certificate."""
 
     threshold: Annotated[Share, Meta(description="Threshold that it was shown for.")]

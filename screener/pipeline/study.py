@@ -233,7 +233,8 @@ def study_finding(
     collection : bool
         The pictures are of many patients, so that nothing can be said about one.
     """
-    series, keys, used = [], [], []
+    series, used = [], []
+    keys: list[KeySlice] = []
     for series_id, members in slices.series():
         probabilities = [member.probability for member in members]
         curve = aggregation.in_context(probabilities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from export.data.phantoms import phantom
 from screener.errors import ModelError
 from screener.preprocess import Preprocessing, _median, enlarged, frame, head_box, prepare
+from tests.conftest import parsed_card
 
 LITE = Preprocessing(64, "head", "square", "percentile")
 PLAIN = Preprocessing(64)
@@ -101,11 +103,11 @@ def test_an_enlarged_heatmap_stays_in_its_range(grid: np.ndarray) -> None:
 )
 def test_a_card_that_describes_it_wrongly(change: dict[str, object]) -> None:
     with pytest.raises(ModelError):
-        Preprocessing.from_card(LITE.to_card() | change)
+        parsed_card(preprocessing=msgspec.to_builtins(LITE) | change)
 
 
 def test_a_card_brings_it_back() -> None:
-    assert Preprocessing.from_card(LITE.to_card()) == LITE
+    assert parsed_card(preprocessing=msgspec.to_builtins(LITE)).preprocessing == LITE
     assert LITE.fingerprint() != PLAIN.fingerprint()
 
 

@@ -17,7 +17,7 @@ from export.evaluation.sample import Sample
 from export.release.certify import certify, choose_auto, even_specificity, refuse_leaks
 from export.release.threshold_selection import operating_points
 from screener.evaluate.metrics import Scored
-from screener.model.certificate import read_certificate
+from screener.model.certificate import flaw_of
 
 Slice = tuple[str, str, str, int, float]
 """Source, patient, sequence, label, score."""
@@ -78,7 +78,7 @@ def test_plain_t1_neither_chooses_nor_is_certified() -> None:
     assert found.threshold == pytest.approx(0.9)
     shown = certify(sample(*patients(60, 0.9), *hidden, *negatives(5, 0.1)), 0.5)
     assert shown is not None
-    assert (shown["units"], shown["sequences"]) == (60, ["FLAIR"])
+    assert (shown.units, shown.sequences) == (60, ("FLAIR",))
     with pytest.raises(DataError, match="promises"):
         choose_auto(sample(*hidden, *negatives(5, 0.1)))
 
@@ -114,16 +114,15 @@ def test_the_highest_rung_that_the_counts_support_is_certified(missed: int, unit
         sample(*patients(units - missed, 0.9), *patients(missed, 0.1, start=units), *negatives(9, 0.1)), 0.5
     )
     assert found is not None
-    assert (found["missed"], found["units"], found["target"]) == (missed, units, target)
-    assert found["average"] == pytest.approx(1 - missed / units)
-    certificate, why = read_certificate(found, 0.5)
-    assert (certificate is not None) == (target is not None), why
+    assert (found.missed, found.units, found.target) == (missed, units, target)
+    assert found.mean_detected == pytest.approx(1 - missed / units)
+    assert (flaw_of(found, 0.5) == "") == (target is not None)
 
 
 def test_nothing_above_the_aim_is_certified() -> None:
     found = certify(sample(*patients(400, 0.9), *negatives(3, 0.1)), 0.5, 0.9)
     assert found is not None
-    assert found["target"] == 0.9 < found["bound"]
+    assert found.target == 0.9 < found.bound
 
 
 def test_one_fixed_draw_counts_and_the_others_say_whether_it_was_lucky() -> None:
@@ -131,11 +130,13 @@ def test_one_fixed_draw_counts_and_the_others_say_whether_it_was_lucky() -> None
     first, second = (certify(sample(*slices, *negatives(3, 0.1)), 0.5) for _ in range(2))
     assert first == second
     assert first is not None
-    assert first["average"] == 0.5
-    low, high = first["usual"]
+    assert first.mean_detected == 0.5
+    assert first.missed_interval is not None
+    low, high = first.missed_interval
     assert low < 20 < high
-    assert low <= first["missed"] <= high
-    assert first["specificity"]["hits"] == 3
+    assert low <= first.missed <= high
+    assert first.specificity is not None
+    assert first.specificity.hits == 3
 
 
 def test_specificity_weighs_sources_alike() -> None:
@@ -153,7 +154,8 @@ def test_a_leak_between_the_sets_is_refused() -> None:
 def test_points_carry_their_figures() -> None:
     scored = Scored(np.array([1, 1, 1, 0, 0]), np.array([0.9, 0.6, 0.2, 0.1, 0.4]), np.arange(5))
     points = operating_points(scored, 0.6, 0.95, "other slices")
-    assert points["auto"]["threshold"] == 0.6
-    assert points["auto"]["recall_target"] == 0.95
-    assert points["default"]["sensitivity"]["hits"] == 2
-    assert not any(point["certified"] for point in points.values())
+    assert points["auto"].threshold == 0.6
+    assert points["auto"].recall_target == 0.95
+    assert points["default"].sensitivity is not None
+    assert points["default"].sensitivity.hits == 2
+    assert not any(point.certified for point in points.values())

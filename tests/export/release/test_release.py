@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from onnx import helper, numpy_helper
 
 from export.data.dataset import read_dataset
@@ -24,11 +25,13 @@ from screener.evaluate import metrics
 from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files
 from screener.model.session import Model
-from tests.conftest import MIDDLE, STEEPNESS, tiny_card, tiny_graph, write_model, write_slice
+from tests.conftest import MIDDLE, STEEPNESS, parsed_card, tiny_card, tiny_graph, write_model, write_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from screener.model.card import Card
 
 UNITS = {"fit": 6, "tune": 40, "certify": 66, "test": 8}
 """Patients of each set; every other one has a tumour, and two slices."""
@@ -92,15 +95,15 @@ def dense_graph() -> onnx.ModelProto:
     return graph
 
 
-def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "2026-01-01") -> dict[str, Any]:
+def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "2026-01-01") -> Card:
     dataset = read_dataset(data)
     found = read_groups(data / "run/groups.csv", dataset).found
-    card = tiny_card(
-        created=created,
-        metrics={
-            "parity": {"largest_difference": 1e-6, "slices": 4},
-            "training": {"epochs": 2, "best_epoch": 1, "minutes": 1.0},
-        },
+    metrics = {
+        "parity": {"largest_difference": 1e-6, "slices": 4},
+        "training": {"epochs": 2, "best_epoch": 1, "minutes": 1.0},
+    }
+    card = structs.replace(
+        parsed_card(created=created, metrics=metrics),
         training_data=training_data(dataset, found, ("kaggle253",), 1),
     )
     (data / "demo").mkdir(exist_ok=True)
@@ -108,7 +111,7 @@ def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "
 
 
 @pytest.fixture(scope="module")
-def released(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def released(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
     """Return a release and its card."""
     folder = tmp_path_factory.mktemp("release") / "model"
     return folder, published(data, folder, dense_graph())
@@ -117,10 +120,11 @@ def released(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_a_card_tells_which_models_the_same_set_was_asked_about(data: Path, tmp_path: Path) -> None:
     for created in ("2026-01-01", "2026-01-02", "2026-01-02", "2026-01-03"):
         card = published(data, tmp_path / "model", dense_graph(), created)
-    shown = card["operating_points"]["auto"]["certificate"]
-    assert [one["created"] for one in shown["earlier"]] == ["2026-01-01", "2026-01-02"], "under one version or not"
-    strict = math.floor(1e4 * lower_bound(shown["units"] - shown["missed"], shown["units"], 1 - 0.05 / 3)) / 1e4
-    assert strict < shown["bound"]
+    shown = card.points["auto"].certificate
+    assert shown is not None
+    assert [one.created for one in shown.earlier_attempts] == ["2026-01-01", "2026-01-02"], "under one version or not"
+    strict = math.floor(1e4 * lower_bound(shown.units - shown.missed, shown.units, 1 - 0.05 / 3)) / 1e4
+    assert strict < shown.bound
     result = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
     assert "also asked about 1.0.0 (" in result
     assert f"gets a lower bound of {strict:.4f}" in result
@@ -128,7 +132,7 @@ def test_a_card_tells_which_models_the_same_set_was_asked_about(data: Path, tmp_
     assert not [words for words in public if words in result], "what is known of public slices is not said of one's own"
 
 
-def test_a_release_is_made_in_one_go(data: Path, released: tuple[Path, dict[str, Any]]) -> None:
+def test_a_release_is_made_in_one_go(data: Path, released: tuple[Path, Card]) -> None:
     folder, card = released
     model = Model.load(folder)
     auto = model.card.operating_points["auto"]
@@ -136,21 +140,22 @@ def test_a_release_is_made_in_one_go(data: Path, released: tuple[Path, dict[str,
     assert auto.certificate is not None
     assert (auto.certificate.units, auto.certificate.target) == (66, 0.90)
     assert 1 <= auto.certificate.missed <= 2
-    assert card["operating_points"]["auto"]["measured_on"] == "certification set"
-    assert card["calibration"]["kind"] in {"temperature", "Platt"}
-    errors = card["metrics"]["calibration_errors"]
+    assert card.points["auto"].measured_on == "certification set"
+    assert card.calibration is not None
+    assert card.calibration.kind in {"temperature", "Platt"}
+    errors = card.metrics["calibration_errors"]
     assert errors["tune"]["balanced_after"] <= errors["tune"]["balanced_before"] + 1e-6
-    assert set(card["metrics"]["test"]) == {"kaggle253"}
-    assert card["metrics"]["certify"]["detection"]["units"] == 66
+    assert set(card.metrics["test"]) == {"kaggle253"}
+    assert card.metrics["certify"]["detection"]["units"] == 66
     assert not (folder.parent / "draft").exists()
     assert json.loads((folder / "golden.json").read_text())["scores"]
-    scale, offset = card["calibration"]["scale"], card["calibration"]["offset"]
+    scale, offset = card.calibration.scale, card.calibration.offset
     before = Model.load(write_model(folder.parent / "before", tiny_card(), dense_graph()))
     raw, now = (score_files([data / "p0-0.png"], one).scores for one in (before, model))
-    assert now == pytest.approx(Calibration("", scale, offset).apply(raw), abs=1e-5)
+    assert now == pytest.approx(Calibration("Platt", scale, offset).apply(raw), abs=1e-5)
 
 
-def test_the_card_tells_everything_that_was_measured(released: tuple[Path, dict[str, Any]]) -> None:
+def test_the_card_tells_everything_that_was_measured(released: tuple[Path, Card]) -> None:
     folder, card = released
     result = (folder / "MODEL_CARD.md").read_text()
     for requested in (
@@ -165,22 +170,24 @@ def test_the_card_tells_everything_that_was_measured(released: tuple[Path, dict[
 
 def test_what_cannot_be_calibrated_is_told(data: Path, tmp_path: Path) -> None:
     card = published(data, tmp_path / "model", tiny_graph())
-    assert card["calibration"] is None
+    assert card.calibration is None
     assert "Not calibrated" in (tmp_path / "model/MODEL_CARD.md").read_text()
 
 
 def test_a_graph_is_certified_again_from_its_run_and_only_with_its_data(
-    data: Path, released: tuple[Path, dict[str, Any]], tmp_path: Path
+    data: Path, released: tuple[Path, Card], tmp_path: Path
 ) -> None:
     (data / "run/options.json").write_text('{"recipe": "baseline", "test_sources": ["kaggle253"]}')
     folder = tmp_path / "again"
     shutil.copytree(released[0], folder)
     again = certify_again(data, data / "run", folder, target=0.95, demo=data / "demo", version="1.0.1")
     first = released[1]
-    assert again["calibration"] == first["calibration"], "calibrated once"
-    assert again["operating_points"] == first["operating_points"]
-    assert not again["operating_points"]["auto"]["certificate"]["earlier"], "it is the same model"
-    assert again["licence"] == "as the owners of the training slices allow"
+    assert again.calibration == first.calibration, "calibrated once"
+    assert again.points == first.points
+    shown = again.points["auto"].certificate
+    assert shown is not None
+    assert not shown.earlier_attempts, "it is the same model"
+    assert again.licence == "as the owners of the training slices allow"
     assert Model.load(folder).card.title == "tiny 1.0.1"
     card = json.loads((folder / "card.json").read_text())
     card["training_data"]["fingerprint"] = "sha256:other"

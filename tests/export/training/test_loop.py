@@ -25,7 +25,7 @@ from export.training import loop as setup
 from export.training.batches import Sampler, stratum_weights
 from screener.model.card import Card
 from screener.preprocess import Preprocessing
-from tests.conftest import tiny_card
+from tests.conftest import parsed_card
 
 SIDE = 32
 
@@ -263,7 +263,7 @@ def test_conversion_is_exact_named_and_repeatable(tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((16, SIDE, SIDE, 1), dtype=np.float32)
     assert parity(model, graphs[0], images) <= 1e-5
     for name, graph in zip("ab", graphs, strict=True):
-        write_release(tmp_path / name, graph, tiny_card(), "card")
+        write_release(tmp_path / name, graph, parsed_card(), "card")
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
     session = onnxruntime.InferenceSession(tmp_path / "a/model.onnx")
     assert [value.name for value in session.get_inputs()] == ["image"]
@@ -271,7 +271,8 @@ def test_conversion_is_exact_named_and_repeatable(tmp_path: Path) -> None:
     assert [value.name for value in session.get_outputs()] == ["probability"]
     assert session.run(None, {"image": images[:3]})[0].shape == (3,)
     text = session.get_modelmeta().custom_metadata_map["screener.card"]
-    assert Card.parse(text).data == json.loads((tmp_path / "a/card.json").read_text())
+    assert json.loads(text) == json.loads((tmp_path / "a/card.json").read_text())
+    assert Card.parse(text) == parsed_card()
 
 
 def test_a_conversion_that_changes_answers_is_refused() -> None:
@@ -373,11 +374,12 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
     (tmp_path / "model/layers.onnx").write_bytes(b"of a former model")
     card = release(data, tmp_path / "run", Release(tmp_path / "model", "small", "1.0.0"), tmp_path / "demo")
     point = Model.load(tmp_path / "model").card.operating_points["auto"]
-    assert (point.certified, card["operating_points"]["auto"]["certificate"]) == (False, None), "no patient is known"
-    assert card["calibration"]["kind"] in {"temperature", "Platt"}, "what Keras makes of a dense layer can be folded"
-    assert card["metrics"]["parity"]["largest_difference"] <= 1e-5
-    assert card["licence"] == "as the owners of the training slices allow"
-    assert not [text for text in card["limitations"] if "adults" in text or "three hospitals" in text]
+    assert (point.certified, card.points["auto"].certificate) == (False, None), "no patient is known"
+    assert card.calibration is not None
+    assert card.calibration.kind in {"temperature", "Platt"}, "what Keras makes of a dense layer can be folded"
+    assert card.metrics["parity"]["largest_difference"] <= 1e-5
+    assert card.licence == "as the owners of the training slices allow"
+    assert not [text for text in card.limitations if "adults" in text or "three hospitals" in text]
     result = (tmp_path / "model/MODEL_CARD.md").read_text()
     assert "no patient with a tumour is known" in result
     assert not (tmp_path / "run/draft").exists()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from screener.errors import ModelError
-from screener.model.card import Card
+from screener.model.card import Card, same_content
 from tests.conftest import tiny_card
 
+ROOT = Path(__file__).resolve().parents[3]
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -26,7 +30,8 @@ def test_reads_what_was_written() -> None:
     assert card.title == "tiny 1.0.0"
     assert card.operating_points["auto"].threshold == 0.4
     assert card.operating_points["auto"].sensitivity is not None
-    assert card.gate is None
+    assert card.embedding_reference is None
+    assert card.study is None
 
 
 @given(st.binary(max_size=200) | st.text(max_size=50))
@@ -53,6 +58,60 @@ def test_a_mutated_card_is_read_or_refused(path: tuple[Any, ...], value: object)
     except ModelError:
         return
     assert all(0 <= point.threshold <= 1 for point in read.operating_points.values())
+
+
+def test_the_shipped_card_is_read_whole() -> None:
+    """What a card says and the structs do not know would be lost when it is released again."""
+    text = (ROOT / "models/lite/card.json").read_bytes()
+    card, plain = Card.parse(text), json.loads(text)
+    again = card.to_plain()
+    assert {name: again[name] for name in plain} == plain or _without_defaults(again, plain) == plain
+    assert Card.parse(json.dumps(again)) == card
+
+
+def _without_defaults(again: Any, plain: Any) -> Any:  # noqa: ANN401 - JSON
+    """Drop the keys that an older writer left out."""
+    if isinstance(again, dict) and isinstance(plain, dict):
+        return {name: _without_defaults(again[name], plain[name]) for name in plain if name in again}
+    if isinstance(again, list) and isinstance(plain, list) and len(again) == len(plain):
+        return [_without_defaults(one, other) for one, other in zip(again, plain, strict=True)]
+    return again
+
+
+def test_unknown_keys_are_ignored_but_those_of_preprocessing() -> None:
+    data = tiny_card(colour="red")
+    data["operating_points"]["auto"]["colour"] = "red"
+    assert Card.parse(json.dumps(data)) == Card.parse(json.dumps(tiny_card()))
+    data["preprocessing"]["colour"] = "red"
+    with pytest.raises(ModelError, match=r"colour.*preprocessing"):
+        Card.parse(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("where", "version", "told"), [("schema", 2, "has schema 2"), ("preprocessing", 7, "preprocessing version 7")]
+)
+def test_other_versions_are_named_before_anything_else(where: str, version: int, told: str) -> None:
+    data = {"schema": 1, "preprocessing": {"version": 1}}
+    data[where] = version if where == "schema" else {"version": version}
+    with pytest.raises(ModelError, match=told):
+        Card.parse(json.dumps(data))
+
+
+def test_figures_that_are_not_finite_become_null() -> None:
+    card = msgspec.structs.replace(
+        Card.parse(json.dumps(tiny_card())),
+        metrics={"auc": float("nan"), "slices": np.int64(3), "share": np.float64(0.5)},
+    )
+    assert card.to_plain()["metrics"] == {"auc": None, "slices": 3, "share": 0.5}
+    with pytest.raises(TypeError, match="cannot hold"):
+        msgspec.structs.replace(card, metrics={"path": ROOT}).to_plain()
+
+
+def test_contents_are_compared_with_their_unknown_keys() -> None:
+    assert same_content('{"a": 1, "b": [1.0]}', '{"b": [1.0], "a": 1}')
+    assert not same_content('{"a": 1}', '{"a": 1, "b": null}')
+    with pytest.raises(ModelError, match="not JSON"):
+        same_content("{}", "{")
 
 
 @pytest.mark.parametrize(

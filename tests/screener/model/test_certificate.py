@@ -58,21 +58,13 @@ def changed(**changes: object) -> dict[str, Any]:
     ("certificate", "told"),
     [
         (None, "no certificate"),
-        ("yes", "no object"),
-        ({}, "target"),
         (changed(target=0.96), "does not reach"),
         (changed(bound=0.99), "do not support a bound of 0.99"),
         (changed(bound=0.94), "does not reach"),
         (changed(missed=1), "do not support"),
         (changed(units=58), "do not support"),
         (changed(units=0), "do not support"),
-        (changed(units="60"), "units is missing"),
-        (changed(units=60.0), "units is missing"),
-        (changed(units=10**400), "units is missing"),
-        (changed(missed=True), "missed is missing"),
-        (changed(missed=-1), "missed is missing"),
-        (changed(target=None), "target is missing"),
-        (changed(target=float("nan")), "target is missing"),
+        (changed(target=None), "support no target"),
         (changed(target=1, bound=1), "does not reach"),
         (changed(target=0.05, bound=0.05, units=1), "below 0.5"),
         (changed(target=0, bound=0.9), "below 0.5"),
@@ -81,10 +73,9 @@ def changed(**changes: object) -> dict[str, Any]:
         (changed(threshold=0.9), "for the threshold 0.9"),
         (changed(unit=""), "what a unit is"),
         (changed(unit="a\x1b[2J"), "what a unit is"),
-        ({name: value for name, value in CERTIFICATE.items() if name != "units"}, "units is missing"),
     ],
 )
-def test_one_that_is_wrong_or_made_by_hand_does_not(certificate: object, told: str) -> None:
+def test_one_that_does_not_hold_certifies_nothing(certificate: object, told: str) -> None:
     points = card(certificate).operating_points
     assert not points["auto"].certified
     assert points["auto"].certificate is None
@@ -94,9 +85,32 @@ def test_one_that_is_wrong_or_made_by_hand_does_not(certificate: object, told: s
     assert screening_point("auto", points, accept_uncertified=True) is points["auto"]
 
 
-@pytest.mark.parametrize("certified", [False, None, "true", 1])
-def test_a_card_must_also_say_so(certified: object) -> None:
-    assert not card(CERTIFICATE, certified=certified).operating_points["auto"].certified
+@pytest.mark.parametrize(
+    ("certificate", "named"),
+    [
+        ("yes", "certificate"),
+        ({}, "threshold"),
+        (changed(units="60"), "certificate.units"),
+        (changed(units=60.0), "certificate.units"),
+        (changed(units=10**400), "certificate.units"),
+        (changed(missed=True), "certificate.missed"),
+        (changed(missed=-1), "certificate.missed"),
+        (changed(target=float("nan")), "not JSON"),
+        (changed(bound=1.1), "certificate.bound"),
+        (changed(certifies="everything"), "certificate.certifies"),
+        ({name: value for name, value in CERTIFICATE.items() if name != "units"}, "units"),
+    ],
+)
+def test_one_that_is_malformed_refuses_the_card_by_the_name_of_the_field(certificate: object, named: str) -> None:
+    with pytest.raises(ModelError, match=named):
+        card(certificate)
+
+
+def test_a_card_must_also_say_so() -> None:
+    assert not card(CERTIFICATE, certified=False).operating_points["auto"].certified
+    for certified in (None, "true", 1):
+        with pytest.raises(ModelError, match="certified"):
+            card(CERTIFICATE, certified=certified)
 
 
 def test_what_promises_nothing_is_not_refused() -> None:

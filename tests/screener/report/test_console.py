@@ -76,7 +76,9 @@ def test_every_finding_has_its_row(lang: Language) -> None:
 
 def test_every_number_is_written_as_the_language_does() -> None:
     rate = Rate(0.966, 0.942, 0.986, 7, 9, 5)
-    certificate = Certificate(0.95, 0.975, 0.951, 75, 0, "patient")
+    certificate = Certificate(
+        threshold=0.1547, target=0.95, level=0.975, bound=0.951, units=75, missed=0, unit="patient"
+    )
     point = replace(POINT, sensitivity=rate, specificity=rate, certified=True, certificate=certificate)
     told = TopFindings(5)
     told.add(finding(0.987))
