@@ -19,7 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.data.phantoms import phantom
 from screener.model.card import Card
+from screener.model.keys import KEYS
 
+EMBEDDING_REFERENCE = KEYS.get("embedding_reference", "embedding_reference")
+"""Its key in the card."""
 SIZE = 32
 STEEPNESS, MIDDLE = 60.0, 0.25
 """The tiny model flags bright slices: probability = sigmoid(STEEPNESS · (mean − MIDDLE))."""
@@ -61,7 +64,7 @@ def tiny_card(**changes: object) -> dict[str, Any]:
         "operating_points": points,
         "training_data": {"fingerprint": "sha256:0", "sources": [], "sets": {}},
         "metrics": {},
-        "gate": None,
+        EMBEDDING_REFERENCE: None,
         "intended_use": "tests",
         "limitations": ["knows nothing of brains"],
         "licence": "none",

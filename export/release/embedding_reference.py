@@ -1,4 +1,4 @@
-"""What the model knows: a reference for the gate, in the space of the model's own pooled features.
+"""Reference for quality control after the model, in the space of the model's own pooled features.
 
 The features of the fit set are standardised and rotated onto their principal axes; what lies off these axes becomes one
 more coordinate. A slice is then as strange as it is far from the nearest of a few centres of the fit set (after
@@ -137,7 +137,7 @@ def _centres(embeddings: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def attach(
     model: keras.Model, images: NDArray[np.float32], sources: NDArray[np.str_]
 ) -> tuple[keras.Model, EmbeddingReference]:
-    """Replace the raw ``embedding`` output by its projection and describe the gate that goes with it.
+    """Replace the raw ``embedding`` output by its projection and return the reference that goes with it.
 
     Parameters
     ----------

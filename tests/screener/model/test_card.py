@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from screener.errors import ModelError
 from screener.model.card import Card, same_content
-from tests.conftest import tiny_card
+from tests.conftest import EMBEDDING_REFERENCE, tiny_card
 
 ROOT = Path(__file__).resolve().parents[3]
 junk = st.recursive(
@@ -115,7 +115,7 @@ def test_contents_are_compared_with_their_unknown_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "gate",
+    "reference",
     [
         {"cutoff": 1},
         {"cutoff": "x", "centres": [[1]]},
@@ -124,6 +124,6 @@ def test_contents_are_compared_with_their_unknown_keys() -> None:
         [],
     ],
 )
-def test_a_gate_that_cannot_measure(gate: object) -> None:
-    with pytest.raises(ModelError, match="gate"):
-        Card.parse(json.dumps(tiny_card(gate=gate)))
+def test_an_embedding_reference_that_cannot_measure(reference: object) -> None:
+    with pytest.raises(ModelError, match=EMBEDDING_REFERENCE):
+        Card.parse(json.dumps(tiny_card(**{EMBEDDING_REFERENCE: reference})))

@@ -16,7 +16,7 @@ from screener.domain.slice import Prediction, Reason
 from screener.errors import ModelError
 from screener.model.card import Card
 from screener.model.session import Model
-from tests.conftest import SIZE, tiny_card, tiny_graph, write_model
+from tests.conftest import EMBEDDING_REFERENCE, SIZE, tiny_card, tiny_graph, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +45,9 @@ def changed(where: str, value: object) -> dict[str, Any]:
         ("operating_points.auto.threshold", True),
         ("operating_points.auto.threshold", -0.1),
         ("operating_points.auto", []),
-        ("gate", {"cutoff": float("nan"), "centres": [[1.0]]}),
-        ("gate", {"cutoff": 1.0, "centres": [[float("inf")]]}),
-        ("gate", {"cutoff": 1.0, "centres": [[1.0]]}),  # there is no embedding to measure
+        (EMBEDDING_REFERENCE, {"cutoff": float("nan"), "centres": [[1.0]]}),
+        (EMBEDDING_REFERENCE, {"cutoff": 1.0, "centres": [[float("inf")]]}),
+        (EMBEDDING_REFERENCE, {"cutoff": 1.0, "centres": [[1.0]]}),  # there is no embedding to measure
         ("limitations", 5),
         ("limitations", [5]),
         ("training_data", []),
@@ -79,7 +79,13 @@ values = (
 )
 prose = ["limitations", "intended_use", "licence", "architecture", "created", "name", "metrics"]
 inner = ["training_data.sets", "training_data.sources", "training_data.fingerprint", "operating_points.auto"]
-outer = ["training_data", "gate", "outputs", "operating_points.auto.sensitivity", "operating_points.auto.recall_target"]
+outer = [
+    "training_data",
+    EMBEDDING_REFERENCE,
+    "outputs",
+    "operating_points.auto.sensitivity",
+    "operating_points.auto.recall_target",
+]
 outer += ["operating_points.auto.certificate", "operating_points.auto.certificate.holds_for"]
 places = st.sampled_from(prose + inner + outer)
 
@@ -142,29 +148,29 @@ def test_a_column_of_probabilities_is_fine(tmp_path: Path) -> None:
     assert model.predict(np.zeros((0, SIZE, SIZE, 1), np.float32)) == []
 
 
-def gated(folder: Path, centres: list[list[float]]) -> Model:
+def with_reference(folder: Path, centres: list[list[float]]) -> Model:
     card = tiny_card(
         outputs={"probability": "probability", "heatmap": None, "embedding": "heatmap"},
-        gate={"cutoff": 0.5, "centres": centres},
+        **{EMBEDDING_REFERENCE: {"cutoff": 0.5, "centres": centres}},
     )
     return Model.load(write_model(folder, card, with_output(1, "heatmap", [-1, 4])))
 
 
-def test_the_gate_measures_distance_to_the_nearest_centre(tmp_path: Path) -> None:
-    model = gated(tmp_path / "gated", [[0.0] * 4, [1.0] * 4])
+def test_the_reference_measures_distance_to_the_nearest_centre(tmp_path: Path) -> None:
+    model = with_reference(tmp_path / "referenced", [[0.0] * 4, [1.0] * 4])
     for grey, reason in ((0.1, None), (0.5, Reason.NOT_A_BRAIN_MRI), (0.9, None)):
         (answer,) = model.predict(np.full((1, SIZE, SIZE, 1), grey, np.float32))
         assert model.refuse(answer) is reason
 
 
 def test_an_embedding_that_is_no_number_is_strange(tmp_path: Path) -> None:
-    model = gated(tmp_path / "gated", [[0.0] * 4])
+    model = with_reference(tmp_path / "referenced", [[0.0] * 4])
     assert model.refuse(Prediction(0.5, None, np.full(4, np.nan, np.float32))) is Reason.NOT_A_BRAIN_MRI
     assert model.refuse(Prediction(float("nan"))) is Reason.NON_FINITE_SCORE
 
 
 def test_centres_of_another_length_than_the_embedding(tmp_path: Path) -> None:
-    model = gated(tmp_path / "gated", [[0.0] * 3])
+    model = with_reference(tmp_path / "referenced", [[0.0] * 3])
     with pytest.raises(ModelError, match="embedding"):
         model.predict(np.zeros((1, SIZE, SIZE, 1), np.float32))
 

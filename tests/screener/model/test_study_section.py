@@ -91,7 +91,7 @@ def test_what_was_written_is_read() -> None:
     assert (auto.sensitivity.hits, auto.sensitivity.count) == (90, 91)
 
 
-@pytest.mark.parametrize(("missed", "bound", "target"), [(0, 0.967, 0.95), (1, 0.949, 0.93), (2, 0.932, 0.93)])
+@pytest.mark.parametrize(("missed", "bound", "target"), [(0, 0.9676, 0.95), (1, 0.949, 0.93), (2, 0.932, 0.93)])
 def test_the_bound_is_that_of_the_exact_binomial(missed: int, bound: float, target: float) -> None:
     shown = section(missed).operating_points["auto"].certificate
     assert shown is not None

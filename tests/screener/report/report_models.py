@@ -97,7 +97,6 @@ def card(*, heatmap: bool = True) -> dict[str, Any]:
             name: {"threshold": threshold, "certified": True, "certificate": dict(CERTIFICATE)}
             for name, threshold in points.items()
         },
-        "gate": None,
     }
 
 
