@@ -1,37 +1,86 @@
-"""What the log says is still to be read."""
+"""What the log says is still to be read: studies, and slices that no answer about a study rests on."""
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 from screener.audit import Kind
-from screener.audit.reader import target_of
-from screener.domain.finding import Decision
+from screener.audit.reader import verdict_of
+from screener.domain.finding import Decision, Urgency
 from screener.errors import AuditLogError
-from screener.finding_store import item_of
+from screener.finding_store import FindingStore, Item, item_of
+from screener.study_store import StudyItem, StudyStore, study_item_of
+from screener.triage import reading_order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from screener.audit import Event
     from screener.audit.reader import EventReader
-    from screener.finding_store import FindingStore
 
 
 def waiting(reader: EventReader, store: FindingStore) -> None:
     """Collect what is flagged or not assessable and has no verdict yet, over all runs of a log.
 
-    A verdict settles the slice as it stood: results recorded later, of another model or threshold, wait anew. A later
-    result that is not flagged takes nothing off the list: only a person does.
+    The last STUDY event of a study counts. A verdict settles the study, or the slice, as it stood: results recorded
+    later wait anew. Another model or threshold takes no unread study off the list, and no later result takes a slice
+    off: only a person does.
     """
     for event in reader.events():
-        if event["event"] == Kind.RESULT and event["decision"] != Decision.NOT_FLAGGED:
+        try:
             _take(reader, event, store)
-        elif event["event"] == Kind.REVIEW:
-            store.settle(target_of(event))
+        except AuditLogError as error:
+            # What makes no sense is told of and does not hide the rest.
+            reader.problem = error
 
 
 def _take(reader: EventReader, event: Event, store: FindingStore) -> None:
-    """Put a result on the list; one that makes no sense is told of and does not hide the others."""
-    try:
+    if event["event"] == Kind.RESULT and event["decision"] != Decision.NOT_FLAGGED:
         store.add(item_of(reader, event))
-    except AuditLogError as error:
-        reader.problem = error
+    elif event["event"] == Kind.STUDY:
+        add_study(store.studies, study_item_of(reader, event))
+    elif event["event"] == Kind.REVIEW:
+        store.settle(verdict_of(event))
+
+
+def add_study(studies: StudyStore, item: StudyItem) -> None:
+    """Take in the latest answer about a study, unless it would take the study off the list without a person.
+
+    More slices judged by the same model and threshold do replace the former answer. A study that is not flagged by
+    another model or threshold leaves an unread one where it is.
+    """
+    former = studies.find(item.inbox, item.finding.study_id)
+    kept = former is not None and former.waiting and not item.waiting and not _same_test(former, item)
+    if kept:
+        studies.note(item)
+    else:
+        studies.add(item)
+
+
+def _same_test(one: StudyItem, other: StudyItem) -> bool:
+    first, second = one.finding, other.finding
+    return (first.model_sha256, first.threshold) == (second.model_sha256, second.threshold)
+
+
+def entries(store: FindingStore, level: str) -> Iterator[StudyItem | Item]:
+    """Yield what waits, in reading order.
+
+    Parameters
+    ----------
+    store : FindingStore
+        As `waiting` filled it.
+    level : {"study", "slice"}
+        ``study``: studies, and the slices that no answer about a study rests on. ``slice``: slices only.
+    """
+    if level == "slice":
+        return store.first(None)
+    studies: Iterator[StudyItem | Item] = store.studies.items(waiting=True)
+    return heapq.merge(studies, store.first(None, unanswered=True), key=lambda item: reading_order(item.finding))
+
+
+def counts(store: FindingStore, level: str) -> tuple[dict[Urgency, int], dict[Urgency, int]]:
+    """Return how many studies, and how many slices beside them, wait by urgency."""
+    slices = store.by_urgency(unanswered=level == "study")
+    studies = store.studies.by_urgency(waiting=True) if level == "study" else dict.fromkeys(Urgency, 0)
+    return studies, slices

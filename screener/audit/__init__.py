@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from screener.audit.anchor import Anchor, read_anchor
-from screener.audit.events import GENESIS, SCHEMA, Event, Kind, finding_of
+from screener.audit.events import GENESIS, SCHEMA, Event, Kind, finding_of, study_finding_of
 from screener.audit.files import default_log, refuse_inside
 from screener.audit.log import ROTATE_BYTES, AuditLog
 from screener.audit.segments import segments
@@ -34,6 +34,7 @@ __all__ = [
     "read_anchor",
     "refuse_inside",
     "segments",
+    "study_finding_of",
     "verify",
 ]
 

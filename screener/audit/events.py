@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from screener.audit.schemas import REQUIRED
 from screener.domain.finding import Decision, Finding, Urgency
 from screener.domain.slice import Reason
+from screener.domain.study import KeySlice, SeriesFinding, SliceCounts, StudyFinding
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from screener.domain.study import StudyFinding
 
 SCHEMA = 2
 """Version in which events are written; see `screener.audit.schemas` for all that can be read."""
@@ -51,6 +51,8 @@ _FINDING = tuple(field.name for field in fields(Finding) if field.name != "level
 _LATER = frozenset({"frame", "study_id", "series_id", "position", "sequence", "plane"})
 """Fields of a finding that schema 1 did not have."""
 _DECIMALS = ("probability", "confidence", "threshold", "position")
+_STORED: dict[str, tuple[type, ...]] = {"str": (str,), "str | None": (str, NoneType), "int": (int,)}
+"""How a log stores a field, by its annotation."""
 _COMMON = frozenset({"schema", "event", "timestamp", "run_id", "prev"})
 _SUFFIX = len(f',"hash":"{GENESIS}"}}\n')
 
@@ -207,6 +209,56 @@ def finding_of(event: Event, *, seen_before: bool | None = None) -> Finding:
     if seen_before is not None:
         content["seen_before"] = seen_before
     return Finding(**content)
+
+
+def study_finding_of(event: Mapping[str, Any], *, seen_before: bool | None = None) -> StudyFinding:
+    """Return the finding that a STUDY event records; the curves of its series are empty.
+
+    Parameters
+    ----------
+    event : mapping
+        A STUDY event.
+    seen_before : bool or None
+        Overrides the recorded value, for a finding that is shown again.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If the event records no finding.
+    """
+    content = _fields_of(StudyFinding, event) | {"level": "study"}
+    content["decision"] = Decision(content["decision"])
+    content["urgency"] = Urgency(content["urgency"])
+    content["reason"] = None if content["reason"] is None else Reason(content["reason"])
+    content["slices"] = SliceCounts(**_fields_of(SliceCounts, event["slices"]))
+    content["series"] = tuple(_series_of(one) for one in event["series"])
+    content["key_slices"] = tuple(KeySlice(**_fields_of(KeySlice, one)) for one in event["key_slices"])
+    if seen_before is not None:
+        content["seen_before"] = seen_before
+    return StudyFinding(**content)
+
+
+def _series_of(stored: Mapping[str, Any]) -> SeriesFinding:
+    return SeriesFinding(**_fields_of(SeriesFinding, stored) | {"curve": ()})
+
+
+def _fields_of(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is stored of the fields of a type, decimal numbers read from their text.
+
+    Raises
+    ------
+    TypeError
+        What is to be text or a count is neither.
+    """
+    found = {item.name: stored[item.name] for item in fields(kind) if item.name in stored}
+    for item in fields(kind):
+        allowed = _STORED.get(str(item.type))
+        if allowed is not None and item.name in found and not isinstance(found[item.name], allowed):
+            raise TypeError(f"{item.name} is no {item.type}")
+    for name in _DECIMALS:
+        if found.get(name) is not None:
+            found[name] = float(found[name])
+    return found
 
 
 def scored(event: Event) -> bool:

@@ -221,19 +221,22 @@ def report(
 @app.command()
 def worklist(
     log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    level: Annotated[
+        str, typer.Option(help="study: studies, and slices of logs without studies; slice: slices only.")
+    ] = "study",
     top: Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the table.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
     lang: Language = None,
 ) -> None:
-    """Show what is flagged or not assessable and has no verdict yet, over all runs in the log.
+    """Show the studies that are flagged or not assessable and have no verdict yet, over all runs in the log.
 
     Exit codes: 0 shown; 6 no log, or a damaged one: what stands before the damage is shown.
     """
     from screener.cli.worklist import run
 
     color = wants_color() and not no_color
-    raise typer.Exit(run(log=log, top=top, as_json=json, lang=lang, color=color))
+    raise typer.Exit(run(log=log, level=level, top=top, as_json=json, lang=lang, color=color))
 
 
 @app.command()
@@ -242,7 +245,7 @@ def review(
     doctor: Annotated[str | None, typer.Option(envvar="SCREENER_DOCTOR", help="Who gives the verdicts.")] = None,
     doctors: Annotated[Path | None, typer.Option(help="File with the ids of those who may, one a line.")] = None,
     sample: Annotated[
-        float, typer.Option(help="Share of the slices not flagged that are asked about all the same, 0 to 1.")
+        float, typer.Option(help="Share of what was not flagged that is asked about all the same, 0 to 1.")
     ] = 0.1,
     blind: Annotated[
         bool, typer.Option("--blind", help="Hide what the tool says until the verdict is given; ask in random order.")
@@ -258,17 +261,17 @@ def review(
     log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
     lang: Language = None,
 ) -> None:
-    """Take a clinician's verdicts: what is flagged or not assessable first, then a random sample of the rest.
+    """Take a clinician's verdicts by study: flagged or not assessable first, then a random sample of the rest.
 
     Opens a page on this machine only; needs the extra [review], --terminal and --import do not. Each verdict is
     appended to the log; a correction is appended too. Exit codes: 0 done; 2 usage; 6 no log, or a damaged one: what
     stands before the damage can be read.
     """
-    from screener.cli.review import Wanted, run
+    from screener.cli.review import ReviewOptions, run
 
     raise typer.Exit(
         run(
-            Wanted(
+            ReviewOptions(
                 log=log,
                 doctor=doctor,
                 doctors=doctors,

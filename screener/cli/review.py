@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReviewOptions:
     """What the options say."""
 
     log: Path | None
@@ -39,7 +39,7 @@ class Wanted:
     lang: str | None
 
 
-def run(wanted: Wanted) -> ExitCode:
+def run(options: ReviewOptions) -> ExitCode:
     """Take verdicts until the reader has had enough.
 
     Raises
@@ -51,29 +51,29 @@ def run(wanted: Wanted) -> ExitCode:
     from screener.review.queue import ReviewQueue
     from screener.review.verdicts import Doctors
 
-    if sum((wanted.terminal, wanted.table is not None, wanted.template)) > 1:
+    if sum((options.terminal, options.table is not None, options.template)) > 1:
         raise UsageError("--terminal, --import and --template exclude each other", "choose one")
-    lang = checked_language(wanted.lang)
-    log = wanted.log or default_log()
-    doctors = Doctors.read(wanted.doctors)
-    if wanted.table is not None:
-        return _import(log, wanted.table, wanted, doctors)
-    with ReviewQueue(log, sample=wanted.sample, blind=wanted.blind, group=wanted.log_group) as queue:
-        if wanted.template:
+    lang = checked_language(options.lang)
+    log = options.log or default_log()
+    doctors = Doctors.read(options.doctors)
+    if options.table is not None:
+        return _import(log, options.table, options, doctors)
+    with ReviewQueue(log, sample=options.sample, blind=options.blind, group=options.log_group) as queue:
+        if options.template:
             _template(queue)
         else:
-            doctor = doctors.check(wanted.doctor)
-            _read(queue, doctor, wanted, lang)
+            doctor = doctors.check(options.doctor)
+            _read(queue, doctor, options, lang)
         if queue.problem is not None:
             raise queue.problem
     return ExitCode.OK
 
 
-def _import(log: Path, table: Path, wanted: Wanted, doctors: Doctors) -> ExitCode:
+def _import(log: Path, table: Path, options: ReviewOptions, doctors: Doctors) -> ExitCode:
     from screener.review.table import read_rows, record
 
-    rows = read_rows(table, wanted.doctor, doctors)
-    done = record(log, rows, sample=wanted.sample, source=table, group=wanted.log_group)
+    rows = read_rows(table, options.doctor, doctors)
+    done = record(log, rows, sample=options.sample, source=table, group=options.log_group)
     sys.stdout.write(f"{done.count} verdicts recorded, {len(rows) - done.count} were in the log already\n")
     if done.problem is not None:
         raise done.problem
@@ -87,9 +87,9 @@ def _template(queue: ReviewQueue) -> None:
         sys.stdout.write(line)
 
 
-def _read(queue: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
+def _read(queue: ReviewQueue, doctor: str, options: ReviewOptions, lang: Language) -> None:
     """Ask on the terminal or in a browser."""
-    if wanted.terminal:
+    if options.terminal:
         from screener.review.terminal import TerminalReview
 
         return TerminalReview(queue, doctor, lang, sys.stdin, sys.stdout).run()
@@ -100,10 +100,10 @@ def _read(queue: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> No
         raise UsageError(
             "the review page needs more than the base install", "run: pip install 'screener[review]', or add --terminal"
         ) from None
-    return _serve(queue, doctor, wanted, lang)
+    return _serve(queue, doctor, options, lang)
 
 
-def _serve(queue: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> None:
+def _serve(queue: ReviewQueue, doctor: str, options: ReviewOptions, lang: Language) -> None:
     """Serve the page until interrupted."""
     import uvicorn
 
@@ -111,14 +111,14 @@ def _serve(queue: ReviewQueue, doctor: str, wanted: Wanted, lang: Language) -> N
     from screener.review.server import HOST, Server, listen, new_token
     from screener.review.viewer import Viewer
 
-    with listen(wanted.port) as port, Viewer(model_or_none(wanted.model), wanted.images) as viewer:
+    with listen(options.port) as port, Viewer(model_or_none(options.model), options.images) as viewer:
         token = new_token()
         app = Server(queue, viewer, doctor=doctor, lang=lang, token=token).app()
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
         # What stands behind "#" is sent to nobody and written to no log.
         sys.stdout.write(f"http://{HOST}:{port.getsockname()[1]}/#{token}\n")
         sys.stdout.flush()
-        sys.stderr.write("Open this address in a browser on this machine; Ctrl+C ends the sitting.\n")
+        sys.stderr.write("Open this address in a browser on this machine; Ctrl+C ends the session.\n")
         with _ending_quietly():
             uvicorn.Server(config).run(sockets=[port])
     sys.stderr.write(f"{queue.recorded} verdicts recorded in {queue.log}\n")

@@ -43,16 +43,24 @@ _WORDS: dict[Language, dict[str, str]] = {
         "back": "Back",
         "forward": "Forward",
         "reset": "Reset view",
-        "again": "Look for new slices",
+        "again": "Look for new studies",
         "patient": "Patient",
+        "study": "Study",
         "file": "File",
+        "position": "Slice {number} of {total} {series}",
+        "next_key": "Next key slice",
+        "only": "Verdict on this slice only",
+        "only_hint": "The study stays on the list until it has a verdict of its own.",
+        "slice_given": "Verdict on this slice: {verdict}",
+        "earlier": "Earlier verdict",
+        "earlier_given": "{verdict} ({doctor}), on an earlier answer about this study",
         "judged": "Screened",
         "probability": "Probability and threshold",
         "reason": "Reason",
         "model": "Model",
         "reader": "Reader",
         "progress": "{done} of {total} read",
-        "unasked": "{count} slices that were not flagged are not asked about here",
+        "unasked": "{count} studies or slices that were not flagged are not asked about here",
         "blind": "Blind: what the tool says is shown after your verdict",
         "drawn": "Asked because",
         "sampled": "Not flagged; drawn at random, so that misses are found",
@@ -60,16 +68,18 @@ _WORDS: dict[Language, dict[str, str]] = {
         "saving": "Recording …",
         "saved": "Recorded: {verdict}",
         "failed": "Not recorded: {error} Give it again.",
-        "nothing": "Nothing is waiting. Slices that were not flagged keep their usual reading.",
+        "nothing": "Nothing is waiting. Studies that were not flagged keep their usual reading.",
         "offline": "The server does not answer: start `screener review` again. What was recorded is in the log.",
         "wrong_token": "This address is not valid, or no longer: open the one that `screener review` printed last.",
         "moved": "No picture: the file has moved or changed.",
         "unreadable": "No picture: the file cannot be shown.",
         "no_heat": "No heatmap: the model that judged this slice is not at hand, or has none.",
         "hidden": "Hidden until the verdict is given.",
-        "canvas": "The slice. Drag: contrast and brightness. Wheel: zoom. Shift and drag: move.",
-        "keys_view": "a d contrast, w s brightness, + − zoom, arrows move, r reset, space heatmap",
-        "keys_go": "j k forward, back; Enter next unread; m note, Esc leaves it",
+        "canvas": "The slice. Drag: contrast and brightness. Wheel: next slice. Ctrl and wheel: zoom. "
+        "Shift and drag: move.",
+        "keys_view": "[ ] slice, x key slice; a d contrast, w s brightness, + − zoom, arrows move, r reset, "
+        "space heatmap",
+        "keys_go": "j k forward, back; Enter next unread; l this slice only; m note, Esc leaves it",
         "not_scored": "not scored",
         "window": "Window {width}, level {level}, zoom {zoom}",
         "next": "Next unread",
@@ -84,16 +94,24 @@ _WORDS: dict[Language, dict[str, str]] = {
         "back": "Précédente",
         "forward": "Suivante",
         "reset": "Vue initiale",
-        "again": "Chercher de nouvelles coupes",
+        "again": "Chercher de nouveaux examens",
         "patient": "Patient",
+        "study": "Examen",
         "file": "Fichier",
+        "position": "Coupe {number} sur {total} {series}",
+        "next_key": "Coupe clé suivante",
+        "only": "Verdict sur cette coupe seulement",
+        "only_hint": "L'examen reste dans la liste jusqu'à ce qu'il ait son propre verdict.",
+        "slice_given": "Verdict sur cette coupe : {verdict}",
+        "earlier": "Verdict antérieur",
+        "earlier_given": "{verdict} ({doctor}), sur une réponse antérieure au sujet de cet examen",
         "judged": "Analysée",
         "probability": "Probabilité et seuil",
         "reason": "Motif",
         "model": "Modèle",
         "reader": "Lecteur",
         "progress": "{done} lues sur {total}",
-        "unasked": "{count} coupes non signalées ne sont pas demandées ici",
+        "unasked": "{count} examens ou coupes non signalés ne sont pas demandés ici",
         "blind": "En aveugle : l'avis de l'outil s'affiche après votre verdict",
         "drawn": "Demandée car",
         "sampled": "Non signalée ; tirée au sort pour que les oublis soient trouvés",
@@ -101,16 +119,19 @@ _WORDS: dict[Language, dict[str, str]] = {
         "saving": "Enregistrement …",
         "saved": "Enregistré : {verdict}",
         "failed": "Non enregistré : {error} Redonnez-le.",
-        "nothing": "Rien n'attend. Les coupes non signalées gardent leur lecture habituelle.",
+        "nothing": "Rien n'attend. Les examens non signalés gardent leur lecture habituelle.",
         "offline": "Le serveur ne répond pas : relancez `screener review`. Ce qui est enregistré est au journal.",
         "wrong_token": "Cette adresse n'est pas ou plus valable : ouvrez la dernière affichée par `screener review`.",
         "moved": "Sans image : le fichier a été déplacé ou modifié.",
         "unreadable": "Sans image : le fichier ne peut pas être affiché.",
         "no_heat": "Sans carte : le modèle qui a évalué cette coupe manque, ou n'en a pas.",
         "hidden": "Caché jusqu'au verdict.",
-        "canvas": "La coupe. Glisser : contraste et luminosité. Molette : zoom. Maj et glisser : déplacer.",
-        "keys_view": "a d contraste, w s luminosité, + − zoom, flèches déplacer, r vue initiale, espace carte",
-        "keys_go": "j k suivante, précédente ; Entrée prochaine non lue ; m note, Échap la quitte",
+        "canvas": "La coupe. Glisser : contraste et luminosité. Molette : coupe suivante. Ctrl et molette : zoom. "
+        "Maj et glisser : déplacer.",
+        "keys_view": "[ ] coupe, x coupe clé ; a d contraste, w s luminosité, + − zoom, flèches déplacer, "
+        "r vue initiale, espace carte",
+        "keys_go": "j k suivante, précédente ; Entrée prochaine non lue ; l cette coupe seulement ; "
+        "m note, Échap la quitte",
         "not_scored": "sans score",
         "window": "Fenêtre {width}, niveau {level}, zoom {zoom}",
         "next": "Prochaine non lue",
@@ -120,14 +141,14 @@ _WORDS: dict[Language, dict[str, str]] = {
 
 def words(lang: Language) -> dict[str, str]:
     """Return what the page says, by what it is for; verdicts by their name in the log."""
-    return _WORDS[lang] | {diagnosis.value: told for diagnosis, told in DIAGNOSIS[lang].items()}
+    return _WORDS[lang] | {diagnosis.value: label for diagnosis, label in DIAGNOSIS[lang].items()}
 
 
 def markup(lang: Language) -> str:
     """Return the page; it holds nothing about any patient."""
-    told = {name: text(value) for name, value in _WORDS[lang].items()}
+    labels = {name: text(value) for name, value in _WORDS[lang].items()}
     # "<" is the only letter by which text could leave a script element.
-    spoken = json.dumps(words(lang)).replace("<", "\\u003c")
+    messages = json.dumps(words(lang)).replace("<", "\\u003c")
     buttons = "".join(
         f'<button type="button" class="verdict" data-diagnosis="{diagnosis.value}" aria-pressed="false" disabled>'
         f"{text(DIAGNOSIS[lang][diagnosis])} <kbd>{key}</kbd></button>"
@@ -137,27 +158,32 @@ def markup(lang: Language) -> str:
         f'<!doctype html>\n<html lang="{lang}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="dark">\n'
-        f'<title>{told["title"]} – screener</title>\n<link rel="icon" href="data:,">\n'
+        f'<title>{labels["title"]} – screener</title>\n<link rel="icon" href="data:,">\n'
         '<link rel="stylesheet" href="review.css">\n</head>\n<body>\n'
-        f'<header><h1>{told["title"]}</h1><span id="doctor"></span><span id="progress" role="status"></span>'
-        f'<span id="unasked"></span><span id="blind" hidden>{told["blind"]}</span></header>\n'
+        f'<header><h1>{labels["title"]}</h1><span id="doctor"></span><span id="progress" role="status"></span>'
+        f'<span id="unasked"></span><span id="blind" hidden>{labels["blind"]}</span></header>\n'
         '<p id="trouble" role="alert" hidden></p>\n<main aria-busy="true">\n'
-        f'<section class="stage" aria-label="{told["slice"]}"><canvas id="canvas" tabindex="0" role="img" '
-        f'aria-label="{told["canvas"]}"></canvas><p id="missing" hidden></p>'
+        f'<section class="stage" aria-label="{labels["slice"]}"><canvas id="canvas" tabindex="0" role="img" '
+        f'aria-label="{labels["canvas"]}"></canvas><p id="missing" hidden></p>'
+        '<p class="stack" id="stack" hidden><span id="position"></span>'
+        f'<input type="range" id="slider" min="0" value="0" aria-label="{labels["slice"]}">'
+        f'<button type="button" id="key">{labels["next_key"]} <kbd>x</kbd></button></p>'
         f'<p class="view"><span id="window"></span><button type="button" id="heat" aria-pressed="false">'
-        f'{told["heatmap"]}</button><button type="button" id="reset">{told["reset"]}</button></p></section>\n'
-        f'<section class="side" aria-label="{told["verdict"]}">\n<dl id="facts"></dl>\n'
-        f'<div id="tool" hidden><h2>{told["tool"]}</h2><p id="advice"></p><dl id="opinion"></dl>'
+        f'{labels["heatmap"]}</button><button type="button" id="reset">{labels["reset"]}</button></p></section>\n'
+        f'<section class="side" aria-label="{labels["verdict"]}">\n<dl id="facts"></dl>\n'
+        f'<div id="tool" hidden><h2>{labels["tool"]}</h2><p id="advice"></p><dl id="opinion"></dl>'
         f'<p class="soft">{text(EVIDENCE[lang])}</p></div>\n'
-        f'<h2>{told["verdict"]}</h2>\n<div class="verdicts">{buttons}</div>\n'
-        f'<label for="note">{told["note"]}</label>\n<textarea id="note" rows="3" maxlength="{NOTE_LIMIT}" '
+        f'<h2>{labels["verdict"]}</h2>\n<div class="verdicts">{buttons}</div>\n'
+        f'<p id="one" hidden><label><input type="checkbox" id="only"> {labels["only"]} <kbd>l</kbd></label> '
+        f'<span class="soft">{labels["only_hint"]}</span></p>\n'
+        f'<label for="note">{labels["note"]}</label>\n<textarea id="note" rows="3" maxlength="{NOTE_LIMIT}" '
         'autocomplete="off" spellcheck="false"></textarea>\n<p id="state" role="status"></p>\n'
-        f'<p class="go"><button type="button" id="back">{told["back"]} <kbd>k</kbd></button>'
-        f'<button type="button" id="forward">{told["forward"]} <kbd>j</kbd></button>'
-        f'<button type="button" id="next">{told["next"]} <kbd>↵</kbd></button>'
-        f'<button type="button" id="again">{told["again"]}</button></p>\n'
-        f'<p class="soft">{told["keys_view"]}<br>{told["keys_go"]}</p>\n</section>\n</main>\n'
+        f'<p class="go"><button type="button" id="back">{labels["back"]} <kbd>k</kbd></button>'
+        f'<button type="button" id="forward">{labels["forward"]} <kbd>j</kbd></button>'
+        f'<button type="button" id="next">{labels["next"]} <kbd>↵</kbd></button>'
+        f'<button type="button" id="again">{labels["again"]}</button></p>\n'
+        f'<p class="soft">{labels["keys_view"]}<br>{labels["keys_go"]}</p>\n</section>\n</main>\n'
         f"<footer>{text(NOTICE[lang])}</footer>\n"
-        f'<script type="application/json" id="words">{spoken}</script>\n<script src="review.js"></script>\n'
+        f'<script type="application/json" id="words">{messages}</script>\n<script src="review.js"></script>\n'
         "</body>\n</html>\n"
     )

@@ -21,7 +21,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from screener.domain.verdict import Diagnosis, Opinion
+from screener.domain.verdict import Diagnosis, Opinion, SelectionReason
 from screener.errors import AuditLogError, ScreenerError, UsageError
 from screener.messages import RECOMMENDATION
 from screener.report.console import against_threshold, safe
@@ -29,14 +29,17 @@ from screener.report.messages import REASON
 from screener.review.page import markup, words
 from screener.review.queue import hidden
 from screener.review.verdicts import NOTE_LIMIT
+from screener.study_store import StudyItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
+    from screener.domain.verdict import Verdict
+    from screener.finding_store import Item
     from screener.messages import Language
-    from screener.review.queue import Case, ReviewQueue
+    from screener.review.queue import Case, ReviewQueue, StudySlice
     from screener.review.viewer import Viewer
 
 HOST = "127.0.0.1"
@@ -103,37 +106,37 @@ class Server:
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
-        asked: dict[str, Callable[[Request], Any]] = {
-            "/api/standing": self._standing,
+        answers: dict[str, Callable[[Request], Any]] = {
+            "/api/progress": self._progress,
             "/api/next": self._next,
             "/api/neighbour/{result}": self._neighbour,
             "/api/case/{result}": self._case,
             "/api/picture/{result}": self._picture,
             "/api/heat/{result}": self._heat,
-            "/api/look": self._look,
+            "/api/refresh": self._refresh,
         }
         routes = [Route("/", self._page), Route(f"/{_SCRIPT}", _asset), Route(f"/{_STYLE}", _asset)]
-        routes += [Route(path, self._guarded(answer)) for path, answer in asked.items()]
+        routes += [Route(path, self._guarded(answer)) for path, answer in answers.items()]
         routes.append(Route("/api/verdict", self._guarded(self._verdict), methods=["POST"]))
         trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"], www_redirect=False)
         return Starlette(routes=routes, middleware=[trusted])
 
     def _guarded(self, answer: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Response]]:
-        """Ask for the secret, keep blocking work off the loop, and turn failures into sentences."""
+        """Check the secret, keep blocking work off the loop, and turn failures into sentences."""
 
         async def guarded(request: Request) -> Response:
             given = request.headers.get(TOKEN_HEADER, "")
             if not secrets.compare_digest(given.encode(), self._token.encode()):
-                return _told(403, words(self.lang)["wrong_token"])
+                return _error(403, words(self.lang)["wrong_token"])
             try:
                 request.state.body = await _body(request) if request.method == "POST" else None
                 found = await run_in_threadpool(answer, request)
             except AuditLogError as error:
-                return _told(500, f"{error} {error.hint}")
+                return _error(500, f"{error} {error.hint}")
             except ScreenerError as error:
-                return _told(404, f"{error}: {error.hint}")
+                return _error(404, f"{error}: {error.hint}")
             except ValueError as error:
-                return _told(400, str(error))
+                return _error(400, str(error))
             return found if isinstance(found, Response) else JSONResponse(found, headers=_HEADERS)
 
         return guarded
@@ -141,64 +144,69 @@ class Server:
     async def _page(self, _: Request) -> Response:
         return Response(markup(self.lang), media_type="text/html", headers=_HEADERS)
 
-    def _standing(self, _: Request) -> dict[str, Any]:
+    def _progress(self, _: Request) -> dict[str, Any]:
         problem = self.queue.problem
         return {
-            **asdict(self.queue.standing()),
+            **asdict(self.queue.progress()),
             "doctor": safe(self.doctor),
             "blind": self.queue.blind,
             "problem": None if problem is None else safe(f"{problem} {problem.hint}"),
         }
 
-    def _look(self, request: Request) -> dict[str, Any]:
-        self.queue.look()
-        return self._standing(request)
+    def _refresh(self, request: Request) -> dict[str, Any]:
+        self.queue.refresh()
+        return self._progress(request)
 
     def _next(self, request: Request) -> dict[str, Any]:
-        return self._told_case(self.queue.following(request.query_params.get("after")))
+        return self._case_json(self.queue.next_unread(request.query_params.get("after")))
 
     def _neighbour(self, request: Request) -> dict[str, Any]:
         step = -1 if request.query_params.get("step") == "-1" else 1
-        return self._told_case(self.queue.neighbour(request.path_params["result"], step))
+        return self._case_json(self.queue.neighbour(request.path_params["result"], step))
 
     def _case(self, request: Request) -> dict[str, Any]:
-        return self._told_case(self.queue.case(request.path_params["result"]))
+        return self._case_json(self.queue.case(request.path_params["result"]))
 
     def _picture(self, request: Request) -> Response:
-        found = self.viewer.slice_png(self.queue.case(request.path_params["result"]).item)
+        found = self.viewer.slice_png(self._slice(request)[1])
         if isinstance(found, str):
-            return _told(404, words(self.lang)[found])
+            return _error(404, words(self.lang)[found])
         return Response(found, media_type="image/png", headers=_HEADERS)
 
     def _heat(self, request: Request) -> Response:
-        case = self.queue.case(request.path_params["result"])
+        case, item = self._slice(request)
         if hidden(case, blind=self.queue.blind):
-            return _told(403, words(self.lang)["hidden"])
-        found = self.viewer.heat_png(case.item)
+            return _error(403, words(self.lang)["hidden"])
+        found = self.viewer.heat_png(item)
         if found is None:
-            return _told(404, words(self.lang)["no_heat"])
+            return _error(404, words(self.lang)["no_heat"])
         return Response(found, media_type="image/png", headers=_HEADERS)
 
     def _verdict(self, request: Request) -> dict[str, Any]:
         result, opinion = _opinion(request.state.body, self.doctor)
-        digest = self.queue.give(result, opinion)
-        return {"recorded": digest, **self._told_case(self.queue.case(result)), "standing": self._standing(request)}
+        digest = self.queue.record(result, opinion)
+        case = self.queue.case(result)
+        shown = case if case.study is None else self.queue.case(case.study.result)
+        return {"recorded": digest, **self._case_json(shown), "progress": self._progress(request)}
 
-    def _told_case(self, case: Case | None) -> dict[str, Any]:
+    def _case_json(self, case: Case | None) -> dict[str, Any]:
         """Return what the page may know of a case: in blind mode nothing of the tool's opinion before the reader's."""
         if case is None:
             return {"case": None}
-        item = case.item
-        told: dict[str, Any] = {
+        item, unseen = case.item, hidden(case, blind=self.queue.blind)
+        earlier = item.earlier_verdict if isinstance(item, StudyItem) else None
+        shown: dict[str, Any] = {
             "result": item.result,
+            "level": item.finding.level,
             "path": safe(item.finding.path),
             "patient": safe(item.finding.patient_id or ""),
             "judged": item.judged[:16].replace("T", " "),
-            "verdict": None if item.verdict is None else item.verdict.final_diagnosis,
-            "doctor": None if item.verdict is None else safe(item.verdict.doctor_id),
-            "opinion": None if hidden(case, blind=self.queue.blind) else self._opinion_of_tool(case),
+            **_verdict_json("verdict", item.verdict),
+            **_verdict_json("earlier", earlier),
+            "opinion": None if unseen else self._opinion_of_tool(case),
+            "slices": [_slice_json(one, hide_key=unseen) for one in self.queue.slices(case)],
         }
-        return {"case": told}
+        return {"case": shown}
 
     def _opinion_of_tool(self, case: Case) -> dict[str, Any]:
         finding = case.item.finding
@@ -208,8 +216,38 @@ class Server:
             "probability": None if finding.probability is None else against_threshold(finding, self.lang),
             "reason": None if finding.reason is None else REASON[self.lang][finding.reason],
             "model": safe(finding.model),
-            "sampled": case.drawn.value == "sample",
+            "sampled": case.selection is SelectionReason.SAMPLE,
         }
+
+    def _slice(self, request: Request) -> tuple[Case, Item]:
+        """Return the slice that a picture is asked of.
+
+        Raises
+        ------
+        UsageError
+            The log holds no such slice.
+        """
+        case = self.queue.case(request.path_params["result"])
+        if isinstance(case.item, StudyItem):
+            raise UsageError("a study has no picture of its own", "name one of its slices")
+        return case, case.item
+
+
+def _verdict_json(name: str, verdict: Verdict | None) -> dict[str, str | None]:
+    if verdict is None:
+        return {name: None, f"{name}_doctor": None}
+    return {name: verdict.final_diagnosis, f"{name}_doctor": safe(verdict.doctor_id)}
+
+
+def _slice_json(one: StudySlice, *, hide_key: bool) -> dict[str, Any]:
+    finding = one.item.finding
+    return {
+        "result": one.item.result,
+        "path": safe(finding.path),
+        "series": safe(finding.series_id or finding.sequence or ""),
+        "key": None if hide_key else one.key,
+        "verdict": None if one.item.verdict is None else one.item.verdict.final_diagnosis,
+    }
 
 
 def _opinion(body: Any, doctor: str) -> tuple[str, Opinion]:  # noqa: ANN401 - whatever was sent
@@ -249,7 +287,7 @@ async def _body(request: Request) -> Any:  # noqa: ANN401 - whatever was sent
         raise ValueError("the body is no JSON") from None
 
 
-def _told(status: int, sentence: str) -> Response:
+def _error(status: int, sentence: str) -> Response:
     return JSONResponse({"error": safe(sentence)}, status_code=status, headers=_HEADERS)
 
 

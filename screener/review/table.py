@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from screener.audit import AuditLog, Kind
@@ -14,19 +14,20 @@ from screener.errors import UsageError
 from screener.finding_store import item_of
 from screener.report.console import safe
 from screener.review.verdicts import NOTE_LIMIT, verdict
+from screener.study_store import study_item_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from screener.domain.finding import Finding
+    from screener.domain.study import StudyFinding
     from screener.domain.verdict import Verdict
     from screener.errors import AuditLogError
-    from screener.finding_store import Item
     from screener.review.queue import ReviewQueue
     from screener.review.verdicts import Doctors
 
-COLUMNS = ("result", "inbox", "patient_id", "path", "final_diagnosis", "doctor_id", "note")
+COLUMNS = ("result", "level", "inbox", "patient_id", "path", "final_diagnosis", "doctor_id", "note")
 _NEEDED = ("result", "final_diagnosis")
 _SHOWN_FAULTS = 20
 _MOST_BYTES = 64 << 20
@@ -43,12 +44,12 @@ class Row:
 
 
 def template(queue: ReviewQueue) -> Iterator[str]:
-    """Yield the lines of a CSV to fill in, one for each slice of the queue; the tool's opinion is left out."""
+    """Yield the lines of a CSV to fill in, one for each case of the queue; the tool's opinion is left out."""
     yield _line(COLUMNS)
     for result in queue.results():
-        item: Item = queue.case(result).item
+        item = queue.case(result).item
         finding = item.finding
-        yield _line((item.result, item.inbox, finding.patient_id or "", finding.path, "", "", ""))
+        yield _line((item.result, finding.level, item.inbox, finding.patient_id or "", finding.path, "", "", ""))
 
 
 def _line(cells: tuple[str, ...]) -> str:
@@ -112,17 +113,17 @@ def _delimiter(text: str) -> str:
 def _row(number: int, row: dict[str, str | None], doctor: str | None, doctors: Doctors) -> Row | None:
     # Cells beyond the last column come under no name.
     cells = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-    told = cells.get("final_diagnosis", "").lower().replace(" ", "_")
-    if not told:
+    diagnosis = cells.get("final_diagnosis", "").lower().replace(" ", "_")
+    if not diagnosis:
         return None
     known = {diagnosis.value: diagnosis for diagnosis in Diagnosis}
-    if told not in known:
-        raise ValueError(f"final_diagnosis {told[:40]!r} is none of {', '.join(known)}")
+    if diagnosis not in known:
+        raise ValueError(f"final_diagnosis {diagnosis[:40]!r} is none of {', '.join(known)}")
     note = cells.get("note", "")
     if len(note) > NOTE_LIMIT:
         raise ValueError(f"the note has more than {NOTE_LIMIT} letters")
     name = doctors.check(cells.get("doctor_id") or doctor)
-    opinion = Opinion(known[told], name, note, _seconds(cells.get("seconds", "")), source="import")
+    opinion = Opinion(known[diagnosis], name, note, _seconds(cells.get("seconds", "")), source="import")
     return Row(number, cells.get("result", "").lower(), opinion)
 
 
@@ -165,41 +166,66 @@ def record(log: Path, rows: list[Row], *, sample: float, source: Path, group: st
         There is no such log, or it cannot be written.
     """
     reader = EventReader(log)
-    findings, given = _known(reader, {row.result for row in rows})
+    known = _read_known(reader, {row.result for row in rows})
     where = log if reader.problem is None else f"the sound part of the log ({reader.problem})"
     _refuse(
         [
             f"{source}:{row.line}: {safe(row.result[:64]) or 'an empty cell'} is no result of {where}"
             for row in rows
-            if row.result not in findings
+            if row.result not in known.findings
         ]
     )
-    told: list[Verdict] = []
+    verdicts: list[Verdict] = []
     for row in rows:
         key = row.result, row.opinion.doctor_id
-        if given.get(key) != (row.opinion.diagnosis.value, row.opinion.note):
-            told.append(verdict(findings[row.result], row.result, row.opinion, sample))
-            given[key] = row.opinion.diagnosis.value, row.opinion.note
+        if known.given.get(key) != (row.opinion.diagnosis.value, row.opinion.note):
+            share = 0.0 if row.result in known.of_studies else sample
+            verdicts.append(verdict(known.findings[row.result], row.result, row.opinion, share))
+            known.given[key] = row.opinion.diagnosis.value, row.opinion.note
     with AuditLog(log, exclusive=False, group=group) as writer:
-        writer.reviews(told)
-    return Recorded(len(told), reader.problem)
+        writer.reviews(verdicts)
+    return Recorded(len(verdicts), reader.problem)
 
 
-def _known(reader: EventReader, wanted: set[str]) -> tuple[dict[str, Finding], dict[tuple[str, str], tuple[str, str]]]:
-    """Find the results that lines refer to, and what each doctor said about them last."""
-    findings: dict[str, Finding] = {}
-    given: dict[tuple[str, str], tuple[str, str]] = {}
+@dataclass(slots=True)
+class _Known:
+    """What the log says about the results that lines refer to.
+
+    Attributes
+    ----------
+    findings : dict of str to Finding or StudyFinding
+        By hash.
+    of_studies : set of str
+        Hashes of slices that a later answer about their study covers: none of these was drawn at random.
+    given : dict of (str, str) to (str, str)
+        Diagnosis and note that each doctor gave last, by hash and doctor.
+    """
+
+    findings: dict[str, Finding | StudyFinding] = field(default_factory=dict)
+    of_studies: set[str] = field(default_factory=set)
+    given: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+
+
+def _read_known(reader: EventReader, results: set[str]) -> _Known:
+    known = _Known()
+    slices: dict[tuple[str, str], set[str]] = {}
     for event in reader.events():
-        if event["event"] == Kind.RESULT and event["hash"] in wanted:
-            findings[event["hash"]] = item_of(reader, event).finding
-        elif event["event"] == Kind.REVIEW and (target := target_of(event)) in wanted:
-            told = str(event["final_diagnosis"]), str(event.get("note", ""))
-            given[target, str(event["doctor_id"])] = told
-    return findings, given
+        kind, digest = event["event"], event["hash"]
+        if kind == Kind.RESULT and digest in results:
+            item = item_of(reader, event)
+            known.findings[digest] = item.finding
+            slices.setdefault((item.inbox, item.finding.study_id or ""), set()).add(digest)
+        elif kind == Kind.STUDY:
+            known.of_studies |= slices.pop((reader.inbox(event), event["study_id"]), set())
+            if digest in results:
+                known.findings[digest] = study_item_of(reader, event).finding
+        elif kind == Kind.REVIEW and (target := target_of(event)) in results:
+            known.given[target, str(event["doctor_id"])] = str(event["final_diagnosis"]), str(event.get("note", ""))
+    return known
 
 
 def _refuse(faults: list[str]) -> None:
     if faults:
         rest = len(faults) - _SHOWN_FAULTS
         shown = [*faults[:_SHOWN_FAULTS], *([f"… and {rest} more"] if rest > 0 else [])]
-        raise UsageError("\n".join(shown), "mend these lines; nothing was recorded")
+        raise UsageError("\n".join(shown), "correct these lines; nothing was recorded")

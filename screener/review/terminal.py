@@ -1,4 +1,4 @@
-"""Verdicts on the terminal: one slice after the other, read elsewhere or looked at with ``screener explain``."""
+"""Verdicts on the terminal: one study after the other, read elsewhere or looked at with ``screener explain``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from screener.domain.study import StudyFinding
 from screener.domain.verdict import Opinion
 from screener.messages import NOTICE, RECOMMENDATION
 from screener.report.console import against_threshold, safe
@@ -13,6 +14,7 @@ from screener.report.messages import REASON
 from screener.review.page import DIAGNOSIS, KEYS
 from screener.review.queue import hidden
 from screener.review.verdicts import NOTE_LIMIT
+from screener.study_store import StudyItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +26,30 @@ if TYPE_CHECKING:
 
 _WORDS: dict[Language, dict[str, str]] = {
     "en": {
-        "place": "{done} of {total} read",
-        "ask": "{choices}, s skip, q quit: ",
+        "progress": "{done} of {total} read",
+        "question": "{choices}, s skip, q quit: ",
         "note": "Note (Enter for none): ",
         "again": "Type one of these letters.",
         "recorded": "Recorded: {verdict}",
-        "nothing": "Nothing is waiting. Slices that were not flagged keep their usual reading.",
+        "nothing": "Nothing is waiting. Studies that were not flagged keep their usual reading.",
         "end": "{count} verdicts recorded.",
         "not_scored": "not scored",
+        "slices": "{series} series, {slices} slices",
+        "key": "key slice: {path}",
+        "earlier": "earlier verdict: {diagnosis} ({doctor})",
     },
     "fr": {
-        "place": "{done} lues sur {total}",
-        "ask": "{choices}, s passer, q quitter : ",
+        "progress": "{done} lues sur {total}",
+        "question": "{choices}, s passer, q quitter : ",
         "note": "Note (Entrée : aucune) : ",
         "again": "Tapez une de ces lettres.",
         "recorded": "Enregistré : {verdict}",
-        "nothing": "Rien n'attend. Les coupes non signalées gardent leur lecture habituelle.",
+        "nothing": "Rien n'attend. Les examens non signalés gardent leur lecture habituelle.",
         "end": "{count} verdicts enregistrés.",
         "not_scored": "sans score",
+        "slices": "{series} séries, {slices} coupes",
+        "key": "coupe clé : {path}",
+        "earlier": "verdict antérieur : {diagnosis} ({doctor})",
     },
 }
 _LETTERS = {key: diagnosis for diagnosis, key in KEYS.items()}
@@ -53,7 +61,7 @@ class _EndOfSession(Exception):  # noqa: N818 - leaving is no error
 
 @dataclass(frozen=True, slots=True)
 class TerminalReview:
-    """A sitting on the terminal.
+    """A session on the terminal.
 
     Attributes
     ----------
@@ -71,7 +79,7 @@ class TerminalReview:
     out: IO[str]
 
     def run(self) -> None:
-        """Ask about one slice after the other until none is left or the reader quits.
+        """Show one study after the other until none is left or the reader quits.
 
         Raises
         ------
@@ -79,45 +87,46 @@ class TerminalReview:
             A verdict cannot be written; those before it are in the log.
         """
         words = _WORDS[self.lang]
-        case = self.queue.following()
+        case = self.queue.next_unread()
         if case is None:
-            self._tell(words["nothing"])
+            self._write(words["nothing"])
         try:
             while case is not None:
-                self._ask(case)
-                case = self.queue.after(case.item.result)
+                self._review(case)
+                case = self.queue.next_unread_after(case.item.result)
         except _EndOfSession:
-            self._tell("")
-        self._tell(words["end"].format(count=self.queue.recorded), NOTICE[self.lang])
+            self._write("")
+        self._write(words["end"].format(count=self.queue.recorded), NOTICE[self.lang])
 
-    def _ask(self, case: Case) -> None:
-        """Show one slice in words and take the answer."""
+    def _review(self, case: Case) -> None:
+        """Show one study or slice in words and record the answer."""
         words = _WORDS[self.lang]
-        self._tell("", words["place"].format(**asdict(self.queue.standing())), *_lines(self.queue, case, self.lang))
+        progress = words["progress"].format(**asdict(self.queue.progress()))
+        self._write("", progress, *_description(self.queue, case, self.lang))
         start = time.monotonic()
         diagnosis = self._diagnosis()
         if diagnosis is None:
             return
         note = self._answer(words["note"])[:NOTE_LIMIT]
         seconds = time.monotonic() - start
-        self.queue.give(case.item.result, Opinion(diagnosis, self.doctor, note, seconds, source="terminal"))
-        self._tell(words["recorded"].format(verdict=DIAGNOSIS[self.lang][diagnosis]))
+        self.queue.record(case.item.result, Opinion(diagnosis, self.doctor, note, seconds, source="terminal"))
+        self._write(words["recorded"].format(verdict=DIAGNOSIS[self.lang][diagnosis]))
         if self.queue.blind:
-            self._tell(*_said(case, self.lang))
+            self._write(*_finding_lines(case, self.lang))
 
     def _diagnosis(self) -> Diagnosis | None:
-        """Return the verdict, or None to skip the slice."""
+        """Return the verdict, or None to skip the case."""
         words = _WORDS[self.lang]
         choices = ", ".join(f"{key} {DIAGNOSIS[self.lang][diagnosis].lower()}" for diagnosis, key in KEYS.items())
         while True:
-            answer = self._answer(words["ask"].format(choices=choices)).lower()
+            answer = self._answer(words["question"].format(choices=choices)).lower()
             if answer == "q":
                 raise _EndOfSession
             if answer == "s":
                 return None
             if answer in _LETTERS:
                 return _LETTERS[answer]
-            self._tell(words["again"])
+            self._write(words["again"])
 
     def _answer(self, question: str) -> str:
         self.out.write(question)
@@ -127,27 +136,32 @@ class TerminalReview:
             raise _EndOfSession
         return line.strip()
 
-    def _tell(self, *lines: str) -> None:
+    def _write(self, *lines: str) -> None:
         self.out.write("".join(f"{line}\n" for line in lines))
 
 
-def _lines(queue: ReviewQueue, case: Case, lang: Language) -> Iterator[str]:
-    """Yield what is told of a slice before the answer."""
+def _description(queue: ReviewQueue, case: Case, lang: Language) -> Iterator[str]:
+    """Yield what is shown of a study or slice before the answer."""
     item = case.item
+    words = _WORDS[lang]
     if item.finding.patient_id is not None:
         yield safe(item.finding.patient_id)
     yield safe(f"{item.inbox.rstrip('/')}/{item.finding.path}" if item.inbox else item.finding.path)
+    if isinstance(item, StudyItem):
+        yield words["slices"].format(series=len(item.finding.series), slices=item.finding.slices.total)
+        if item.earlier_verdict is not None:
+            earlier = item.earlier_verdict
+            yield safe(words["earlier"].format(diagnosis=earlier.final_diagnosis, doctor=earlier.doctor_id))
     if not hidden(case, blind=queue.blind):
-        yield from _said(case, lang)
+        yield from _finding_lines(case, lang)
 
 
-def _said(case: Case, lang: Language) -> Iterator[str]:
-    """Yield what the tool said of a slice."""
-    finding = case.item.finding
+def _finding_lines(case: Case, lang: Language) -> Iterator[str]:
+    """Yield what the tool found."""
+    finding, words = case.item.finding, _WORDS[lang]
     yield RECOMMENDATION[lang][finding.urgency]
     if finding.reason is not None:
         yield REASON[lang][finding.reason]
-    if finding.probability is None:
-        yield _WORDS[lang]["not_scored"]
-    else:
-        yield against_threshold(finding, lang)
+    yield words["not_scored"] if finding.probability is None else against_threshold(finding, lang)
+    if isinstance(finding, StudyFinding):
+        yield from (safe(words["key"].format(path=key.path)) for key in finding.key_slices)

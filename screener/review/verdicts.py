@@ -1,4 +1,4 @@
-"""What a verdict is, whether the tool was right by it, and how likely its slice was to be asked about."""
+"""Whether the tool was right by a verdict, how likely its study was to be asked about, and who may give one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.domain.finding import Finding
+    from screener.domain.study import StudyFinding
     from screener.domain.verdict import Opinion
 
 NOTE_LIMIT = 2000
@@ -29,15 +30,15 @@ def agreement(decision: Decision, diagnosis: Diagnosis) -> bool | None:
 
 
 def chance(result: str) -> float:
-    """Return a number in [0, 1) that belongs to a RESULT: its hash, which nobody can choose, decides the draw.
+    """Return a number in [0, 1) that belongs to a STUDY or RESULT: its hash, which nobody can choose, decides the draw.
 
     A session that is interrupted, or a second reader, so gets the same sample.
     """
     return int(result[:_DIGITS], 16) / float(1 << 4 * _DIGITS)
 
 
-def selection_reason(finding: Finding, result: str, sample: float) -> SelectionReason:
-    """Say why a slice is asked about, given the share of unflagged ones to read, in [0, 1]."""
+def selection_reason(finding: Finding | StudyFinding, result: str, sample: float) -> SelectionReason:
+    """Say why a study or slice is asked about, given the share of unflagged ones to read, in [0, 1]."""
     if finding.decision is Decision.FLAGGED:
         return SelectionReason.FLAGGED
     if finding.decision is Decision.NOT_ASSESSABLE:
@@ -45,17 +46,17 @@ def selection_reason(finding: Finding, result: str, sample: float) -> SelectionR
     return SelectionReason.SAMPLE if chance(result) < sample else SelectionReason.ASKED
 
 
-def verdict(finding: Finding, result: str, opinion: Opinion, sample: float) -> Verdict:
+def verdict(finding: Finding | StudyFinding, result: str, opinion: Opinion, sample: float) -> Verdict:
     """Return what the log records of an opinion.
 
     Parameters
     ----------
-    finding : Finding
+    finding : Finding or StudyFinding
     result : str
-        Hash of the RESULT event.
+        Hash of its RESULT or STUDY event.
     opinion : Opinion
     sample : float, in [0, 1]
-        Probability with which a slice that was not flagged got into the reading sample.
+        Probability with which what was not flagged got into the reading sample.
     """
     why = selection_reason(finding, result, sample)
     details: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""A sitting in a real browser: ten slices, ten verdicts, and nothing that gets lost on the way."""
+"""A session in a real browser: ten slices, ten verdicts, and nothing that gets lost on the way."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENTER, ESCAPE = "\ue007", "\ue00c"
 
 
 @dataclass
-class Sitting:
+class ReviewSession:
     """A folder with an inbox and its log, and the server over it."""
 
     folder: Path
@@ -72,11 +72,11 @@ class Sitting:
 
 
 @pytest.fixture
-def sitting(tmp_path: Path, tiny_model: Path) -> Iterator[Sitting]:
+def session(tmp_path: Path, tiny_model: Path) -> Iterator[ReviewSession]:
     for number in range(9):
         write_slice(tmp_path / f"inbox/p{number}/a.png", number, bright=number % 2 == 0)
     write_slice(tmp_path / "inbox" / HOSTILE.replace("/", "∕") / "a.png", 9, bright=True)
-    found = Sitting(tmp_path, tiny_model)
+    found = ReviewSession(tmp_path, tiny_model)
     found.scan()
     yield found
     found.stop(signal.SIGKILL)
@@ -93,8 +93,8 @@ def case(page: Page) -> str:
     return str(page.ask("document.querySelectorAll('#facts dd')[1].textContent"))
 
 
-def opened(page: Page, sitting: Sitting) -> str:
-    page.chrome.get(sitting.address)
+def opened(page: Page, session: ReviewSession) -> str:
+    page.chrome.get(session.address)
     return case(page)
 
 
@@ -114,9 +114,9 @@ def give(page: Page, key: str, done: int) -> None:
     idle(page)
 
 
-def test_ten_slices_end_with_ten_events_in_a_log_that_verifies(sitting: Sitting, page: Page) -> None:
-    sitting.start()
-    opened(page, sitting)
+def test_ten_slices_end_with_ten_events_in_a_log_that_verifies(session: ReviewSession, page: Page) -> None:
+    session.start()
+    opened(page, session)
     assert page.ask("location.hash") == "", "the secret leaves the address bar"
     seen = [case(page)]
     time.sleep(0.3)
@@ -125,24 +125,24 @@ def test_ten_slices_end_with_ten_events_in_a_log_that_verifies(sitting: Sitting,
         seen.append(case(page))
     page.press("t")
     page.wait("document.getElementById('missing').textContent.startsWith('Nothing')")
-    events = sitting.reviews()
+    events = session.reviews()
     assert len(events) == len(set(seen)) == 10
     words = {"t": "tumour", "n": "no_tumour", "u": "unsure", "b": "bad_image"}
     assert [event["final_diagnosis"] for event in events] == [words[key] for key in "tnubttnnut"]
     assert 0.3 <= float(events[0]["seconds"]) < 60
     assert {event["drawn"] for event in events} == {"flagged", "sample"}
     assert page.complaints() == []
-    assert {url.split("/")[2] for url in page.requests() if url.startswith("http")} == {sitting.address.split("/")[2]}
-    sitting.stop()
+    assert {url.split("/")[2] for url in page.requests() if url.startswith("http")} == {session.address.split("/")[2]}
+    session.stop()
     found = subprocess.run(
-        [sys.executable, "-m", "screener", "verify", str(sitting.log)], check=False, cwd=ROOT, capture_output=True
+        [sys.executable, "-m", "screener", "verify", str(session.log)], check=False, cwd=ROOT, capture_output=True
     )
     assert found.returncode == 0
 
 
-def test_hostile_names_and_notes_stay_text(sitting: Sitting, page: Page) -> None:
-    sitting.start()
-    opened(page, sitting)
+def test_hostile_names_and_notes_stay_text(session: ReviewSession, page: Page) -> None:
+    session.start()
+    opened(page, session)
     hostile = ""
     for number in range(1, 10):
         if "onerror" in case(page):
@@ -158,12 +158,14 @@ def test_hostile_names_and_notes_stay_text(sitting: Sitting, page: Page) -> None
     assert page.ask("window.broken") is None
     assert page.ask("document.querySelectorAll('img, body script:not([src]):not([type])').length") == 0
     assert not page.complaints()
-    assert any(event["note"] == HOSTILE for event in sitting.reviews()) or "onerror" in case(page)
+    assert any(event["note"] == HOSTILE for event in session.reviews()) or "onerror" in case(page)
 
 
-def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(sitting: Sitting, page: Page, chrome: Chrome) -> None:
-    sitting.start()
-    opened(page, sitting)
+def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(
+    session: ReviewSession, page: Page, chrome: Chrome
+) -> None:
+    session.start()
+    opened(page, session)
     give(page, "t", 1)
     here = case(page)
     page.press("m")
@@ -172,27 +174,27 @@ def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(sitting: Sitting
     assert case(page) == here
     assert page.ask("document.getElementById('note').value") == "half a note"
 
-    port = int(sitting.address.split(":")[2].partition("/")[0])
-    sitting.stop(signal.SIGKILL)
+    port = int(session.address.split(":")[2].partition("/")[0])
+    session.stop(signal.SIGKILL)
     page.press("n")
     page.wait("document.getElementById('state').className === 'bad'")
     assert "Not recorded" in state(page)
     assert page.ask("document.getElementById('note').value") == "half a note"
-    assert len(sitting.reviews()) == 1
-    sitting.start(port)
+    assert len(session.reviews()) == 1
+    session.start(port)
     page.press("n")
     page.wait("!document.getElementById('trouble').hidden || document.getElementById('state').className === 'bad'")
-    assert "not valid" in page.ask("document.body.innerText"), "another sitting has another secret"
-    chrome.get(sitting.address)
+    assert "not valid" in page.ask("document.body.innerText"), "another session has another secret"
+    chrome.get(session.address)
     assert case(page) == here
     assert page.ask("document.getElementById('note').value") == "half a note"
     give(page, "n", 1)
-    assert [event["note"] for event in sitting.reviews()] == ["", "half a note"]
+    assert [event["note"] for event in session.reviews()] == ["", "half a note"]
 
     first, third = chrome.current_window_handle, case(page)
     chrome.switch_to.new_window("tab")
     try:
-        chrome.get(sitting.address)
+        chrome.get(session.address)
         assert case(page) == third
         page.press("t")
         page.wait("document.getElementById('progress').textContent.startsWith('2 of ')")
@@ -200,19 +202,19 @@ def test_a_reload_a_killed_server_and_a_second_tab_lose_nothing(sitting: Sitting
         chrome.close()
         chrome.switch_to.window(first)
     give(page, "n", 2)
-    assert [event["final_diagnosis"] for event in sitting.reviews()] == ["tumour", "no_tumour", "tumour", "no_tumour"]
-    results = [event["result"] for event in sitting.reviews()]
+    assert [event["final_diagnosis"] for event in session.reviews()] == ["tumour", "no_tumour", "tumour", "no_tumour"]
+    results = [event["result"] for event in session.reviews()]
     assert results[2] == results[3], "the second tab and the first judged the same slice: both stay in the log"
 
 
-def test_a_wrong_secret_shows_a_sentence_and_no_slice(sitting: Sitting, page: Page) -> None:
-    sitting.start()
-    page.chrome.get(sitting.address.partition("#")[0] + "#wrong")
+def test_a_wrong_secret_shows_a_sentence_and_no_slice(session: ReviewSession, page: Page) -> None:
+    session.start()
+    page.chrome.get(session.address.partition("#")[0] + "#wrong")
     page.wait("!document.getElementById('trouble').hidden")
     assert "not valid" in page.ask("document.getElementById('trouble').textContent")
     assert page.ask("document.querySelectorAll('#facts dd').length") == 0
     page.press("t")
-    assert sitting.reviews() == []
+    assert session.reviews() == []
 
 
 def pixel(page: Page) -> list[int]:
@@ -223,11 +225,11 @@ def pixel(page: Page) -> list[int]:
     return [int(value) for value in page.ask(script)]
 
 
-def test_contrast_zoom_heatmap_and_going_back(sitting: Sitting, page: Page) -> None:
+def test_contrast_zoom_heatmap_and_going_back(session: ReviewSession, page: Page) -> None:
     from selenium.webdriver import ActionChains
 
-    sitting.start()
-    opened(page, sitting)
+    session.start()
+    opened(page, session)
     before, view = pixel(page), page.ask("document.getElementById('window').textContent")
     canvas = page.chrome.find_element("css selector", "#canvas")
     ActionChains(page.chrome).drag_and_drop_by_offset(canvas, -60, 40).perform()
@@ -253,13 +255,13 @@ def test_contrast_zoom_heatmap_and_going_back(sitting: Sitting, page: Page) -> N
     assert pressed_verdict(page) == "tumour"
     page.press("n")
     page.wait("document.querySelector('.verdict[aria-pressed=true]') === null")
-    assert [event["final_diagnosis"] for event in sitting.reviews()] == ["tumour", "no_tumour"]
+    assert [event["final_diagnosis"] for event in session.reviews()] == ["tumour", "no_tumour"]
 
 
-def test_blind_shows_the_opinion_after_the_verdict(sitting: Sitting, page: Page) -> None:
-    sitting.blind = True
-    sitting.start()
-    opened(page, sitting)
+def test_blind_shows_the_opinion_after_the_verdict(session: ReviewSession, page: Page) -> None:
+    session.blind = True
+    session.start()
+    opened(page, session)
     text = page.ask("document.body.innerText")
     assert not any(word in text for word in ("SUSPECTED", "POSSIBLE", "NOT FLAGGED", "≥", "Probability"))
     page.press(" ")
@@ -272,17 +274,49 @@ def test_blind_shows_the_opinion_after_the_verdict(sitting: Sitting, page: Page)
     page.press(ENTER)
     page.wait("document.getElementById('tool').hidden")
     assert case(page) != before
-    assert sitting.reviews()[0]["blind"] is True
+    assert session.reviews()[0]["blind"] is True
 
 
-def test_no_serious_barrier_for_whoever_uses_other_means(sitting: Sitting, page: Page, axe: str) -> None:
-    sitting.start()
-    opened(page, sitting)
+def test_no_serious_barrier_for_whoever_uses_other_means(session: ReviewSession, page: Page, axe: str) -> None:
+    session.start()
+    opened(page, session)
     # Selenium's own script is not bound by the page's policy.
     assert page.violations(axe) == []
     page.size(1366, 768)
     assert page.ask("document.documentElement.scrollWidth <= innerWidth")
     assert page.ask("document.querySelector('.verdicts').getBoundingClientRect().bottom < innerHeight")
+
+
+def test_a_study_opens_on_its_key_slice_and_scrolls_through_the_others(
+    tmp_path: Path, tiny_model: Path, page: Page
+) -> None:
+    for number in range(9):
+        write_slice(tmp_path / f"inbox/p/{number}.png", number, bright=number in {5, 6, 7})
+    session = ReviewSession(tmp_path, tiny_model)
+    session.scan()
+    session.start()
+    try:
+        assert opened(page, session) == "p"
+
+        def on_show() -> str:
+            return str(page.ask("document.getElementById('position').textContent")).strip()
+
+        first = on_show()
+        page.press("]")
+        page.wait(f"document.getElementById('position').textContent.trim() !== '{first}'")
+        assert on_show() == f"Slice {int(first.split()[1]) + 1} of 9"
+        page.press("x")
+        page.press("l", "n")
+        page.wait("document.getElementById('state').textContent.startsWith('Recorded')")
+        assert page.ask("document.getElementById('progress').textContent").startswith("0 of ")
+        page.press("t")
+        page.wait("document.getElementById('progress').textContent.startsWith('1 of ')")
+        assert [event["final_diagnosis"] for event in session.reviews()] == ["no_tumour", "tumour"]
+        kinds = {e["hash"]: e["event"] for e in map(json.loads, session.log.read_text().splitlines())}
+        assert [kinds[event["result"]] for event in session.reviews()] == ["RESULT", "STUDY"]
+        assert page.complaints() == []
+    finally:
+        session.stop(signal.SIGKILL)
 
 
 def test_the_picture_of_the_walk_through(tmp_path: Path, page: Page) -> None:
@@ -291,17 +325,17 @@ def test_the_picture_of_the_walk_through(tmp_path: Path, page: Page) -> None:
     from test_morning import small
 
     shutil.copytree(ROOT / "docs/demo/inbox", tmp_path / "inbox")
-    sitting = Sitting(tmp_path, ROOT / "models/lite")
-    sitting.scan()
-    sitting.start()
+    session = ReviewSession(tmp_path, ROOT / "models/lite")
+    session.scan()
+    session.start()
     try:
-        opened(page, sitting)
+        opened(page, session)
         page.press(" ")
         page.wait("document.getElementById('heat').getAttribute('aria-pressed') === 'true'")
         time.sleep(0.5)
         small(page.picture(), "review.jpg")
         assert page.complaints() == []
     finally:
-        sitting.stop()
+        session.stop()
     if os.environ.get("SCREENER_RENEW_DOCS"):
         shutil.copy(ROOT / "build/morning/review.jpg", ROOT / "docs/tutorial/morning/review.jpg")

@@ -2,7 +2,7 @@
 (() => {
   const words = JSON.parse(document.getElementById("words").textContent);
   const at = (id) => document.getElementById(id);
-  const say = (name, values = {}) => words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  const format = (name, values = {}) => words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
   const canvas = at("canvas"), pen = canvas.getContext("2d"), note = at("note");
   const verdicts = [...document.querySelectorAll(".verdict")];
 
@@ -11,9 +11,10 @@
     sessionStorage.setItem("token", location.hash.slice(1));
     history.replaceState(null, "", location.pathname);
   }
-  // A new sitting's address in the same tab changes nothing but what stands behind "#".
+  // A new session's address in the same tab changes nothing but what stands behind "#".
   addEventListener("hashchange", () => location.reload());
-  let shown = null, slice = null, heat = null, heatOn = false, since = 0, busy = true, blind = false, turn = 0;
+  let shown = null, index = 0, slice = null, heat = null, heatOn = false, since = 0, busy = true, blind = false;
+  let turn = 0;
   let view = null;
 
   // While a slice is on its way no verdict is taken: it would be one about a picture that nobody has seen.
@@ -24,7 +25,7 @@
 
   class Refusal extends Error {}
 
-  async function ask(path, body) {
+  async function request(path, body) {
     const headers = { "X-Screener-Token": sessionStorage.getItem("token") || "" };
     const options = { headers, cache: "no-store" };
     if (body) {
@@ -40,18 +41,18 @@
     if (!answer.ok) throw new Refusal((await answer.json().catch(() => ({}))).error || String(answer.status));
     return answer;
   }
-  const told = async (path, body) => (await ask(path, body)).json();
+  const json = async (path, body) => (await request(path, body)).json();
 
   function trouble(error) {
     at("trouble").textContent = error ? error.message : "";
     at("trouble").hidden = !error;
   }
 
-  function standing(now) {
+  function progress(now) {
     blind = now.blind;
     at("doctor").textContent = `${words.reader}: ${now.doctor}`;
-    at("progress").textContent = say("progress", now);
-    at("unasked").textContent = now.unasked ? say("unasked", { count: now.unasked }) : "";
+    at("progress").textContent = format("progress", now);
+    at("unasked").textContent = now.unasked ? format("unasked", { count: now.unasked }) : "";
     at("blind").hidden = !now.blind;
     if (now.problem) trouble(new Refusal(now.problem));
   }
@@ -68,7 +69,13 @@
   }
 
   function describe(found) {
-    list(at("facts"), [["patient", found.patient], ["file", found.path], ["judged", found.judged]]);
+    const earlier = found.earlier && format("earlier_given", {
+      verdict: words[found.earlier] || found.earlier, doctor: found.earlier_doctor,
+    });
+    list(at("facts"), [
+      ["patient", found.patient], [found.level === "study" ? "study" : "file", found.path], ["judged", found.judged],
+      ["earlier", earlier],
+    ]);
     at("tool").hidden = !found.opinion;
     at("heat").disabled = !found.opinion;
     if (found.opinion) {
@@ -81,19 +88,24 @@
     }
     for (const button of verdicts) {
       button.disabled = false;
-      button.setAttribute("aria-pressed", String(button.dataset.diagnosis === found.verdict));
+      button.setAttribute("aria-pressed", String(button.dataset.diagnosis === given().verdict));
     }
   }
+
+  // What a verdict is about: the study, or on request the slice on show.
+  const given = () => at("only").checked && shown.level === "study" ? shown.slices[index] : shown;
 
   const draftOf = (result) => `draft-${result}`;
 
   async function show(found) {
-    const mine = ++turn;
+    turn++;
     shown = found;
     slice = heat = null;
     heatOn = false;
+    at("only").checked = false;
     at("heat").setAttribute("aria-pressed", "false");
     at("missing").hidden = true;
+    at("stack").hidden = at("one").hidden = true;
     state("");
     if (!found) {
       list(at("facts"), []);
@@ -107,19 +119,60 @@
     sessionStorage.setItem("shown", found.result);
     note.value = sessionStorage.getItem(draftOf(found.result)) || "";
     describe(found);
-    if (found.verdict) state(say("given", { verdict: words[found.verdict] || found.verdict, doctor: found.doctor }));
+    if (found.verdict) {
+      state(format("given", { verdict: words[found.verdict] || found.verdict, doctor: found.verdict_doctor }));
+    }
+    const keys = found.slices.filter((one) => one.key !== null).sort((one, other) => one.key - other.key);
+    at("stack").hidden = found.slices.length < 2;
+    at("one").hidden = found.level !== "study" || !found.slices.length;
+    at("key").disabled = !keys.length;
+    at("slider").max = Math.max(0, found.slices.length - 1);
     since = performance.now();
     reset();
+    await showSlice(keys.length ? found.slices.indexOf(keys[0]) : Math.floor(found.slices.length / 2));
+    since = performance.now();
+  }
+
+  // One slice of what is shown; the contrast, the brightness and the zoom stay.
+  async function showSlice(place) {
+    const mine = ++turn, one = shown.slices[place];
+    index = place;
+    at("missing").hidden = true;
+    if (!one) {
+      missing(words.moved);
+      return draw();
+    }
+    at("slider").value = place;
+    at("position").textContent = format("position", {
+      number: place + 1, total: shown.slices.length, series: one.series && `· ${one.series}`,
+    });
+    if (shown.level === "study") describe(shown);
+    if (shown.level === "study" && one.verdict) {
+      state(format("slice_given", { verdict: words[one.verdict] || one.verdict }));
+    }
     try {
-      const picture = await createImageBitmap(await (await ask(`api/picture/${found.result}`)).blob());
+      const picture = await createImageBitmap(await (await request(`api/picture/${one.result}`)).blob());
       if (mine !== turn) return;
       slice = greys(picture);
+      heat = null;
     } catch (error) {
       if (mine !== turn) return;
+      slice = heat = null;
       missing(error.message);
     }
-    since = performance.now();
     draw();
+    if (heatOn) await loadHeat();
+  }
+
+  function step(by) {
+    const place = shown ? index + by : -1;
+    if (place >= 0 && place < shown.slices.length) showSlice(place);
+  }
+
+  function nextKey() {
+    if (!shown) return;
+    const keys = shown.slices.flatMap((one, place) => one.key === null ? [] : [place]);
+    if (keys.length) showSlice(keys.find((place) => place > index) ?? keys[0]);
   }
 
   function missing(sentence) {
@@ -162,7 +215,7 @@
     canvas.height = Math.max(1, Math.round(box.height * ratio));
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    at("window").textContent = slice ? say("window", {
+    at("window").textContent = slice ? format("window", {
       width: Math.round(view.width), level: Math.round(view.level), zoom: view.zoom.toFixed(1),
     }) : "";
     if (!slice) return;
@@ -181,22 +234,25 @@
   function zoom(by) { view.zoom = within(view.zoom * by, 0.5, 12); draw(); }
   function move(x, y) { view.x += x; view.y += y; draw(); }
 
+  async function loadHeat() {
+    const mine = turn;
+    try {
+      const picture = await createImageBitmap(await (await request(`api/heat/${shown.slices[index].result}`)).blob());
+      if (mine === turn) heat = picture;
+    } catch (error) {
+      if (mine !== turn) return;
+      heatOn = false;
+      at("heat").setAttribute("aria-pressed", "false");
+      state(error.message, true);
+    }
+    draw();
+  }
+
   async function toggleHeat() {
-    if (!shown || !shown.opinion) return;
+    if (!shown || !shown.opinion || !shown.slices.length) return;
     heatOn = !heatOn;
     at("heat").setAttribute("aria-pressed", String(heatOn));
-    const mine = turn;
-    if (heatOn && !heat) {
-      try {
-        const picture = await createImageBitmap(await (await ask(`api/heat/${shown.result}`)).blob());
-        if (mine === turn) heat = picture;
-      } catch (error) {
-        if (mine !== turn) return;
-        heatOn = false;
-        at("heat").setAttribute("aria-pressed", "false");
-        state(error.message, true);
-      }
-    }
+    if (heatOn && !heat) return loadHeat();
     draw();
   }
 
@@ -204,9 +260,9 @@
     if (busy) return;
     work(true);
     try {
-      const found = (await told(path)).case;
+      const found = (await json(path)).case;
       trouble(null);
-      standing(await told("api/standing"));
+      progress(await json("api/progress"));
       if (found || path.startsWith("api/next")) await show(found);
     } catch (error) {
       trouble(error);
@@ -228,24 +284,27 @@
   async function give(diagnosis) {
     if (!shown || busy) return;
     work(true);
-    const [key, request] = requestOf(shown.result, diagnosis);
+    const target = given(), whole = target === shown;
+    const [key, name] = requestOf(target.result, diagnosis);
     const seconds = Math.min((performance.now() - since) / 1000, 86400);
     state(words.saving);
     let advance = false;
     try {
-      const answer = await told("api/verdict", {
-        result: shown.result, diagnosis, note: note.value, seconds, request,
+      const answer = await json("api/verdict", {
+        result: target.result, diagnosis, note: note.value, seconds, request: name,
       });
       sessionStorage.removeItem(key);
       sessionStorage.removeItem(draftOf(shown.result));
       trouble(null);
-      standing(answer.standing);
+      progress(answer.progress);
       shown = answer.case;
+      at("only").checked = false;
       describe(shown);
-      state(say("saved", { verdict: words[diagnosis] }));
-      advance = !blind;
+      if (!whole) note.value = "";
+      state(format("saved", { verdict: words[diagnosis] }));
+      advance = whole && !blind;
     } catch (error) {
-      state(say("failed", { error: error.message }), true);
+      state(format("failed", { error: error.message }), true);
     } finally {
       work(false);
     }
@@ -259,9 +318,9 @@
   async function begin() {
     const former = sessionStorage.getItem("shown");
     try {
-      standing(await told("api/standing"));
+      progress(await json("api/progress"));
       // What was on show before a reload; a slice that was judged anew since is none of this log's any more.
-      const found = former && await told(`api/case/${former}`).catch(() => null);
+      const found = former && await json(`api/case/${former}`).catch(() => null);
       if (found) await show(found.case);
     } catch (error) {
       trouble(error);
@@ -273,7 +332,7 @@
 
   async function again() {
     try {
-      standing(await told("api/look"));
+      progress(await json("api/refresh"));
       await next();
     } catch (error) {
       trouble(error);
@@ -287,6 +346,9 @@
   at("forward").addEventListener("click", () => neighbour(1));
   at("next").addEventListener("click", next);
   at("again").addEventListener("click", again);
+  at("key").addEventListener("click", nextKey);
+  at("slider").addEventListener("input", () => { if (shown) showSlice(Number(at("slider").value)); });
+  at("only").addEventListener("change", () => { if (shown) describe(shown); });
   note.addEventListener("input", () => {
     if (shown) sessionStorage.setItem(draftOf(shown.result), note.value);
   });
@@ -307,6 +369,7 @@
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { drag = null; });
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
+    if (!event.ctrlKey && shown && shown.slices.length > 1) return step(event.deltaY < 0 ? -1 : 1);
     zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15);
   }, { passive: false });
   addEventListener("resize", draw);
@@ -315,12 +378,14 @@
     button.querySelector("kbd").textContent, () => give(button.dataset.diagnosis),
   ]));
   const keys = {
-    ...letters, " ": toggleHeat, j: () => neighbour(1), k: () => neighbour(-1), Enter: next, r: reset,
+    ...letters, "[": () => step(-1), "]": () => step(1), PageUp: () => step(-1), PageDown: () => step(1), x: nextKey,
+    l: () => at("one").hidden || at("only").click(), " ": toggleHeat, j: () => neighbour(1), k: () => neighbour(-1), Enter: next, r: reset,
     m: () => note.focus(), a: () => contrast(-16), d: () => contrast(16), w: () => brightness(-8),
     s: () => brightness(8), "+": () => zoom(1.15), "=": () => zoom(1.15), "-": () => zoom(1 / 1.15),
     ArrowLeft: () => move(24, 0), ArrowRight: () => move(-24, 0), ArrowUp: () => move(0, 24), ArrowDown: () => move(0, -24),
   };
   addEventListener("keydown", (event) => {
+    if (event.target === at("slider") && event.key.startsWith("Arrow")) return;
     if (event.target === note) {
       if (event.key === "Escape") note.blur();
       return;

@@ -167,12 +167,15 @@ def test_morning_on_the_command_line(inbox: Path, model: Path, tmp_path: Path) -
     code, out, _ = run("worklist", "--log", log)
     assert code == ExitCode.OK
     assert out.count("HIGH  ") == 3
-    assert "4 slices of 3 patients wait: 3 HIGH, 0 MEDIUM, 1 REVIEW" in out
+    assert "3 studies wait: 3 HIGH, 0 MEDIUM, 0 REVIEW" in out
+    assert str(inbox / "p000") in out
+    code, out, _ = run("worklist", "--log", log, "--level", "slice")
+    assert "4 slices wait: 3 HIGH, 0 MEDIUM, 1 REVIEW" in out
     assert str(inbox / "p000" / "s000.png") in out
     code, out, _ = run("worklist", "--log", log, "--json")
     assert out.count('"urgency": "HIGH"') == 3
     code, out, _ = run("worklist", "--log", log, "--top", "1", "--lang", "fr")
-    assert "3 autres" in out
+    assert "2 autres" in out
     code, out, _ = run("report", tmp_path / "again.html", "--log", log, "--model", model)
     assert (code, out) == (ExitCode.OK, f"{tmp_path / 'again.html'}\n")
     with pytest.raises(AuditLogError):

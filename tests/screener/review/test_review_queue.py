@@ -37,7 +37,7 @@ def paths(queue: ReviewQueue) -> list[str]:
 def test_flagged_and_not_assessable_come_first_then_the_sample(night: Night) -> None:
     with ReviewQueue(night.log, sample=1.0) as queue:
         assert paths(queue) == ["p1/b.png", "p2/a.png", "p2/b.png", "p1/a.png", "p3/a.png", "p3/b.png"]
-        why = [queue.case(result).drawn for result in queue.results()]
+        why = [queue.case(result).selection for result in queue.results()]
         assert why == [
             SelectionReason.FLAGGED,
             SelectionReason.FLAGGED,
@@ -46,10 +46,10 @@ def test_flagged_and_not_assessable_come_first_then_the_sample(night: Night) -> 
         ]
     with ReviewQueue(night.log, sample=0.0) as queue:
         assert paths(queue) == ["p1/b.png", "p2/a.png", "p2/b.png"]
-        assert (queue.standing().total, queue.standing().unasked) == (3, 3)
+        assert (queue.progress().total, queue.progress().unasked) == (3, 3)
 
 
-def test_every_sitting_draws_the_same_sample_of_about_the_share_asked_for(night: Night) -> None:
+def test_every_session_draws_the_same_sample_of_about_the_share_asked_for(night: Night) -> None:
     night.more(*(finding(f"many/{number}.png", f"{number:064x}", LOW) for number in range(2000)))
     with (
         ReviewQueue(night.log, sample=0.1) as first,
@@ -64,8 +64,8 @@ def test_every_sitting_draws_the_same_sample_of_about_the_share_asked_for(night:
 def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
     with ReviewQueue(night.log, sample=0.5) as queue:
         result = night.results["p1/b.png"]
-        digest = queue.give(result, TUMOUR)
-        assert queue.following(result) is not None
+        digest = queue.record(result, TUMOUR)
+        assert queue.next_unread(result) is not None
         assert queue.recorded == 1
     (event,) = night.reviews()
     assert event["hash"] == digest
@@ -85,7 +85,7 @@ def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
 
 def test_a_sampled_slice_tells_how_likely_it_was_to_be_drawn(night: Night) -> None:
     with ReviewQueue(night.log, sample=1.0) as queue:
-        queue.give(night.results["p3/a.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
+        queue.record(night.results["p3/a.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
     (event,) = night.reviews()
     assert (event["drawn"], event["sampling"], event["agreement"]) == ("sample", "1.0", False)
 
@@ -93,8 +93,8 @@ def test_a_sampled_slice_tells_how_likely_it_was_to_be_drawn(night: Night) -> No
 def test_correcting_appends_and_the_former_verdict_stays(night: Night) -> None:
     result = night.results["p2/a.png"]
     with ReviewQueue(night.log, sample=0.0) as queue:
-        queue.give(result, TUMOUR)
-        queue.give(result, Opinion(Diagnosis.NO_TUMOUR, "dr.a"))
+        queue.record(result, TUMOUR)
+        queue.record(result, Opinion(Diagnosis.NO_TUMOUR, "dr.a"))
         given = queue.case(result).item.verdict
         assert given is not None
         assert given.final_diagnosis == "no_tumour"
@@ -105,22 +105,22 @@ def test_an_answer_sent_twice_counts_once_even_after_a_restart(night: Night) -> 
     opinion = Opinion(Diagnosis.TUMOUR, "dr.a", request="r-1")
     result = night.results["p2/a.png"]
     with ReviewQueue(night.log, sample=0.0) as queue:
-        first = queue.give(result, opinion)
-        assert queue.give(result, opinion) == first
+        first = queue.record(result, opinion)
+        assert queue.record(result, opinion) == first
     with ReviewQueue(night.log, sample=0.0) as queue:
-        assert queue.give(result, opinion) == first
+        assert queue.record(result, opinion) == first
     assert len(night.reviews()) == 1
 
 
 def test_what_was_read_is_not_asked_again_and_skipped_slices_are(night: Night) -> None:
     with ReviewQueue(night.log, sample=0.0) as queue:
-        queue.give(night.results["p1/b.png"], TUMOUR)
+        queue.record(night.results["p1/b.png"], TUMOUR)
     with ReviewQueue(night.log, sample=0.0) as queue:
         assert paths(queue) == ["p2/a.png", "p2/b.png"]
-        skipped = queue.following(queue.results()[0])
+        skipped = queue.next_unread(queue.results()[0])
         assert skipped is not None
         assert skipped.item.finding.path == "p2/b.png"
-        again = queue.following(queue.results()[1])
+        again = queue.next_unread(queue.results()[1])
         assert again is not None
         assert again.item.finding.path == "p2/a.png"
 
@@ -128,7 +128,7 @@ def test_what_was_read_is_not_asked_again_and_skipped_slices_are(night: Night) -
 def test_neighbours_can_be_seen_again_and_the_ends_are_ends(night: Night) -> None:
     with ReviewQueue(night.log, sample=0.0) as queue:
         first, second, third = queue.results()
-        queue.give(first, TUMOUR)
+        queue.record(first, TUMOUR)
         back = queue.neighbour(second, -1)
         assert back is not None
         assert back.item.verdict is not None
@@ -146,13 +146,13 @@ def test_a_later_result_that_is_not_flagged_takes_nothing_off_the_list(night: Ni
 def test_looking_again_finds_what_came_in_and_keeps_what_was_read(night: Night) -> None:
     with ReviewQueue(night.log, sample=0.0) as queue:
         first = queue.results()[0]
-        queue.give(first, TUMOUR)
+        queue.record(first, TUMOUR)
         (new,) = night.more(finding("p9/a.png", "9" * 64, HIGH))
         assert new not in queue.results()
-        queue.look()
+        queue.refresh()
         assert new in queue.results()
         assert first in queue.results()
-        assert (queue.standing().total, queue.standing().done) == (4, 1)
+        assert (queue.progress().total, queue.progress().done) == (4, 1)
 
 
 def test_blind_asks_in_an_order_that_tells_nothing(night: Night) -> None:
@@ -163,9 +163,9 @@ def test_blind_asks_in_an_order_that_tells_nothing(night: Night) -> None:
         assert 0.35 < falling < 0.65
         case = queue.case(queue.results()[0])
         assert hidden(case, blind=True)
-        queue.give(case.item.result, Opinion(Diagnosis.UNSURE, "dr.a"))
+        queue.record(case.item.result, Opinion(Diagnosis.UNSURE, "dr.a"))
         assert not hidden(queue.case(case.item.result), blind=True)
-        queue.give(case.item.result, Opinion(Diagnosis.TUMOUR, "dr.a"))
+        queue.record(case.item.result, Opinion(Diagnosis.TUMOUR, "dr.a"))
     assert [event["blind"] for event in night.reviews()] == [True, False], "a second thought had seen the answer"
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_log_is_read_up_to_the_damage(night: Night) -> None:
 
 def test_a_verdict_about_nothing_takes_nothing_off_any_list(night: Night) -> None:
     with ReviewQueue(night.log, sample=0.0) as queue:
-        queue.give(night.results["p1/b.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
+        queue.record(night.results["p1/b.png"], Opinion(Diagnosis.TUMOUR, "dr.a"))
         before = queue.results()
     last = night.reviews()[-1]
     forged = {name: value for name, value in last.items() if name not in ("hash", "prev")} | {"result": ["x"]}
@@ -194,8 +194,8 @@ def test_a_verdict_about_nothing_takes_nothing_off_any_list(night: Night) -> Non
 def test_no_log_no_result_no_share(tmp_path: Path, night: Night) -> None:
     with pytest.raises(AuditLogError), ReviewQueue(tmp_path / "missing.jsonl", sample=0.1):
         pass
-    with ReviewQueue(night.log, sample=0.1) as queue, pytest.raises(UsageError, match="no slice of this log"):
-        queue.give("f" * 64, TUMOUR)
+    with ReviewQueue(night.log, sample=0.1) as queue, pytest.raises(UsageError, match="no study or slice of this log"):
+        queue.record("f" * 64, TUMOUR)
     with pytest.raises(UsageError, match="outside 0 to 1"):
         ReviewQueue(night.log, sample=1.5)
 

@@ -79,7 +79,7 @@ def test_the_page_itself_tells_nothing_of_any_patient(reader: Reader) -> None:
         assert "set-cookie" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["standing", "next", "case/{}", "picture/{}", "heat/{}", "neighbour/{}", "look"])
+@pytest.mark.parametrize("path", ["progress", "next", "case/{}", "picture/{}", "heat/{}", "neighbour/{}", "refresh"])
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1]])
 def test_without_the_secret_nothing_is_told(reader: Reader, path: str, token: str) -> None:
     address = f"/api/{path.format(reader.night.results['p1/b.png'])}"
@@ -108,7 +108,7 @@ def test_a_form_of_another_site_cannot_give_a_verdict(reader: Reader) -> None:
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(reader: Reader) -> None:
-    for path in ("/", "/api/standing", "/api/case/unknown"):
+    for path in ("/", "/api/progress", "/api/case/unknown"):
         headers = reader.client.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -122,7 +122,7 @@ def test_the_first_case_is_the_most_urgent_and_its_verdict_is_recorded(reader: R
     assert case["opinion"]["urgency"] == "HIGH"
     told = reader.give()
     assert told["case"]["verdict"] == "tumour"
-    assert told["standing"]["done"] == 1
+    assert told["progress"]["done"] == 1
     (event,) = reader.night.reviews()
     assert event["hash"] == told["recorded"]
     assert (event["source"], event["note"], event["seconds"], event["blind"]) == ("web", "n", "2.5", False)
@@ -199,7 +199,7 @@ def test_a_damaged_log_is_told(night: Night) -> None:
     lines = night.log.read_bytes().splitlines(keepends=True)
     night.log.write_bytes(b"".join([*lines[:4], b"garbage\n", *lines[4:]]))
     with Reader(night) as reader:
-        assert "screener verify" in reader.get("/api/standing")["problem"]
+        assert "screener verify" in reader.get("/api/progress")["problem"]
         assert reader.get("/api/next")["case"] is not None
 
 
@@ -216,15 +216,15 @@ def test_a_log_that_cannot_be_written_loses_nothing_and_says_so(
 
 
 def test_looking_again_finds_new_slices(reader: Reader) -> None:
-    before = reader.get("/api/standing")["total"]
+    before = reader.get("/api/progress")["total"]
     reader.night.more(finding("p9/a.png", "9" * 64, HIGH))
-    assert reader.get("/api/look")["total"] == before + 1
+    assert reader.get("/api/refresh")["total"] == before + 1
 
 
 def test_a_log_that_is_away_for_a_while_takes_no_slice_off_the_page(reader: Reader, night: Night) -> None:
     result = reader.get("/api/next")["case"]["result"]
     away = night.log.rename(night.log.with_name("away"))
-    assert "no audit log" in reader.get("/api/look", 500)["error"]
+    assert "no audit log" in reader.get("/api/refresh", 500)["error"]
     assert reader.get(f"/api/case/{result}")["case"]["result"] == result
     assert "nothing was recorded" in reader.give(500)["error"]
     away.rename(night.log)
