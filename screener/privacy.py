@@ -82,6 +82,8 @@ class Pseudonyms:
             patient_id=hidden(who.patient_id, named.patient_id),
             study_id=hidden(who.study_id, named.study_id),
             series_id=hidden(who.series_id, named.series_id),
+            accession_number=hidden(who.accession_number, None),
+            study_date=hidden(who.study_date, None),
         )
         return replace(item, identity=identity)
 

@@ -1,4 +1,4 @@
-"""Say why a slice must not be judged, from its pixels alone.
+"""Say why a slice must not be judged, from its pixels, or from the plane and sequence that its header names.
 
 A few rules that each name one property which every brain MR slice has. They hold back what pixel statistics can tell
 reliably; what looks like a head without being one (another organ, a phantom) is left to the model's embedding.
@@ -49,6 +49,28 @@ _MIN_ENTROPY = 2.5
 """Bits, over 32 grey levels inside the objects: drawings and masks stay below 2, true slices above 2.7."""
 _MIN_TEXTURE = 0.003
 """Mean difference from the 3 x 3 mean, as a share of the range: gradients have 0.001, true slices 0.005."""
+
+
+def refuse_series(
+    plane: str | None,
+    sequence: str | None,
+    planes: tuple[str, ...] | None = ("axial",),
+    sequences: tuple[str, ...] | None = None,
+) -> Reason | None:
+    """Return why a series must not be scored by its plane or sequence; an unknown one speaks against nothing.
+
+    Parameters
+    ----------
+    plane, sequence : str or None
+        As the header names them.
+    planes, sequences : tuple of str or None
+        On which the model was shown to work; None for all.
+    """
+    if plane is not None and planes is not None and plane not in planes:
+        return Reason.PLANE_NOT_SUPPORTED
+    if sequence is not None and sequences is not None and sequence not in sequences:
+        return Reason.SEQUENCE_NOT_SUPPORTED
+    return None
 
 
 def refuse(slice_: Slice) -> Refused | None:

@@ -170,11 +170,11 @@ def result_event(finding: Finding, run_id: str, *, doctor_id: str | None, prepro
 def study_event(
     finding: StudyFinding, run_id: str, *, preprocessing: str, results_sha256: str, earlier_results: Sequence[str]
 ) -> Event:
-    """Return the STUDY event of a finding; the curve of a series follows from the RESULT events and is left out."""
+    """Return the STUDY event of a finding; of a series, curve and reason follow from its RESULT events."""
     event: Event = plain(asdict(finding))
     del event["level"]
     for series in event["series"]:
-        del series["curve"]
+        del series["curve"], series["reason"]
     event.update(preprocessing=preprocessing, results_sha256=results_sha256, earlier_results=list(earlier_results))
     event.update(schema=SCHEMA, event=Kind.STUDY.value, timestamp=now(), run_id=run_id)
     return event

@@ -38,6 +38,10 @@ class Reason(StrEnum):
     OTHER_BODY_PART = "other_body_part"
     OUTSIDE_INTENDED_USE = "outside_intended_use"
     PLANE_NOT_SUPPORTED = "plane_not_supported"
+    SEQUENCE_NOT_SUPPORTED = "sequence_not_supported"
+    DUPLICATE_INSTANCE = "duplicate_instance"
+    SEVERAL_PATIENTS = "several_patients"
+    NOT_A_VOLUME = "not_a_volume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,11 @@ class Identity:
     study_id: str | None = None
     series_id: str | None = None
     position: float | None = None
-    """mm along the normal of the series; None where the file does not say."""
+    """mm along the normal of the series; InstanceNumber where the series has no positions; None without either."""
     sequence: str | None = None
     plane: str | None = None
+    accession_number: str | None = None
+    study_date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

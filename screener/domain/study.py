@@ -54,6 +54,8 @@ class SeriesFinding:
         None where no slice is assessable.
     curve : tuple of (float or None)
         One number a slice in anatomical order: its probability in context, None where not assessable.
+    reason : Reason or None
+        Why the series is not used, where all of its slices were refused for the same reason.
     """
 
     series_id: str | None
@@ -62,6 +64,7 @@ class SeriesFinding:
     slices: int
     probability: float | None
     curve: tuple[float | None, ...]
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from screener.inbox.dicom import DicomHeader
 
 Isolation = Literal["risky", "always", "never"]
 _STARTUP_SECONDS = 60.0
@@ -46,6 +48,8 @@ class SafeDecoder:
         self._command = list(command or (sys.executable, "-P", "-m", "screener.inbox.worker"))
         self._process: subprocess.Popen[bytes] | None = None
         self._limits: Limits | None = None
+        self._held: bytes | None = None
+        """What the process was sent last, and still holds."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -54,7 +58,9 @@ class SafeDecoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, data: bytes, limits: Limits, frame: int | None = None) -> tuple[NDArray[np.float32], float]:
+    def __call__(
+        self, data: bytes, limits: Limits, frame: int | None = None, header: DicomHeader | None = None
+    ) -> tuple[NDArray[np.float32], float]:
         """Decode like `screener.inbox.decode`.
 
         Raises
@@ -63,16 +69,18 @@ class SafeDecoder:
             As `decode`, and with ``decoder_crashed`` or ``decoder_timeout``.
         """
         # Header and limits are ours to check: a file refused by them never costs a worker's time.
-        header = _header(data, limits)
-        sniff.enforce(header, limits)
-        if self._isolation == "never" or (self._isolation == "risky" and not sniff.risk(header, limits)):
-            return decode(data, limits, frame)
+        found = _header(data, limits, header)
+        sniff.enforce(found, limits)
+        if self._isolation == "never" or (self._isolation == "risky" and not sniff.risk(found, limits)):
+            return decode(data, limits, frame, header)
+        request = _Request(data, found, frame, header)
         with self._lock:
-            return self._isolated(data, header, limits, frame)
+            return self._isolated(request, limits)
 
     def close(self) -> None:
         """End the worker process, if there is one."""
         process, self._process = self._process, None
+        self._held = None
         if process is None:
             return
         process.kill()
@@ -82,26 +90,23 @@ class SafeDecoder:
                 with suppress(OSError):
                     pipe.close()
 
-    def _isolated(
-        self, data: bytes, header: sniff.Header, limits: Limits, frame: int | None
-    ) -> tuple[NDArray[np.float32], float]:
+    def _isolated(self, request: _Request, limits: Limits) -> tuple[NDArray[np.float32], float]:
         fresh = self._process is None
         try:
-            return self._attempt(data, header, limits, frame)
+            return self._attempt(request, limits)
         except RefusedError as error:
             # A worker that has waited since an earlier file may have been killed from outside, for want of memory say:
             # this file is to blame only if a fresh one dies of it too.
             if fresh or error.reason is not Reason.DECODER_CRASHED:
                 raise
-        return self._attempt(data, header, limits, frame)
+        return self._attempt(request, limits)
 
-    def _attempt(
-        self, data: bytes, header: sniff.Header, limits: Limits, frame: int | None
-    ) -> tuple[NDArray[np.float32], float]:
+    def _attempt(self, request: _Request, limits: Limits) -> tuple[NDArray[np.float32], float]:
         process = self._ready(limits)
+        same, self._held = self._held is request.data, request.data
         try:
             with _Deadline(process, limits.seconds) as deadline:
-                return _exchange(process, data, header, frame)
+                return _exchange(process, request, same)
         except RefusedError:
             raise
         except (OSError, EOFError, ValueError):
@@ -175,23 +180,42 @@ class _Deadline:
         self._timer.cancel()
 
 
-def _header(data: bytes, limits: Limits) -> sniff.Header:
-    if sniff.kind(data) == sniff.DICOM:
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the worker is asked: the file, what its header promises, the frame, and the DICOM header."""
+
+    data: bytes
+    promised: sniff.Header
+    frame: int | None
+    header: DicomHeader | None
+
+    def about(self) -> bytes:
+        """Return the DICOM header as the worker reads it."""
+        if self.header is None:
+            return b""
+        import msgspec
+
+        return msgspec.msgpack.encode(self.header.only(self.frame or 1))
+
+
+def _header(data: bytes, limits: Limits, header: DicomHeader | None) -> sniff.Header:
+    if header is not None or sniff.kind(data) == sniff.DICOM:
         from screener.inbox.dicom import picture_header
 
-        return picture_header(data, limits)
+        return picture_header(data, limits, header)
     return sniff.header(data)
 
 
-def _exchange(
-    process: subprocess.Popen[bytes], data: bytes, header: sniff.Header, frame: int | None
-) -> tuple[NDArray[np.float32], float]:
+def _exchange(process: subprocess.Popen[bytes], request: _Request, same: bool) -> tuple[NDArray[np.float32], float]:
     """Send one file and return what the worker made of it."""
     import numpy as np
 
     assert process.stdin is not None  # noqa: S101 - opened with a pipe
-    process.stdin.write(worker.REQUEST.pack(len(data), frame or 0))
-    process.stdin.write(data)
+    length, about = worker.SAME if same else len(request.data), request.about()
+    process.stdin.write(worker.REQUEST.pack(length, request.frame or 0, len(about)))
+    if not same:
+        process.stdin.write(request.data)
+    process.stdin.write(about)
     process.stdin.flush()
     answer = _read(process, 1)
     if answer == worker.REFUSED:
@@ -202,7 +226,7 @@ def _exchange(
         raise EOFError
     height, width, saturation = worker.SHAPE.unpack(_read(process, worker.SHAPE.size))
     # A decoder that was taken over by its input must not choose how much memory we reserve.
-    if sorted((height, width)) != sorted((header.height, header.width)):
+    if sorted((height, width)) != sorted((request.promised.height, request.promised.width)):
         raise EOFError
     pixels = np.frombuffer(_read(process, 4 * height * width), np.float32)
     return pixels.reshape(height, width), saturation

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import struct
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from screener.inbox.dicom import DicomHeader
     from screener.inbox.walk import Entry
 
-    Decoder = Callable[[bytes, Limits, int | None], tuple[NDArray[np.float32], float]]
+    Decoder = Callable[[bytes, Limits, int | None, DicomHeader | None], tuple[NDArray[np.float32], float]]
 
 DEFAULT_LIMITS = Limits()
 _SATURATION_PROBE = 128
@@ -34,10 +36,19 @@ _NO_MEMORY = -4
 
 @dataclass(frozen=True, slots=True)
 class FileBytes:
-    """A file's bytes and identity, not yet decoded: enough to know whether it was judged before."""
+    """A file's bytes and identity, not yet decoded: enough to know whether it was judged before.
+
+    Attributes
+    ----------
+    identity : Identity
+    data : bytes
+    header : DicomHeader or None
+        Of a DICOM file, once it was read.
+    """
 
     identity: Identity
     data: bytes
+    header: DicomHeader | None = None
 
 
 def fetch(entry: Entry, limits: Limits = DEFAULT_LIMITS) -> FileBytes | Refused:
@@ -49,7 +60,8 @@ def fetch(entry: Entry, limits: Limits = DEFAULT_LIMITS) -> FileBytes | Refused:
         return Refused(identity, error.reason, error.detail)
     except MemoryError:
         return Refused(identity, Reason.TOO_LARGE, "not enough memory to read it")
-    return FileBytes(replace(identity, sha256=hashlib.sha256(data).hexdigest()), data)
+    header = None if entry.known is None else entry.known.header
+    return FileBytes(replace(identity, sha256=hashlib.sha256(data).hexdigest()), data, header)
 
 
 def decode_slice(
@@ -65,7 +77,7 @@ def decode_slice(
         Takes the place of `decode`; `screener.inbox.isolation.SafeDecoder` brings the worker process in.
     """
     try:
-        pixels, saturation = (decoder or decode)(fetched.data, limits, fetched.identity.frame)
+        pixels, saturation = (decoder or decode)(fetched.data, limits, fetched.identity.frame, fetched.header)
     except RefusedError as error:
         return Refused(fetched.identity, error.reason, error.detail)
     except MemoryError:
@@ -79,8 +91,10 @@ def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None 
     return found if isinstance(found, Refused) else decode_slice(found, limits, decoder)
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None) -> tuple[NDArray[np.float32], float]:
-    """Decode a JPEG, a PNG or one frame of a DICOM file (see `screener.inbox.dicom.decode_dicom`).
+def decode(
+    data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None, header: DicomHeader | None = None
+) -> tuple[NDArray[np.float32], float]:
+    """Decode a JPEG, a PNG or one frame of a DICOM file (see `screener.inbox.dicom_pixels.decode_dicom`).
 
     8-bit values are divided by 255. 16-bit values are stretched so that the smallest becomes 0 and the largest 1:
     scanners store 12 bits in 16 and nothing in the file says so. Colour becomes grey by the usual luma weights,
@@ -93,6 +107,8 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = Non
     limits : Limits
     frame : int, optional
         Of a DICOM file, from 1.
+    header : DicomHeader, optional
+        Of a DICOM file, where it was read before.
 
     Returns
     -------
@@ -106,12 +122,12 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = Non
         With the `Reason` why these bytes are no image that could be screened.
     """
     if sniff.kind(data) == sniff.DICOM:
-        from screener.inbox.dicom import decode_dicom
+        from screener.inbox.dicom_pixels import decode_dicom
 
-        return decode_dicom(data, limits, frame), 0.0
-    header = sniff.header(data)
-    sniff.enforce(header, limits)
-    image = _imdecode(data, header)
+        return decode_dicom(data, limits, frame, header), 0.0
+    found = sniff.header(data)
+    sniff.enforce(found, limits)
+    image = _imdecode(data, found)
     return _grey(image), _saturation(image)
 
 
@@ -124,6 +140,9 @@ def _load(entry: Entry, limits: Limits) -> bytes:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise RefusedError(Reason.UNREADABLE, "no longer a regular file")
+            known = entry.known
+            if known is not None and (before.st_size, before.st_mtime_ns) != (known.size, known.modified):
+                raise RefusedError(Reason.STILL_BEING_WRITTEN, "changed since its header was read")
             if before.st_size > limits.file_bytes:
                 raise RefusedError(
                     Reason.TOO_LARGE, f"{before.st_size >> 20} MiB; at most {limits.file_bytes >> 20} are read"
@@ -134,6 +153,8 @@ def _load(entry: Entry, limits: Limits) -> bytes:
         raise RefusedError(Reason.UNREADABLE, error.strerror or type(error).__name__) from None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
         raise RefusedError(Reason.STILL_BEING_WRITTEN, "changed while it was being read")
+    if known is not None and zlib.crc32(memoryview(data)[: known.covered]) != known.checksum:
+        raise RefusedError(Reason.STILL_BEING_WRITTEN, "its header is no longer the one that was read")
     return data
 
 

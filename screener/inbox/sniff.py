@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 JPEG = "JPEG"
 PNG = "PNG"
 DICOM = "DICOM"
+NIFTI = "NIfTI"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", JPEG),
@@ -35,8 +36,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypheic", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
     (4, b"ftypavif", "AVIF"),
-    (344, b"n+1\x00", "NIfTI"),
-    (344, b"ni1\x00", "NIfTI"),
+    (344, b"n+1\x00", NIFTI),
+    (344, b"ni1\x00", NIFTI),
     (0, b"\x1f\x8b", "gzip"),
     (0, b"BZh", "bzip2"),
     (0, b"\xfd7zXZ\x00", "xz"),

@@ -20,7 +20,10 @@ from screener.inbox.studies import Grouping
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_JUNK_NAMES = frozenset({b"thumbs.db", b"desktop.ini"})
+    from screener.inbox.dicom import DicomHeader
+
+_JUNK_NAMES = frozenset({b"thumbs.db", b"desktop.ini", b"dicomdir"})
+"""In lower case. A DICOMDIR lists the files of a medium and holds no slice."""
 _JUNK_ENDINGS = (b".part", b".tmp", b".crdownload")
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 _BLOCK = 10_000
@@ -66,6 +69,29 @@ class WalkOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderRead:
+    """What a pass over DICOM headers saw of a file, so that a later change of the file is noticed.
+
+    Attributes
+    ----------
+    header : DicomHeader or None
+        None where it could not be read.
+    size : int
+        Bytes.
+    modified : int
+        Time of the last change, ns.
+    covered, checksum : int
+        CRC-32 of that many bytes at the beginning of the file, which hold the header.
+    """
+
+    header: DicomHeader | None
+    size: int
+    modified: int
+    covered: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file to screen.
 
@@ -78,6 +104,8 @@ class Entry:
     patient_id : str or None
     study_id, series_id : str or None
         See `screener.inbox.studies`.
+    known : HeaderRead or None
+        What was seen of it before.
     """
 
     file: Path
@@ -85,6 +113,7 @@ class Entry:
     patient_id: str | None
     study_id: str | None = None
     series_id: str | None = None
+    known: HeaderRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +166,7 @@ def find(
     *,
     options: WalkOptions | None = None,
     counts: Counter[WalkOutcome] | None = None,
-    arriving: set[str] | None = None,
+    arriving: Callable[[Entry], None] | None = None,
 ) -> Iterator[Entry | Refused]:
     """Yield the files to screen, and a refusal for what should have been one.
 
@@ -162,7 +191,9 @@ def find(
             yield seen.item
 
 
-def explain(inbox: Path, *, options: WalkOptions | None = None, arriving: set[str] | None = None) -> Iterator[Seen]:
+def explain(
+    inbox: Path, *, options: WalkOptions | None = None, arriving: Callable[[Entry], None] | None = None
+) -> Iterator[Seen]:
     """Yield every path below the inbox with what happens to it and why, reading no file.
 
     Depth first and in the order of the names; a folder of more than ten thousand comes in blocks of so many, each in
@@ -352,7 +383,7 @@ def _settled(
     settle: float,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
-    arriving: set[str] | None = None,
+    arriving: Callable[[Entry], None] | None = None,
 ) -> Iterator[Seen]:
     """Let only those files pass that are older than `settle` seconds and the same at two looks."""
     window: deque[tuple[Seen, float, _Look | None]] = deque()
@@ -363,10 +394,10 @@ def _settled(
         if look is not None:
             sleep(max(0.0, first + _LOOK_GAP - clock()))
             if not _quiet(seen, look, settle, clock()):
+                if arriving is not None and isinstance(seen.item, Entry):
+                    arriving(seen.item)
                 if len(young) < _SECOND_CHANCES:
                     young.append((seen, first, look))
-                    if arriving is not None and isinstance(seen.item, Entry) and seen.item.study_id:
-                        arriving.add(seen.item.study_id)
                     return
                 seen = _deferred(seen)
         yield seen

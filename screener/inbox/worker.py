@@ -1,8 +1,9 @@
 """The process that decodes risky bytes: it may crash, hang or eat memory without taking the run with it.
 
 Started as ``python -m screener.inbox.worker LIMITS``, where LIMITS is JSON. It says `READY` on stdout, then answers
-each request on stdin. Request: length and
-frame (0 for none; 8 bytes each, big-endian), data. Answer: `PIXELS`, height, width, saturation and the
+each request on stdin. Request: length of the data (`SAME`: those of the request before), frame (0 for none), length of
+the header (8 bytes each, big-endian), data, and what is known of the file's DICOM header (MessagePack; may be empty).
+Answer: `PIXELS`, height, width, saturation and the
 float32 pixels in native order; or `REFUSED`, length and JSON ``[reason, detail]``.
 """
 
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from screener.inbox.dicom import DicomHeader
+
 READY = b"K"
 PIXELS = b"P"
 REFUSED = b"R"
 LENGTH = struct.Struct(">Q")
-REQUEST = struct.Struct(">QQ")
+REQUEST = struct.Struct(">QQQ")
+SAME = (1 << 64) - 1
+"""Stands for the length of data that the worker still holds, so that a file of many slices is sent once."""
 SHAPE = struct.Struct(">QQd")
 
 
@@ -47,10 +52,12 @@ def main(limits: Limits) -> None:
     _limit_memory(limits.worker_bytes)
     answers.write(READY)
     answers.flush()
-    while (request := _request(requests))[0]:
+    data = b""
+    while (request := _request(requests, data)) is not None:
+        data, frame, header = request
         # Should the parent die meanwhile, nobody else ends a decoder that hangs.
         signal.alarm(int(limits.seconds) + 5)
-        _answer(answers, *request, limits)
+        _answer(answers, data, frame, header, limits)
         signal.alarm(0)
 
 
@@ -73,18 +80,29 @@ def _limit_memory(extra: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (mapped + extra, mapped + extra))
 
 
-def _request(requests: IO[bytes]) -> tuple[bytes, int | None]:
-    """Return the next file's bytes, empty at the end, and the frame that is wanted."""
+def _request(requests: IO[bytes], held: bytes) -> tuple[bytes, int | None, DicomHeader | None] | None:
+    """Return the next file's bytes, the frame that is wanted and the header; None at the end."""
     prefix = requests.read(REQUEST.size)
     if len(prefix) != REQUEST.size:
-        return b"", None
-    length, frame = REQUEST.unpack(prefix)
-    return requests.read(length), frame or None
+        return None
+    length, frame, about = REQUEST.unpack(prefix)
+    data = held if length == SAME else requests.read(length)
+    return data, frame or None, _header(requests.read(about))
 
 
-def _answer(answers: IO[bytes], data: bytes, frame: int | None, limits: Limits) -> None:
+def _header(text: bytes) -> DicomHeader | None:
+    if not text:
+        return None
+    import msgspec
+
+    from screener.inbox.dicom import DicomHeader
+
+    return msgspec.msgpack.decode(text, type=DicomHeader)
+
+
+def _answer(answers: IO[bytes], data: bytes, frame: int | None, header: DicomHeader | None, limits: Limits) -> None:
     try:
-        pixels, saturation = decode(data, limits, frame)
+        pixels, saturation = decode(data, limits, frame, header)
         _send_pixels(answers, pixels, saturation)
     except RefusedError as error:
         _send_refusal(answers, error.reason, error.detail)

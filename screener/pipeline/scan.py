@@ -16,10 +16,9 @@ from screener.domain.slice import Prediction, Reason, Refused, Slice
 from screener.errors import NothingFoundError
 from screener.inbox import Entry, FileBytes, Limits, WalkOptions, decode_slice, fetch, find, sniff
 from screener.inbox.isolation import SafeDecoder
-from screener.inbox.studies import FolderNames
 from screener.inbox.walk import WalkOutcome
 from screener.model.session import AT_ONCE
-from screener.pipeline.study import Aggregation, StudySlices, study_finding
+from screener.pipeline.open_studies import OpenStudies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,11 +116,22 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetched:
-    """What one file holds, and the study that its folder names."""
+class FileSlices:
+    """What one file holds.
+
+    Attributes
+    ----------
+    items : list of FileBytes or Refused
+        One a slice.
+    folder : str or None
+        The study that its folder names.
+    warning : Reason or None
+        What a reader of the study should know.
+    """
 
     items: list[FileBytes | Refused]
     folder: str | None
+    warning: Reason | None = None
 
 
 _Outcome = Scored | Refused | Remembered
@@ -178,7 +188,8 @@ class Scan:
         self._gone = False
         self._folder = _folder(inbox)
         self._fates: Counter[WalkOutcome] = Counter()
-        self._studies = _Studies(self)
+        self._studies = OpenStudies(self)
+        self._usable = _usable_series(model)
 
     def stop(self) -> None:
         """Finish the batch in hand and end; safe to call from a signal handler."""
@@ -204,6 +215,10 @@ class Scan:
         batch: list[_Outcome] = []
         with SafeDecoder(self.options.isolation) as decoder:
             for outcome in self._outcomes(decoder):
+                # The log must hold the first answer of a study before further results of it.
+                if batch and self._studies.comes_back(_study_of(outcome), map(_study_of, batch)):
+                    yield from self._answered(batch)
+                    batch = []
                 batch.append(outcome)
                 if len(batch) == BATCH:
                     yield from self._answered(batch)
@@ -222,9 +237,9 @@ class Scan:
         """Yield what became of each file, in the order of the walk, while threads work ahead."""
         # Reading has a thread of its own: behind a queue of decoding it would wait for its turn.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers(self.options.jobs)) as pool:
-            fetching: deque[Future[_Fetched]] = deque()
+            fetching: deque[Future[FileSlices]] = deque()
             scoring: deque[Future[list[_Outcome]]] = deque()
-            items = islice(self._found(), self.options.limit)
+            items = self._found()
             more = True
             while (more and not self._stopped) or fetching or scoring:
                 while more and not self._stopped and len(fetching) < _FETCHED:
@@ -245,21 +260,22 @@ class Scan:
 
     def _found(self) -> Iterator[Entry | Refused]:
         """Walk the inbox, under pseudonyms where they are wanted."""
-        for item in find(self.inbox, options=self.options.walk, counts=self._fates, arriving=self._studies.arriving):
+        walk = find(self.inbox, options=self.options.walk, counts=self._fates, arriving=self._studies.arrive)
+        for item in self._studies.ordered(islice(walk, self.options.limit)):
             renamed = item if self.options.pseudonyms is None else self.options.pseudonyms.rename(item)
             if isinstance(item, Entry) and isinstance(renamed, Entry):
                 self._studies.note(item, renamed)
             yield renamed
 
-    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[_Fetched]:
+    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[FileSlices]:
         self.counts["files"] += 1
-        return _done(_Fetched([item], None)) if isinstance(item, Refused) else reader.submit(self._read, item)
+        return _done(FileSlices([item], None)) if isinstance(item, Refused) else reader.submit(self._read, item)
 
-    def _read(self, entry: Entry) -> _Fetched:
+    def _read(self, entry: Entry) -> FileSlices:
         """Read a file; a DICOM header names patient, study and series, and each frame is a slice."""
         found = fetch(entry, self.options.limits)
         if isinstance(found, Refused) or sniff.kind(found.data) != sniff.DICOM:
-            return _Fetched([found], entry.study_id)
+            return FileSlices([found], entry.study_id)
         from screener.inbox.dicom import expand
 
         walk = self.options.walk
@@ -269,18 +285,43 @@ class Scan:
             own_study=walk.grouping.by == "folder",
             own_patient=walk.patient_pattern is None,
         )
+        items = [self._usable_or_refused(item) for item in items]
         if self.options.pseudonyms is not None:
             items = [self.options.pseudonyms.rename_header(item, found.identity) for item in items]
-        return _Fetched(items, entry.study_id)
+        return FileSlices(items, entry.study_id, None if found.header is None else found.header.warning)
+
+    def _usable_or_refused(self, item: FileBytes | Refused) -> FileBytes | Refused:
+        """Refuse a slice of a plane or sequence on which the model was not shown to work."""
+        if isinstance(item, Refused):
+            return item
+        from screener.inbox.dicom_rules import DETAIL
+        from screener.quality import refuse_series
+
+        reason = refuse_series(item.identity.plane, item.identity.sequence, *self._usable)
+        return item if reason is None else Refused(item.identity, reason, DETAIL[reason])
 
     def _work(
         self, pool: ThreadPoolExecutor, found: list[FileBytes | Refused], decoder: SafeDecoder
     ) -> Future[list[_Outcome]]:
         """Show again what was judged before; give the rest to a worker thread."""
-        known = [item if isinstance(item, Refused) else self._remembered(item.identity) or item for item in found]
+        known = [self._known(item) for item in found]
         if any(isinstance(item, FileBytes) for item in known):
             return pool.submit(self._score, known, decoder)
         return _done([item for item in known if not isinstance(item, FileBytes)])
+
+    def _known(self, item: FileBytes | Refused) -> FileBytes | Refused | Remembered | Scored:
+        """Return what the log knows of an item, else the item itself."""
+        if isinstance(item, Refused) and not item.identity.sha256:
+            return item
+        known = self._remembered(item.identity)
+        if known is None or (isinstance(item, Refused) and isinstance(known, Scored)):
+            return item
+        if isinstance(known, Remembered):
+            earlier = known.finding.reason
+            # What could not be read then, for want of an extra, may be readable now; what was judged may be refused.
+            changed = earlier != item.reason if isinstance(item, Refused) else earlier is Reason.UNSUPPORTED_TYPE
+            return item if changed else known
+        return known
 
     def _remembered(self, identity: Identity) -> Remembered | Scored | None:
         """Return the earlier finding about this slice, or the earlier score of the same bytes."""
@@ -418,99 +459,14 @@ class Scan:
         return self.judge.finding(item.identity, item.prediction, refused)
 
 
-class _Studies:
-    """The studies of a run: those whose folder is being screened, and those with files that are still young."""
+def _study_of(outcome: _Outcome) -> str | None:
+    return outcome.finding.study_id if isinstance(outcome, Remembered) else outcome.identity.study_id
 
-    def __init__(self, scan: Scan) -> None:
-        self._scan = scan
-        self._grouping = scan.options.walk.grouping
-        self._aggregation = Aggregation.of(scan.model.card)
-        self._open: dict[str, StudySlices] = {}
-        self._names: dict[str, FolderNames] = {}
-        self._deferred: set[str] = set()
-        self._folders: dict[str, set[tuple[str, str]]] = {}
-        self._spread: set[str] = set()
-        self._top: str | None = None
-        self.arriving: set[str] = set()
 
-    def note(self, entry: Entry, renamed: Entry) -> None:
-        """Look at a file's name, which pseudonyms may hide later; the walk does so ahead of the findings."""
-        if renamed.study_id is not None and self._grouping.by == "folder" and "/" in entry.path:
-            self._names.setdefault(renamed.study_id, FolderNames(entry.study_id)).add(entry.path)
-
-    def relate(self, file: _Fetched) -> list[FileBytes | Refused]:
-        """Remember in which folders the studies lie that are named by headers; return what the file holds."""
-        for item in file.items[:1]:
-            study_id = item.identity.study_id
-            if study_id is not None and file.folder is not None and study_id != file.folder:
-                names = self._names.pop(file.folder, None)
-                original = file.folder if names is None or names.study_id is None else names.study_id
-                self._folders.setdefault(study_id, set()).add((file.folder, original))
-        return file.items
-
-    def defer(self, identity: Identity) -> None:
-        """Leave a study to the next run: one of its files is still being written."""
-        if identity.study_id is not None:
-            self._deferred.add(identity.study_id)
-
-    def take(self, finding: Finding, result: str, timestamp: str) -> None:
-        """Add a slice to its study."""
-        if finding.study_id is None:
-            return
-        study = self._open.get(finding.study_id)
-        if study is None:
-            study = self._open[finding.study_id] = StudySlices(finding.study_id, finding.patient_id)
-        study.add(finding, result, timestamp)
-        if "/" not in finding.path and finding.study_id in self._folders:
-            self._spread.add(finding.study_id)
-
-    def close_before(self, finding: Finding) -> Iterator[StudyFinding]:
-        """Answer the studies of the folder that the walk has left; an expression may join any folders."""
-        top = None if self._grouping.pattern is not None else finding.path.partition("/")[0]
-        if top == self._top:
-            return
-        self._top = top
-        for study_id in [one for one in self._open if one not in self._spread and not self._young(one)]:
-            yield from self._close(study_id)
-
-    def close_all(self) -> Iterator[StudyFinding]:
-        """Answer what is left at the end of the walk, and count the studies of which every file was deferred."""
-        for study_id in list(self._open):
-            yield from self._close(study_id)
-        self._scan.counts["studies_deferred"] = len(self._deferred)
-
-    def _young(self, study_id: str) -> bool:
-        if any(original in self.arriving for _, original in self._folders.get(study_id, ())):
-            return True
-        names = self._names.get(study_id)
-        return (study_id if names is None else names.study_id) in self.arriving
-
-    def _close(self, study_id: str) -> Iterator[StudyFinding]:
-        slices, names = self._open.pop(study_id), self._names.pop(study_id, None)
-        folders = {folder for folder, _ in self._folders.pop(study_id, ())}
-        if (folders | {study_id}) & self._deferred:
-            return
-        scan = self._scan
-        collection = names is not None and names.collection
-        found = study_finding(slices, scan.judge, self._aggregation, collection=collection)
-        if scan.log is not None:
-            found = self._logged(scan.log, slices, found)
-        scan.counts.update(("studies", f"studies_{found.decision.value}", f"studies_{found.urgency.value}"))
-        scan.counts["studies_seen_before"] += found.seen_before
-        yield found
-
-    def _logged(self, log: AuditLog, slices: StudySlices, found: StudyFinding) -> StudyFinding:
-        """Write the STUDY event, unless an earlier run answered from the same results."""
-        rests_on = slices.results_sha256()
-        if log.study_seen(found.study_id, rests_on):
-            return replace(found, seen_before=True)
-        log.study(
-            found,
-            preprocessing=self._scan.model.card.preprocessing.fingerprint(),
-            results_sha256=rests_on,
-            earlier_results=slices.earlier_results(),
-        )
-        return found
+def _usable_series(model: Model) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return the planes and the sequences on which a model was shown to work, for `refuse_series`."""
+    study = model.card.study
+    return (("axial",), None) if study is None else (study.planes, study.sequences)
 
 
 def _folder(path: Path) -> tuple[int, int] | None:

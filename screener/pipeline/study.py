@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from screener.triage import TriagePolicy
 
 _KEY_SLICES = 3
+_UNUSABLE = frozenset({Reason.PLANE_NOT_SUPPORTED, Reason.SEQUENCE_NOT_SUPPORTED})
+_NOT_FOR_THE_MODEL = _UNUSABLE | {Reason.LOCALIZER, Reason.DERIVED_MAP, Reason.MOSAIC, Reason.BURNT_IN_REPORT}
+"""Reasons why a whole series is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ class Member:
     reason: Reason | None
     result: str
     timestamp: str
+    repeated: bool = False
+    """A copy of a slice that counts already."""
 
 
 class StudySlices:
@@ -162,13 +167,25 @@ class StudySlices:
     ----------
     study_id : str
     patient_id : str or None
+    accession_number, study_date : str or None
+        As the headers of its files name them.
+    warning : Reason or None
+        What a reader should know although the study can be judged.
     """
 
-    def __init__(self, study_id: str, patient_id: str | None) -> None:
+    def __init__(
+        self,
+        study_id: str,
+        patient_id: str | None,
+        accession_number: str | None = None,
+        study_date: str | None = None,
+        warning: Reason | None = None,
+    ) -> None:
         self.study_id, self.patient_id = study_id, patient_id
+        self.accession_number, self.study_date, self.warning = accession_number, study_date, warning
         self.members: list[Member] = []
 
-    def add(self, finding: Finding, result: str, timestamp: str) -> None:
+    def add(self, finding: Finding, result: str, timestamp: str, *, repeated: bool = False) -> None:
         """Take a slice in.
 
         Parameters
@@ -178,6 +195,8 @@ class StudySlices:
             Hash of its RESULT event.
         timestamp : str
             Of the event, where an earlier run wrote it.
+        repeated : bool
+            The same bytes are in the study already: the answer rests on this event too, and counts the slice once.
         """
         self.members.append(
             Member(
@@ -191,8 +210,14 @@ class StudySlices:
                 finding.reason,
                 result,
                 timestamp,
+                repeated,
             )
         )
+
+    @property
+    def counted(self) -> list[Member]:
+        """The slices, each once."""
+        return [member for member in self.members if not member.repeated]
 
     def earlier_results(self) -> list[str]:
         """Return the hashes of the RESULT events that earlier runs wrote, oldest first."""
@@ -207,7 +232,7 @@ class StudySlices:
     def series(self) -> Iterator[tuple[str | None, list[Member]]]:
         """Yield each series with its slices in anatomical order."""
         found: dict[str | None, list[Member]] = defaultdict(list)
-        for member in self.members:
+        for member in self.counted:
             found[member.series_id].append(member)
         for series_id, members in sorted(found.items(), key=lambda item: natural_key(item[0] or "")):
             yield series_id, sorted(members, key=_anatomical)
@@ -256,8 +281,8 @@ def study_finding(
         level="study",
         study_id=slices.study_id,
         patient_id=slices.patient_id,
-        accession_number=None,
-        study_date=None,
+        accession_number=slices.accession_number,
+        study_date=slices.study_date,
         decision=decision,
         probability=probability,
         confidence=confidence(decision, probability),
@@ -265,8 +290,8 @@ def study_finding(
         recommendation=RECOMMENDATION["en"][urgency],
         threshold=threshold,
         operating_point=name,
-        reason=reason,
-        slices=_counts(slices.members),
+        reason=reason or slices.warning,
+        slices=_counts(slices.counted),
         series=tuple(series),
         key_slices=tuple(sorted(keys, key=lambda key: -key.probability)[:_KEY_SLICES]) if reason is None else (),
         model=policy.model,
@@ -299,8 +324,9 @@ def _point(
 def _series_finding(
     series_id: str | None, members: Sequence[Member], probability: float | None, curve: tuple[float | None, ...]
 ) -> SeriesFinding:
-    first = members[0]
-    return SeriesFinding(series_id, first.sequence, first.plane, len(members), probability, curve)
+    first, reasons = members[0], {member.reason for member in members}
+    reason = next(iter(reasons)) if probability is None and len(reasons) == 1 else None
+    return SeriesFinding(series_id, first.sequence, first.plane, len(members), probability, curve, reason)
 
 
 def _counts(members: Sequence[Member]) -> SliceCounts:
@@ -313,8 +339,10 @@ def _reason(
     slices: StudySlices, used: Sequence[Sequence[Member]], aggregation: Aggregation, *, flagged: bool
 ) -> Reason | None:
     """Say why a study cannot be judged; None where it can."""
-    if not any(member.probability is not None for member in slices.members):
-        reasons = Counter(member.reason for member in slices.members)
+    if not any(member.probability is not None for member in slices.counted):
+        reasons = Counter(member.reason for member in slices.counted)
+        if _UNUSABLE & reasons.keys() and reasons.keys() <= _NOT_FOR_THE_MODEL:
+            return Reason.NO_USABLE_SERIES
         return next(iter(reasons)) if len(reasons) == 1 else Reason.NO_ASSESSABLE_SLICE
     if not used:
         return Reason.NO_USABLE_SERIES

@@ -43,6 +43,10 @@ REASON: dict[Language, dict[Reason, str]] = {
         Reason.OTHER_BODY_PART: "Another part of the body.",
         Reason.OUTSIDE_INTENDED_USE: "The patient is under 18: outside the intended use.",
         Reason.PLANE_NOT_SUPPORTED: "Not an axial slice: the model was not shown to work on it.",
+        Reason.SEQUENCE_NOT_SUPPORTED: "The model was not shown to work on this sequence.",
+        Reason.DUPLICATE_INSTANCE: "Two different files claim to be the same image.",
+        Reason.SEVERAL_PATIENTS: "Files of several patients carry one study number: check whose images these are.",
+        Reason.NOT_A_VOLUME: "Not one volume of a head.",
     },
     "fr": {
         Reason.EMPTY_FILE: "Le fichier est vide.",
@@ -69,6 +73,10 @@ REASON: dict[Language, dict[Reason, str]] = {
         Reason.OTHER_BODY_PART: "Une autre partie du corps.",
         Reason.OUTSIDE_INTENDED_USE: "Le patient a moins de 18 ans : hors de l'usage prévu.",
         Reason.PLANE_NOT_SUPPORTED: "Coupe non axiale : le modèle n'y a pas été validé.",
+        Reason.SEQUENCE_NOT_SUPPORTED: "Le modèle n'a pas été validé sur cette séquence.",
+        Reason.DUPLICATE_INSTANCE: "Deux fichiers différents prétendent être la même image.",
+        Reason.SEVERAL_PATIENTS: "Des fichiers de plusieurs patients portent un même numéro d'examen : à vérifier.",
+        Reason.NOT_A_VOLUME: "Ce n'est pas un volume d'une tête.",
     },
 }
 

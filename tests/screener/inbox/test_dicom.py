@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -13,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from dicom_files import dataset, encode, values  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -23,64 +26,15 @@ from pydicom.uid import (  # noqa: E402
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
-    generate_uid,
 )
 
-from screener.domain.slice import Identity, Reason, Refused  # noqa: E402
-from screener.inbox import FileBytes, Limits, RefusedError, decode, sniff  # noqa: E402
-from screener.inbox.dicom import decode_dicom, expand, read_header  # noqa: E402
+from screener.domain.slice import Identity, Reason, Refused, Slice  # noqa: E402
+from screener.inbox import FileBytes, Limits, RefusedError, decode, decode_slice, sniff  # noqa: E402
+from screener.inbox.dicom import expand, read_header  # noqa: E402
+from screener.inbox.dicom_pixels import decode_dicom, percentiles  # noqa: E402
 from screener.inbox.isolation import SafeDecoder  # noqa: E402
 
 LIMITS = Limits()
-
-
-def values(high: int = 1000) -> np.ndarray:
-    rows, columns = np.mgrid[:64, :48]
-    return ((rows + columns) * high // 110).astype(np.int32)
-
-
-def dataset(stored: np.ndarray, *, bits: int = 12, signed: bool = False, **changes: object) -> Dataset:
-    found = Dataset()
-    found.SOPClassUID, found.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", generate_uid()
-    found.StudyInstanceUID, found.SeriesInstanceUID = "1.2.3", "1.2.3.4"
-    found.PatientName, found.PatientBirthDate = "Doe^Jane", "19700101"
-    found.PatientID, found.Modality, found.PatientAge = "P7", "MR", "050Y"
-    found.ImageType, found.BodyPartExamined = ["ORIGINAL", "PRIMARY", "M"], "BRAIN"
-    found.RepetitionTime, found.EchoTime = 500, 10
-    found.ImageOrientationPatient, found.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-100, -100, 42.5]
-    found.PixelSpacing = [1, 1]
-    found.Rows, found.Columns = stored.shape[-2:]
-    found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
-    found.BitsAllocated = 8 if bits == 8 else 16
-    found.BitsStored, found.HighBit, found.PixelRepresentation = bits, bits - 1, int(signed)
-    kind = ("i" if signed else "u") + str(found.BitsAllocated // 8)
-    if stored.ndim == 3:
-        found.NumberOfFrames = len(stored)
-    found.PixelData = stored.astype(f"<{kind}").tobytes()
-    for name, value in changes.items():
-        setattr(found, name, value)
-    return found
-
-
-def encode(found: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
-    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
-    if syntax in {RLELossless, JPEG2000Lossless, JPEGLSLossless}:
-        found.compress(syntax)
-    else:
-        if syntax == ExplicitVRBigEndian and found.BitsAllocated == 16:
-            found.PixelData = np.frombuffer(found.PixelData, "<u2").astype(">u2").tobytes()
-        found.file_meta.TransferSyntaxUID = syntax
-        found["PixelData"].VR = "OW"
-    memory = io.BytesIO()
-    pydicom.dcmwrite(
-        memory,
-        found,
-        enforce_file_format=True,
-    )
-    return memory.getvalue()
 
 
 def outcome(data: bytes) -> Reason | np.ndarray:
@@ -150,7 +104,7 @@ def test_header_holds_identity_but_no_name() -> None:
     assert (header.patient_id, header.study_uid, header.series_uid) == ("P7", "1.2.3", "1.2.3.4")
     assert (header.sequence, header.plane, header.position, header.age) == ("T1", "axial", 42.5, 50.0)
     assert "Doe" not in repr(header)
-    assert "1970" not in repr(header)
+    assert "19700101" not in repr(header)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +139,7 @@ def test_sequence_from_times_contrast_and_hints(changes: dict[str, object], sequ
         ({"BodyPartExamined": "KNEE"}, Reason.OTHER_BODY_PART),
         ({"PatientAge": "017Y"}, Reason.OUTSIDE_INTENDED_USE),
         ({"PatientAge": "200M"}, Reason.OUTSIDE_INTENDED_USE),
+        ({"PatientAge": "000M"}, Reason.OUTSIDE_INTENDED_USE),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, Reason.PLANE_NOT_SUPPORTED),
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, Reason.PLANE_NOT_SUPPORTED),
         ({"Rows": 0}, Reason.CORRUPT),
@@ -205,6 +160,34 @@ def test_missing_tags_do_not_matter(name: str) -> None:
     found = dataset(values())
     delattr(found, name)
     assert not isinstance(outcome(encode(found)), Reason)
+
+
+@pytest.mark.parametrize("age", ["000Y", "0", "", "unknown", "Y"])
+def test_an_unknown_age_is_no_young_age(age: str) -> None:
+    found = dataset(values(), PatientAge=age)
+    assert not isinstance(outcome(encode(found)), Reason)
+    assert read_header(encode(found)).age is None
+
+
+def test_the_header_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    read = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda *given, **options: parsed.append(1) or read(*given, **options))
+    for syntax in (ExplicitVRLittleEndian, RLELossless):
+        (item,) = expand(FileBytes(Identity("a.dcm", "00", None), encode(dataset(values()), syntax)), LIMITS)
+        with SafeDecoder() as decoder:
+            assert isinstance(decode_slice(item, LIMITS, decoder), Slice)
+            # What lies uncompressed in the file takes no foreign decoder, and so no process of its own.
+            assert (decoder._process is None) is (syntax == ExplicitVRLittleEndian)
+    assert len(parsed) == 2
+
+
+@given(
+    arrays(np.dtype(np.uint16), st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    | arrays(np.dtype(np.int16), st.tuples(st.integers(1, 9), st.integers(1, 9)))
+)
+def test_counted_percentiles_are_those_of_numpy(stored: np.ndarray) -> None:
+    assert percentiles(stored) == pytest.approx(np.percentile(stored.astype(float), (0.5, 99.5)), abs=1e-6)
 
 
 def test_frames_are_slices_with_their_own_position_and_rescaling() -> None:
@@ -285,7 +268,7 @@ def test_mutated_bytes_end_in_pixels_or_a_reason() -> None:
 
 
 def test_without_the_extra_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("screener.inbox.dicom._pydicom", lambda: None)
+    monkeypatch.setattr("screener.inbox.dicom.pydicom_module", lambda: None)
     (refused,) = expand(FileBytes(Identity("a.dcm", "00", None), encode(dataset(values()))), LIMITS)
     assert isinstance(refused, Refused)
     assert refused.reason is Reason.UNSUPPORTED_TYPE

@@ -1,0 +1,173 @@
+"""The values of a DICOM data set, decoded from their stored bytes when they are asked for.
+
+pydicom would make an object of every value; reading the stored bytes takes a tenth of that time.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_WIDTH = {"H": 2, "h": 2, "I": 4, "i": 4, "f": 4, "d": 8}
+_PRIVATE = {"SiemensBValue": (0x0019100C, "IS")}
+_LONGEST_TEXT = 128
+_MOST_WORDS = 64
+_PADDING = b"\0 \t\r\n"
+
+
+@cache
+def tag_of(name: str) -> tuple[Any, str]:
+    """Return the tag of a keyword, as pydicom keeps it, and the type of its value."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.tag import Tag
+
+    if name in _PRIVATE:
+        number, kind = _PRIVATE[name]
+        return Tag(number), kind
+    tag = Tag(tag_for_keyword(name))
+    return tag, dictionary_VR(tag)
+
+
+def tags_of(names: Iterable[str]) -> list[Any]:
+    """Return the tags of keywords."""
+    return [tag_of(name)[0] for name in names]
+
+
+class Fields:
+    """A data set, or an item of a sequence.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+    """
+
+    __slots__ = ("_dataset",)
+
+    def __init__(self, dataset: Any) -> None:  # noqa: ANN401 - pydicom ships no types
+        self._dataset = dataset
+
+    def __contains__(self, name: str) -> bool:
+        return tag_of(name)[0] in self._dataset
+
+    def text(self, name: str) -> str | None:
+        """Return the value as text without padding, at most 128 characters; None where there is none."""
+        return _clean(self._string(name))[:_LONGEST_TEXT].strip() or None
+
+    def words(self, name: str) -> list[str]:
+        """Return the values of a text of several, in upper case."""
+        return [word.strip().upper() for word in self._string(name).split("\\")[:_MOST_WORDS] if word.strip()]
+
+    def numbers(self, name: str, count: int | None = None) -> tuple[float, ...] | None:
+        """Return finite numbers, `count` of them where that is given; None where the value is anything else."""
+        try:
+            found = tuple(map(float, self._values(name)))
+        except (ValueError, TypeError, OverflowError):
+            return None
+        fits = bool(found) if count is None else len(found) == count
+        return found if fits and all(map(math.isfinite, found)) else None
+
+    def number(self, name: str) -> float | None:
+        """Return the first of one or several numbers."""
+        found = self.numbers(name)
+        return None if found is None else found[0]
+
+    def integer(self, name: str) -> int | None:
+        """Return the first of one or several numbers as a whole number."""
+        found = self.number(name)
+        return None if found is None else int(found)
+
+    def items(self, name: str) -> list[Fields]:
+        """Return the items of a sequence."""
+        tag, _ = tag_of(name)
+        value: Any = self._dataset[tag].value if tag in self._dataset else None
+        return [Fields(item) for item in value] if _is_many(value) else []
+
+    def _string(self, name: str) -> str:
+        tag, _ = tag_of(name)
+        element = self._dataset.get_item(tag)
+        value = None if element is None else element.value
+        if value is None:
+            return ""
+        if isinstance(value, bytes):
+            if value.isascii():
+                return value.strip(_PADDING).decode("ascii")
+            # In the character set that the file names.
+            value = self._dataset[tag].value
+        return "\\".join(map(str, value)) if _is_many(value) else str(value)
+
+    def _values(self, name: str) -> Sequence[Any]:
+        tag, kind = tag_of(name)
+        element = self._dataset.get_item(tag)
+        value = None if element is None else element.value
+        if value is None:
+            return ()
+        if not isinstance(value, bytes):
+            return value if _is_many(value) else (value,)
+        letter = _BINARY.get(element.VR if element.VR in _BINARY else kind)
+        if letter is not None and element.VR in {None, "UN", *_BINARY}:
+            count = min(len(value) // _WIDTH[letter], _MOST_WORDS)
+            order = "<" if element.is_little_endian else ">"
+            return struct.unpack_from(f"{order}{count}{letter}", value)
+        return value.strip(_PADDING).decode("ascii").split("\\")[:_MOST_WORDS]
+
+
+class FrameFields:
+    """What holds for one frame: its own functional group, then the shared one, then the top level.
+
+    Parameters
+    ----------
+    top : Fields
+    groups : sequence of Fields
+        The functional groups of the frame, the most particular one first.
+    """
+
+    __slots__ = ("_groups", "top")
+
+    def __init__(self, top: Fields, groups: Sequence[Fields] = ()) -> None:
+        self.top = top
+        self._groups = groups
+
+    def numbers(self, name: str, group: str, count: int | None = None) -> tuple[float, ...] | None:
+        """Return the numbers under a name in a functional group, or at the top level."""
+        for place in self._places(name, group):
+            return place.numbers(name, count)
+        return self.top.numbers(name, count)
+
+    def number(self, name: str, group: str) -> float | None:
+        """Return the first number under a name."""
+        found = self.numbers(name, group)
+        return None if found is None else found[0]
+
+    def text(self, name: str, group: str) -> str | None:
+        """Return the text under a name."""
+        for place in self._places(name, group):
+            return place.text(name)
+        return self.top.text(name)
+
+    def _places(self, name: str, group: str) -> list[Fields]:
+        return [item for groups in self._groups for item in groups.items(group)[:1] if name in item]
+
+
+def frames_of(top: Fields, count: int) -> list[FrameFields]:
+    """Return the fields of each frame."""
+    if "PerFrameFunctionalGroupsSequence" not in top and "SharedFunctionalGroupsSequence" not in top:
+        return [FrameFields(top)] * count
+    shared = top.items("SharedFunctionalGroupsSequence")[:1]
+    own = top.items("PerFrameFunctionalGroupsSequence")
+    return [FrameFields(top, [*own[index : index + 1], *shared]) for index in range(count)]
+
+
+def _is_many(value: Any) -> bool:  # noqa: ANN401 - what pydicom makes of a value
+    return isinstance(value, (list, tuple)) or hasattr(value, "append")
+
+
+def _clean(text: str) -> str:
+    """Drop what neither a database nor a terminal should meet."""
+    printable = "".join(letter for letter in text if letter.isprintable()) if not text.isprintable() else text
+    return printable.encode("utf-8", "replace").decode("utf-8")
