@@ -12,6 +12,7 @@
 #   make ablation        DATA=folder: what the newest augmentations bring there; writes docs/results/
 #   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
+#   make cross-fit     DATA=folder: every patient judged by a model that saw none of that hospital; writes docs/results/
 #   make quality-control          DATA=folder: what quality control keeps and refuses; writes docs/results/
 #   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
@@ -35,7 +36,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control whole-heads bench fuzz readme docs man diagram clean
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz readme docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -112,6 +113,11 @@ leak: $(VENV)/full
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/control --epochs 3 $(LEAK_FREE)
 	$(BIN)/python -m export leak --data "$(DATA)" --leaking $(RUNS)/leaking --control $(RUNS)/control \
 		--source $(TEST_SOURCE) --out docs/results/leak
+
+cross-fit: $(VENV)/full
+	$(NEED_DATA)
+	$(BIN)/python -m export cross-fit --data "$(DATA)" --run $(RUNS)/cross-fit $(LEAK_FREE) --epochs 8 --steps 120 \
+		--out docs/results/cross-fit
 
 quality-control: $(VENV)/full
 	$(NEED_DATA)

@@ -298,6 +298,34 @@ def leave_one_out(
 
 
 @app.command()
+def cross_fit(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 120,
+    test_source: Annotated[list[str] | None, typer.Option(help="A source that no training sees; repeatable.")] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    demo: Demo = Path("docs/demo/inbox"),
+    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+) -> None:
+    """Judge every patient by a model that saw no patient of that hospital, and certify the recipe by patient."""
+    _quiet_tensorflow()
+    from export.data.cache import frame_folder
+    from export.data.duplicates import GROUPING
+    from export.evaluation.cross_fit import gather, write_report
+    from export.evaluation.cross_fit import run as run_folds
+    from export.evaluation.leave_one_out import Terms
+
+    terms = Terms(epochs=epochs, steps=steps, test_sources=tuple(test_source or ()))
+    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    with _stoppable():
+        run_folds(data, run, terms, demo, unseen=pictures, max_minutes=max_minutes)
+    write_report(out, gather(run))
+    print(out.with_suffix(".md").read_text())
+
+
+@app.command()
 def report(
     data: Data,
     run: Run,

@@ -28,7 +28,7 @@ _PUBLIC_LIMITS = (
     ),
     "Tumours are often hardly visible on T1 without contrast, and are missed there more often.",
     (
-        "The tumour-free slices of known patients come from three hospitals; what another scanner does to specificity "
+        "The tumour-free slices of known patients come from a few hospitals; what another scanner does to specificity "
         "is not known until it is measured there."
     ),
 )
@@ -61,7 +61,7 @@ def statements(sources: Iterable[str]) -> Statements:
     return Statements(
         intended_use=_INTENDED_USE.format(whose="adult" if public else "its owner's"),
         limitations=(
-            "Judges single slices, not studies; one slice that is not flagged reassures nobody.",
+            "Judges slices one by one and a study by its slices; one slice that is not flagged reassures nobody.",
             *(_PUBLIC_LIMITS if public else _OWN_LIMITS),
             "A heatmap shows where the evidence lies, not where the tumour ends.",
         ),

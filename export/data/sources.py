@@ -54,6 +54,22 @@ KNOWN = {
         "D. S. Marcus et al., Open Access Series of Imaging Studies (OASIS): Cross-sectional MRI Data, "
         "J Cogn Neurosci 19(9), 2007",
     ),
+    "tcga_gbm": Source(
+        "CC BY 3.0 at publication",
+        "L. Scarpace et al., The Cancer Genome Atlas Glioblastoma Multiforme Collection (TCGA-GBM), The Cancer Imaging "
+        "Archive, 2016",
+        commercial=True,
+    ),
+    "nichart": Source(
+        "licence of the project's repository",
+        "NiChart: Neuro Imaging Chart of AI-based Imaging Biomarkers, demonstration data, University of Pennsylvania",
+    ),
+    "open_ms": Source(
+        "CC BY",
+        "Z. Lesjak et al., A Novel Public MR Image Dataset of Multiple Sclerosis Patients With Lesion Segmentations "
+        "Based on Multi-rater Consensus, Neuroinformatics 16, 2018",
+        commercial=True,
+    ),
 }
 
 

@@ -63,18 +63,18 @@ def whole_heads(data: Path, model_folder: Path) -> dict[str, Any]:
     return {
         "model": model.card.title,
         "threshold": threshold,
-        "adjusted": _adjusted(series),
+        "adjusted": adjusted(series),
         "levels": _levels(scored, threshold),
         "refused": _refused(scored),
-        "parts": {name: _parts(series, how) for name, how in AGGREGATIONS.items()},
-        "key_slices": _key_slices(series),
+        "parts": {name: parts_compared(series, how) for name, how in AGGREGATIONS.items()},
+        "key_slices": key_slices(series),
         "random_parts": _random_parts(series),
         "pooled": _pooled(data, scored, series),
         "studies": {name: _studies(series, how, threshold) for name, how in AGGREGATIONS.items()},
     }
 
 
-def _adjusted(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def adjusted(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return the covariate-adjusted AUC by source and sequence, slices alone and in context."""
     groups: dict[str, list[tuple[Row, float, float]]] = defaultdict(list)
     for slices in series.values():
@@ -129,9 +129,14 @@ def _refused(rows: Iterable[Row]) -> dict[str, Any]:
     return {f"{source}, {label}": _share(sum(found), len(found)) for (source, label), found in sorted(counts.items())}
 
 
-def _parts(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float]) -> dict[str, Any]:
-    """Compare the part with a tumour against the tumour-free part of the same heads: best series a patient."""
+def parts_compared(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float]) -> dict[str, Any]:
+    """Compare the part with a tumour against the tumour-free part of the same heads: best series a patient.
+
+    Empty where no head has both parts.
+    """
     best = part_answers(series, how)
+    if not best:
+        return {}
     positives = np.array([pair[0] for pair in best.values()])
     negatives = np.array([pair[1] for pair in best.values()])
     labels = np.repeat([1, 0], len(best))
@@ -147,11 +152,12 @@ def _random_parts(series: Mapping[str, Sequence[Row]]) -> float:
     areas: list[float] = []
     for _ in range(_RANDOM_DRAWS):
         drawn = {name: [replace(row, score=float(rng.random())) for row in slices] for name, slices in series.items()}
-        areas.append(float(_parts(drawn, how)["auc"]))
-    return round(float(mean(areas)), 4)
+        if compared := parts_compared(drawn, how):
+            areas.append(float(compared["auc"]))
+    return round(float(mean(areas)), 4) if areas else math.nan
 
 
-def _key_slices(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def key_slices(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return the share of series whose key slice carries a tumour, beside the share of such slices."""
     hits: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for slices in series.values():

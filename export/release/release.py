@@ -21,6 +21,7 @@ from export.release.certify import certify, choose_auto, refuse_leaks
 from export.release.convert import PARITY, write_checksums, write_release
 from export.release.golden import golden_scores
 from export.release.model_card import render
+from export.release.study_threshold import released_section
 from export.release.threshold_selection import operating_points
 from export.training.batches import slice_weights
 from screener.evaluate.metrics import calibration_error
@@ -57,6 +58,8 @@ class Ground:
         Sensitivity that ``auto`` aims at.
     demo : Path
         Folder of pictures for the golden scores.
+    cross_fit : Path or None
+        What `export.evaluation.cross_fit` wrote: the certificate of studies.
     """
 
     dataset: Dataset
@@ -64,6 +67,7 @@ class Ground:
     shares: Mapping[str, float]
     target: float
     demo: Path
+    cross_fit: Path | None = None
 
 
 def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, draft: Path) -> Card:
@@ -109,6 +113,9 @@ def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, dr
     )
     card = structs.replace(card, points=points)
     card = structs.replace(card, metrics=card.metrics | _metrics(card, tune, proof, ground, draft))
+    card = structs.replace(
+        card, study=released_section(ground.dataset, ground.found, Model.load(draft), ground.cross_fit)
+    )
     write_release(folder, graph, card, render(card))
     golden = golden_scores(Model.load(folder), ground.demo)
     save_json(folder / "golden.json", golden)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 Loss = Literal["cross-entropy", "class-weighted", "focal"]
 LOSSES: tuple[Loss, ...] = ("cross-entropy", "class-weighted", "focal")
 _HEATMAP_WEIGHT = 2.0
+_CLIP_NORM = 1.0
 _SETTLING_MOMENTUM = 0.9
 _AFRESH = "begin again with --restart, or choose another folder with --run"
 _PLATEAU_PATIENCE, _PLATEAU_FACTOR, _LEAST_RATE = 5, 0.5, 1e-7
@@ -331,7 +332,8 @@ def compile_model(model: keras.Model, chosen: Recipe, loss: Loss, labels: NDArra
         losses["heatmap"] = "binary_crossentropy"
         weights["heatmap"] = _HEATMAP_WEIGHT
     model.compile(
-        keras.optimizers.Adam(chosen.learning_rate),
+        # With frozen normalisation one steep batch can kill what the next would need (Pascanu et al., ICML 2013).
+        keras.optimizers.Adam(chosen.learning_rate, global_clipnorm=_CLIP_NORM),
         loss=losses,
         loss_weights=weights,
         metrics={

@@ -1,0 +1,223 @@
+"""Cross-fit over sites: every patient is judged by a model that saw no patient of that patient's hospital.
+
+This certifies the recipe, by patient, on all whole heads with a tumour. What is trained, how the threshold is chosen
+and what counts as detected is written down before any answer is looked at: the folds below, `export.release.study_threshold`
+for the threshold, and the epochs in the make target. A fold is a nested evaluation: its epoch, calibration and
+threshold are chosen on patients of the other sites, and the site left out only reports.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from export.evaluation.head_scores import score_volumes, series_of
+from export.evaluation.leave_one_out import LeaveOneOut, Terms
+from export.evaluation.whole_heads import adjusted, key_slices, parts_compared
+from export.files import save_json
+from export.release.from_run import Release, release
+from export.release.study_section import TARGETS
+from export.release.study_threshold import measured, study_scores
+from export.training.loop import Options, configured, finished
+from export.training.loop import train as run_training
+from screener.evaluate.metrics import exact_interval, lower_bound
+from screener.model.session import Model
+from screener.pipeline.study import Aggregation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from export.evaluation.head_scores import Row
+
+FOLDS = (
+    LeaveOneOut("tcga_lgg-DU", ("tcga_lgg:DU", "nichart")),
+    LeaveOneOut("tcga_lgg-HT", ("tcga_lgg:HT", "open_ms")),
+    LeaveOneOut("tcga_gbm", ("tcga_gbm",)),
+)
+"""Each hospital with tumours once, and each source of tumour-free heads with skull once."""
+_FILE = "cross-fit.json"
+
+
+def run(
+    data: Path,
+    folder: Path,
+    terms: Terms,
+    demo: Path,
+    *,
+    unseen: NDArray[Any] | None = None,
+    max_minutes: float = math.inf,
+) -> bool:
+    """Train, release and judge the folds that have not been; the same call goes on where the last one ended.
+
+    Returns
+    -------
+    bool
+        Whether every fold is judged.
+    """
+    end = time.monotonic() + 60 * max_minutes
+    for fold in FOLDS:
+        place = folder / fold.name
+        if (place / _FILE).exists():
+            continue
+        options = terms.options(fold)
+        left = (end - time.monotonic()) / 60
+        if left <= 0:
+            return False
+        progress = run_training(data, place, options, unseen=unseen, max_minutes=left)
+        if not finished(progress, configured(options)):
+            return False
+        release(data, place, Release(place / "model", fold.name, "0.0.0"), demo)
+        save_json(place / _FILE, judge(data, place, fold))
+        print(f"{fold.name}: judged", flush=True)
+    return True
+
+
+def judge(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
+    """Judge a fold's model on the patients that it was kept from.
+
+    Returns
+    -------
+    dict
+        ``threshold`` chosen inside; ``patients``: answer and whether there is a tumour, by patient; ``figures`` by
+        patient; ``adjusted``, ``parts`` and ``key_slices`` of the sources left out; ``epochs``.
+    """
+    model = Model.load(place / "model")
+    rows = [row for row in score_volumes(data, model) if left_out(row, fold)]
+    scores = study_scores(rows)
+    threshold = study_threshold(model)
+    series = series_of(rows)
+    everybody = {name: (value, True) for name, value in scores.with_tumour.items()}
+    everybody |= {name: (value, False) for name, value in scores.without.items()}
+    return {
+        "left_out": list(fold.left_out),
+        "threshold": threshold,
+        "epochs": Options.of(place).epochs,
+        "patients": [
+            {"patient": name, "site": scores.sites[name], "tumour": tumour, "probability": round(value, 4)}
+            for name, (value, tumour) in sorted(everybody.items())
+        ],
+        "figures": dict(
+            zip(("sensitivity", "specificity"), map(structs.asdict, measured(scores, threshold)), strict=True)
+        ),
+        "adjusted": adjusted(series),
+        "parts": parts_compared(series, lambda known: Aggregation().series(known) or 0.0),
+        "key_slices": key_slices(series),
+    }
+
+
+def study_threshold(model: Model) -> float:
+    """Return the threshold that ``auto`` has for studies."""
+    section = model.card.study
+    assert section is not None  # noqa: S101 - every fold holds whole heads
+    return float(section.operating_points["auto"].threshold)
+
+
+def left_out(row: Row, fold: LeaveOneOut) -> bool:
+    """Say whether a fold's training was kept from a slice."""
+    return row.source in fold.left_out or f"{row.source}:{row.site}" in fold.left_out
+
+
+def gather(folder: Path) -> dict[str, Any]:
+    """Put the folds together: what is certified by patient, and each fold's figures."""
+    folds = {
+        fold.name: json.loads((folder / fold.name / _FILE).read_text())
+        for fold in FOLDS
+        if (folder / fold.name / _FILE).exists()
+    }
+    detected = [hit for one in folds.values() for hit in _right(one, tumour=True)]
+    quiet = [hit for one in folds.values() for hit in _right(one, tumour=False)]
+    bound = math.floor(lower_bound(sum(detected), len(detected)) * 1e4) / 1e4 if detected else 0.0
+    return {
+        "folds": folds,
+        "missing": [fold.name for fold in FOLDS if fold.name not in folds],
+        "certificate": {
+            "patients": len(detected),
+            "missed": len(detected) - sum(detected),
+            "bound": bound,
+            "target": next((target for target in TARGETS if target <= bound), None),
+            "sites": _by_site(folds.values()),
+        },
+        "specificity": _rate(quiet),
+    }
+
+
+def _right(fold: Mapping[str, Any], *, tumour: bool) -> list[bool]:
+    """Say of each patient with, or without, a tumour whether the fold's model was right."""
+    return [(one["probability"] >= fold["threshold"]) == tumour for one in fold["patients"] if one["tumour"] is tumour]
+
+
+def _by_site(folds: Sequence[Mapping[str, Any]] | Any) -> dict[str, Any]:  # noqa: ANN401 - a view of a dict's values
+    sites: dict[str, list[bool]] = {}
+    for fold in folds:
+        for one in fold["patients"]:
+            if one["tumour"]:
+                sites.setdefault(one["site"], []).append(one["probability"] >= fold["threshold"])
+    return {name: _rate(hits) for name, hits in sorted(sites.items())}
+
+
+def _rate(hits: Sequence[bool]) -> dict[str, Any]:
+    if not hits:
+        return {"value": None, "low": None, "high": None, "hits": 0, "count": 0}
+    low, high = exact_interval(sum(hits), len(hits))
+    return {"value": mean(hits), "low": low, "high": high, "hits": sum(hits), "count": len(hits)}
+
+
+def write_report(out: Path, found: Mapping[str, Any]) -> None:
+    """Write ``<out>.json`` and ``<out>.md``."""
+    save_json(out.with_suffix(".json"), dict(found))
+    out.with_suffix(".md").write_text("\n".join(_lines(found)) + "\n")
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    certificate = found["certificate"]
+    target = f"≥ {certificate['target']:g}" if certificate["target"] else "none of the rungs"
+    yield from ("# Cross-fit over sites", "")
+    yield (
+        "Written by `make cross-fit`: the recipe of the shipped model, trained again without each hospital; each "
+        "patient is judged by the model that saw no patient of that hospital. Epoch, calibration and threshold of a "
+        "fold are chosen on the other hospitals. This certifies the recipe; the shipped model is the recipe on all "
+        "hospitals. Intervals: exact binomial, 95 %, over patients."
+    )
+    yield ""
+    yield (
+        f"**{certificate['patients'] - certificate['missed']} of {certificate['patients']} patients with a tumour are "
+        f"flagged; one-sided 95 % lower bound {certificate['bound']:.4f}: certified for {target}.** "
+        f"Tumour-free heads with skull that are not flagged: {_with_interval(found['specificity'])}."
+    )
+    if found["missing"]:
+        yield from ("", f"Not measured yet: {', '.join(found['missing'])}.")
+    yield from ("", "| site left out | patients flagged |", "|---|---|")
+    for name, row in certificate["sites"].items():
+        yield f"| {name} | {_with_interval(row)} |"
+    yield from ("", "## Within heads of the sites left out", "")
+    yield from ("| | adjusted AUC, slices alone | in context | patients |", "|---|---|---|---|")
+    for fold in found["folds"].values():
+        for name, row in fold["adjusted"].items():
+            areas = f"{row['alone']:.3f} | {row['in_context']:.3f}"
+            yield f"| {name}, without {fold['left_out'][0]} | {areas} | {row['patients']} |"
+    yield from ("", "| | part against part, AUC | specificity at sensitivity 0.95 | threshold | epochs |")
+    yield "|---|---|---|---|---|"
+    for name, fold in found["folds"].items():
+        if parts := fold["parts"]:
+            yield (
+                f"| {name} | {parts['auc']:.3f} | {_with_interval(parts['specificity'])} | {fold['threshold']:.4f} "
+                f"| {fold['epochs']} |"
+            )
+    yield from ("", "| | key slice on the tumour | chance |", "|---|---|---|")
+    for name, fold in found["folds"].items():
+        for kind, row in fold["key_slices"].items():
+            yield f"| {kind}, fold {name} | {_with_interval(row)} | {row['chance']:.3f} |"
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "–"
+    return f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f}; {row['hits']}/{row['count']})"

@@ -1,0 +1,71 @@
+"""Cross-fit over sites: what is certified by patient, from the folds' answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from export.evaluation.cross_fit import FOLDS, gather, left_out, write_report
+from export.evaluation.head_scores import Row
+from export.files import save_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fold(site: str, detected: int, missed: int, quiet: int) -> dict[str, Any]:
+    patients = [
+        *(
+            {"patient": f"{site}/d{index}", "site": site, "tumour": True, "probability": 0.8}
+            for index in range(detected)
+        ),
+        *({"patient": f"{site}/m{index}", "site": site, "tumour": True, "probability": 0.1} for index in range(missed)),
+        *({"patient": f"{site}/q{index}", "site": "Q", "tumour": False, "probability": 0.1} for index in range(quiet)),
+    ]
+    return {
+        "left_out": [site],
+        "threshold": 0.4,
+        "epochs": 2,
+        "patients": patients,
+        "figures": {},
+        "adjusted": {"x FLAIR": {"alone": 0.9, "in_context": 0.95, "patients": detected + missed}},
+        "parts": {"auc": 0.9, "specificity": {"value": 0.5, "low": 0.2, "high": 0.8, "hits": 1, "count": 2}},
+        "key_slices": {"x FLAIR": {"value": 0.5, "low": 0.2, "high": 0.8, "hits": 1, "count": 2, "chance": 0.3}},
+    }
+
+
+def test_the_certificate_counts_patients_of_all_folds(tmp_path: Path) -> None:
+    save_json(tmp_path / FOLDS[0].name / "cross-fit.json", fold("DU", 45, 0, 11))
+    save_json(tmp_path / FOLDS[1].name / "cross-fit.json", fold("HT", 33, 1, 3))
+    save_json(tmp_path / FOLDS[2].name / "cross-fit.json", fold("GBM", 12, 0, 0))
+    found = gather(tmp_path)
+    assert found["missing"] == []
+    assert (found["certificate"]["patients"], found["certificate"]["missed"]) == (91, 1)
+    assert found["certificate"]["target"] == 0.93
+    assert found["certificate"]["bound"] == pytest.approx(0.9488, abs=1e-3)
+    assert found["certificate"]["sites"]["HT"]["hits"] == 33
+    assert (found["specificity"]["hits"], found["specificity"]["count"]) == (14, 14)
+
+
+def test_a_fold_that_is_missing_is_named(tmp_path: Path) -> None:
+    save_json(tmp_path / FOLDS[0].name / "cross-fit.json", fold("DU", 3, 2, 0))
+    found = gather(tmp_path)
+    assert found["missing"] == [FOLDS[1].name, FOLDS[2].name]
+    assert found["certificate"]["target"] is None
+    write_report(tmp_path / "out", found)
+    text = (tmp_path / "out.md").read_text()
+    assert f"Not measured yet: {FOLDS[1].name}, {FOLDS[2].name}." in text
+    assert "3 of 5 patients" in text
+    assert json.loads((tmp_path / "out.json").read_text())["certificate"]["missed"] == 2
+
+
+def test_a_fold_leaves_out_its_sites_and_sources() -> None:
+    def row(source: str, site: str) -> Row:
+        return Row("x", "yes", source, "FLAIR", "p", site, "s", 1, 2, 0.5)
+
+    assert left_out(row("tcga_lgg", "DU"), FOLDS[0])
+    assert not left_out(row("tcga_lgg", "HT"), FOLDS[0])
+    assert left_out(row("nichart", "NiChart"), FOLDS[0])
+    assert left_out(row("tcga_gbm", "TCGA-02"), FOLDS[2])
