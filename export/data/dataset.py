@@ -163,9 +163,20 @@ def _record(row: Mapping[str, str], root: Path) -> tuple[Record, list[str]]:
         name = text.get(column, "")
         if (name or column == "path") and not os.path.isfile(root / name):  # noqa: PTH113 - no error, however long a name
             raise ValueError(f"{column} {name!r} is not a file")
-    known = {key: text.get(key, "") for key in ("source", "sequence", "plane", "patient", "site", "fold", "mask")}
     boxes, mended = _boxes(text.get("boxes", ""))
-    return Record(text["path"], label, boxes=boxes, **known), mended
+    record = Record(
+        text["path"],
+        label,
+        source=text.get("source", ""),
+        sequence=text.get("sequence", ""),
+        plane=text.get("plane", ""),
+        patient=text.get("patient", ""),
+        site=text.get("site", ""),
+        fold=text.get("fold", ""),
+        boxes=boxes,
+        mask=text.get("mask", ""),
+    )
+    return record, mended
 
 
 def _boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:

@@ -152,7 +152,7 @@ def _possible_copies(records: Sequence[Record], links: NDArray[np.int64]) -> NDA
         if record.series and record.patient:
             owners[index] = identities.setdefault((record.source, record.patient), len(identities))
     first, second = owners[links[:, 0]], owners[links[:, 1]]
-    return links[(first == second) | (first < 0) | (second < 0)]
+    return np.asarray(links[(first == second) | (first < 0) | (second < 0)])
 
 
 def _same_patient(records: Sequence[Record]) -> list[tuple[int, int]]:

@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 
 
 def fold(site: str, detected: int, missed: int, quiet: int) -> dict[str, Any]:
+    kinds = [(True, 0.8)] * detected + [(True, 0.1)] * missed + [(False, 0.1)] * quiet
     patients = [
-        *(
-            {"patient": f"{site}/d{index}", "site": site, "tumour": True, "probability": 0.8}
-            for index in range(detected)
-        ),
-        *({"patient": f"{site}/m{index}", "site": site, "tumour": True, "probability": 0.1} for index in range(missed)),
-        *({"patient": f"{site}/q{index}", "site": "Q", "tumour": False, "probability": 0.1} for index in range(quiet)),
+        {"patient": f"{site}/{index}", "site": site if tumour else "Q", "tumour": tumour, "probability": probability}
+        for index, (tumour, probability) in enumerate(kinds)
     ]
     return {
         "left_out": [site],
@@ -36,10 +33,15 @@ def fold(site: str, detected: int, missed: int, quiet: int) -> dict[str, Any]:
     }
 
 
+def save(folder: Path, found: dict[str, Any]) -> None:
+    folder.mkdir()
+    save_json(folder / "cross-fit.json", found)
+
+
 def test_the_certificate_counts_patients_of_all_folds(tmp_path: Path) -> None:
-    save_json(tmp_path / FOLDS[0].name / "cross-fit.json", fold("DU", 45, 0, 11))
-    save_json(tmp_path / FOLDS[1].name / "cross-fit.json", fold("HT", 33, 1, 3))
-    save_json(tmp_path / FOLDS[2].name / "cross-fit.json", fold("GBM", 12, 0, 0))
+    save(tmp_path / FOLDS[0].name, fold("DU", 45, 0, 11))
+    save(tmp_path / FOLDS[1].name, fold("HT", 33, 1, 3))
+    save(tmp_path / FOLDS[2].name, fold("GBM", 12, 0, 0))
     found = gather(tmp_path)
     assert found["missing"] == []
     assert (found["certificate"]["patients"], found["certificate"]["missed"]) == (91, 1)
@@ -50,7 +52,7 @@ def test_the_certificate_counts_patients_of_all_folds(tmp_path: Path) -> None:
 
 
 def test_a_fold_that_is_missing_is_named(tmp_path: Path) -> None:
-    save_json(tmp_path / FOLDS[0].name / "cross-fit.json", fold("DU", 3, 2, 0))
+    save(tmp_path / FOLDS[0].name, fold("DU", 3, 2, 0))
     found = gather(tmp_path)
     assert found["missing"] == [FOLDS[1].name, FOLDS[2].name]
     assert found["certificate"]["target"] is None
