@@ -134,6 +134,7 @@ bench: $(VENV)/full
 	$(BIN)/python -m bench.outputs
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.pages
+	$(BIN)/python -m bench.studies
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py
