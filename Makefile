@@ -85,7 +85,8 @@ train: $(VENV)/full
 model: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
-	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.3.0
+	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.4.0 \
+		--cross-fit docs/results/cross-fit.json
 
 compare: $(VENV)/full
 	$(NEED_DATA)

@@ -40,6 +40,7 @@ TestSources = Annotated[
 
 RecallTarget = Annotated[float, typer.Option(min=LEAST_TARGET, max=0.999, help="Sensitivity that `auto` aims at.")]
 Demo = Annotated[Path, typer.Option(help="Pictures for the golden scores.")]
+CrossFit = Annotated[Path | None, typer.Option(help="JSON file that cross-fit wrote: it certifies studies by patient.")]
 
 
 @app.callback()
@@ -171,13 +172,15 @@ def convert(
     ] = None,
     recall_target: RecallTarget = 0.95,
     demo: Demo = Path("docs/demo/inbox"),
+    cross_fit: CrossFit = None,
 ) -> None:
     """Convert a run's best epoch to ONNX, calibrate it, choose its thresholds, certify it and write its card."""
     _quiet_tensorflow()
-    from export.release.from_run import Release, release
+    from export.release.from_run import release
     from export.release.model_card import verdict
+    from export.release.release import Release
 
-    print(f"{out}: {verdict(release(data, run, Release(out, name, version, recall_target), demo))}")
+    print(f"{out}: {verdict(release(data, run, Release(out, name, version, recall_target, cross_fit), demo))}")
 
 
 @app.command()
@@ -188,13 +191,15 @@ def certify(
     version: Annotated[str | None, typer.Option(help="New version; a first calibration changes scores.")] = None,
     recall_target: RecallTarget = 0.95,
     demo: Demo = Path("docs/demo/inbox"),
+    cross_fit: CrossFit = None,
 ) -> None:
     """Calibrate, choose, certify and describe a converted model again, from its graph and its run's groups.csv."""
     _quiet_tensorflow()
     from export.release.model_card import verdict
-    from export.release.release import certify_again
+    from export.release.release import Release, certify_again
 
-    print(f"{model}: {verdict(certify_again(data, run, model, target=recall_target, demo=demo, version=version))}")
+    again = Release(model, "", version, recall_target, cross_fit)
+    print(f"{model}: {verdict(certify_again(data, run, again, demo))}")
 
 
 @app.command()

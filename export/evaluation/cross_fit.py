@@ -1,9 +1,9 @@
 """Cross-fit over sites: every patient is judged by a model that saw no patient of that patient's hospital.
 
 This certifies the recipe, by patient, on all whole heads with a tumour. What is trained, how the threshold is chosen
-and what counts as detected is written down before any answer is looked at: the folds below, `export.release.study_threshold`
-for the threshold, and the epochs in the make target. A fold is a nested evaluation: its epoch, calibration and
-threshold are chosen on patients of the other sites, and the site left out only reports.
+and what counts as detected is written down before any answer is looked at: the folds below, the threshold in
+`export.release.study_threshold`, and the epochs in the make target. A fold is a nested evaluation: its epoch,
+calibration and threshold are chosen on patients of the other sites, and the site left out only reports.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import asdict
 from statistics import mean
 from typing import TYPE_CHECKING, Any
-
-from msgspec import structs
 
 from export.evaluation.head_scores import score_volumes, series_of
 from export.evaluation.leave_one_out import LeaveOneOut, Terms
 from export.evaluation.whole_heads import adjusted, key_slices, parts_compared
 from export.files import save_json
-from export.release.from_run import Release, release
+from export.release.from_run import release
+from export.release.release import Release
 from export.release.study_section import TARGETS
 from export.release.study_threshold import measured, study_scores
 from export.training.loop import Options, configured, finished
@@ -86,14 +86,15 @@ def judge(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``threshold`` chosen inside; ``patients``: answer and whether there is a tumour, by patient; ``figures`` by
-        patient; ``adjusted``, ``parts`` and ``key_slices`` of the sources left out; ``epochs``.
+        ``threshold`` chosen inside; ``patients``: answer and whether there is a tumour, by patient; ``sensitivity`` and
+        ``specificity`` by patient; ``adjusted``, ``parts`` and ``key_slices`` of the sources left out; ``epochs``.
     """
     model = Model.load(place / "model")
     rows = [row for row in score_volumes(data, model) if left_out(row, fold)]
     scores = study_scores(rows)
     threshold = study_threshold(model)
     series = series_of(rows)
+    sensitivity, specificity = measured(scores, threshold)
     everybody = {name: (value, True) for name, value in scores.with_tumour.items()}
     everybody |= {name: (value, False) for name, value in scores.without.items()}
     return {
@@ -104,9 +105,8 @@ def judge(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
             {"patient": name, "site": scores.sites[name], "tumour": tumour, "probability": round(value, 4)}
             for name, (value, tumour) in sorted(everybody.items())
         ],
-        "figures": dict(
-            zip(("sensitivity", "specificity"), map(structs.asdict, measured(scores, threshold)), strict=True)
-        ),
+        "sensitivity": asdict(sensitivity),
+        "specificity": asdict(specificity),
         "adjusted": adjusted(series),
         "parts": parts_compared(series, lambda known: Aggregation().series(known) or 0.0),
         "key_slices": key_slices(series),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from export.release.convert import parity, to_onnx, write_checksums
 from export.release.embedding_reference import attach
 from export.release.layers import FILE as LAYERS
 from export.release.layers import layers_graph, write_layers
-from export.release.release import Ground, publish
+from export.release.release import Ground, Release, publish
 from export.release.threshold_selection import FIXED_POINTS
 from export.training.batches import plain
 from export.training.loop import Progress, best_model, prepare_training
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
 
 _PARITY_SLICES = 256
 _FIRST_VERSION = "0.1.0"
-
-
-@dataclass(frozen=True)
-class Release:
-    """What a model is released as; without a version as that of its name in the folder, which is made again."""
-
-    folder: Path
-    name: str
-    version: str | None
-    recall_target: float = 0.95
 
 
 def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
@@ -83,7 +73,7 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
             "training": _history(run, chosen.monitor),
         },
     )
-    ground = Ground(setup.dataset, setup.found, chosen.shares, requested.recall_target, demo)
+    ground = Ground(setup.dataset, setup.found, chosen.shares, requested.recall_target, demo, requested.cross_fit)
     card = publish(requested.folder, graph, card, ground, run / "draft")
     if chosen.early:
         write_layers(requested.folder, layers_graph(model, chosen.early))

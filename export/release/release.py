@@ -70,6 +70,20 @@ class Ground:
     cross_fit: Path | None = None
 
 
+@dataclass(frozen=True)
+class Release:
+    """What a model is released as; without a version as that of its name in the folder, which is made again.
+
+    `cross_fit` is the result of a cross-fit over sites, which certifies studies; see `export.evaluation.cross_fit`.
+    """
+
+    folder: Path
+    name: str
+    version: str | None
+    recall_target: float = 0.95
+    cross_fit: Path | None = None
+
+
 def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, draft: Path) -> Card:
     """Write the model's folder, once all is measured; interrupted while files are replaced, it is refused when loaded.
 
@@ -113,9 +127,8 @@ def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, dr
     )
     card = structs.replace(card, points=points)
     card = structs.replace(card, metrics=card.metrics | _metrics(card, tune, proof, ground, draft))
-    card = structs.replace(
-        card, study=released_section(ground.dataset, ground.found, Model.load(draft), ground.cross_fit)
-    )
+    section = released_section(ground.dataset, ground.found, Model.load(draft), ground.cross_fit)
+    card = structs.replace(card, study=section)
     write_release(folder, graph, card, render(card))
     golden = golden_scores(Model.load(folder), ground.demo)
     save_json(folder / "golden.json", golden)
@@ -214,12 +227,10 @@ def _errors(sample: Sample, calibration: CardCalibration, weights: NDArray[np.fl
     }
 
 
-def certify_again(
-    data: Path, run: Path, folder: Path, *, target: float, demo: Path, version: str | None = None
-) -> Card:
+def certify_again(data: Path, run: Path, requested: Release, demo: Path) -> Card:
     """Calibrate (once), choose, certify and describe a released model, from its graph and the sets of its run.
 
-    `version`, if given, is its new one: whoever calibrates changes scores.
+    Its name stays; a `version`, if given, is its new one: whoever calibrates changes scores.
 
     Raises
     ------
@@ -231,6 +242,7 @@ def certify_again(
     from export.data.dataset import read_dataset
     from export.training.loop import Options, configured
 
+    folder = requested.folder
     if not (folder / "model.onnx").is_file():
         raise DataError(f"{folder} holds no model.onnx", "run: python -m export convert")
     card = Model.load(folder).card
@@ -239,10 +251,12 @@ def certify_again(
     if dataset.fingerprint() != card.training_data.fingerprint:
         raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
     options = Options.of(run)
-    ground = Ground(dataset, read_groups(run / "groups.csv", dataset).found, configured(options).shares, target, demo)
+    found = read_groups(run / "groups.csv", dataset).found
+    shares = configured(options).shares
+    ground = Ground(dataset, found, shares, requested.recall_target, demo, requested.cross_fit)
     card = structs.replace(
         card,
-        version=version or card.version,
+        version=requested.version or card.version,
         training_data=training_data(dataset, ground.found, options.test_sources, options.seed),
         metrics={name: card.metrics[name] for name in ("parity", "training") if name in card.metrics},
         **statements(record.source for record in dataset.records)._asdict(),

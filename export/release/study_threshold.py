@@ -17,14 +17,16 @@ from msgspec import structs
 from export.data.volumes import UNORDERED
 from export.errors import DataError
 from export.evaluation.head_scores import part_answers, patient_answers, score_volumes, series_of
+from export.evaluation.whole_heads import adjusted
 from export.release.study_section import TARGETS, patients_certificate, patients_rate, study_section
 from export.release.threshold_selection import FIXED_POINTS
+from screener.domain.estimate import Estimate
 from screener.evaluate.metrics import lower_bound
 from screener.model.card import StudyAggregation, ThresholdChoice
 from screener.pipeline.study import Aggregation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -46,14 +48,14 @@ SEQUENCES = ("FLAIR", "T1ce")
 PLANES = ("axial",)
 """The only plane of the whole heads that the model is measured on."""
 RULE = (
-    "Cross-fit over hospitals: each patient is judged by a model trained by the same recipe without any patient of that "
-    "hospital, at the threshold that was chosen on the other hospitals' tune patients. Folds, threshold and counting were "
-    "written down before any answer was looked at."
+    "Cross-fit over hospitals: each patient is judged by a model trained by the same recipe without any patient of "
+    "that hospital, at the threshold that was chosen on the other hospitals' tune patients. Folds, threshold and "
+    "counting were written down before any answer was looked at."
 )
 HOLDS_FOR = (
-    "It certifies the recipe; the shipped model is the recipe on all hospitals. It holds for patients like these: adults "
-    "with a glioma before treatment, whole heads with FLAIR or contrast-enhanced T1. It says nothing of another hospital "
-    "until that hospital measures it."
+    "It certifies the recipe; the shipped model is the recipe on all hospitals. It holds for patients like these: "
+    "adults with a glioma before treatment, whole heads with FLAIR or contrast-enhanced T1. It says nothing of another "
+    "hospital until that hospital measures it."
 )
 _STEP = 1e4
 
@@ -182,7 +184,8 @@ def released_section(dataset: Dataset, found: Split, model: Model, cross_fit: Pa
     if not tune:
         return None
     choice = choose(study_scores(score_volumes(dataset.root, model, tune)))
-    proof = study_scores(score_volumes(dataset.root, model, patients_of(dataset, found, "certify")))
+    rows = score_volumes(dataset.root, model, patients_of(dataset, found, "certify"))
+    proof = study_scores(rows)
     standard = Aggregation()
     section = study_section(
         StudyAggregation(window=standard.window, reach=standard.reach, least_slices=standard.least),
@@ -194,9 +197,22 @@ def released_section(dataset: Dataset, found: Split, model: Model, cross_fit: Pa
         measured_on="patients of the certification set",
         planes=PLANES,
         sequences=SEQUENCES,
+        estimates=tuple(_adjusted_estimates(rows)),
     )
     auto = structs.replace(section.operating_points["auto"], chosen_by=choice, recall_target=TARGET)
     return structs.replace(section, operating_points=section.operating_points | {"auto": auto})
+
+
+def _adjusted_estimates(rows: Sequence[Row]) -> Iterator[Estimate]:
+    """Yield the covariate-adjusted AUC of slices in context, by source and sequence."""
+    for name, area in adjusted(series_of(rows)).items():
+        yield Estimate(
+            f"covariate-adjusted AUC of slices in context, {name}",
+            area["in_context"],
+            count=area["patients"],
+            unit="patients",
+            measured_on="certification set",
+        )
 
 
 def _certificate(path: Path | None, threshold: float) -> Certificate | None:

@@ -20,7 +20,7 @@ from export.data.provenance import training_data
 from export.errors import DataError
 from export.release.calibrate import Calibration
 from export.release.model_card import verdict
-from export.release.release import Ground, certify_again, publish
+from export.release.release import Ground, Release, certify_again, publish
 from screener.evaluate import metrics
 from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files
@@ -180,7 +180,7 @@ def test_a_graph_is_certified_again_from_its_run_and_only_with_its_data(
     (data / "run/options.json").write_text('{"recipe": "baseline", "test_sources": ["kaggle253"]}')
     folder = tmp_path / "again"
     shutil.copytree(released[0], folder)
-    again = certify_again(data, data / "run", folder, target=0.95, demo=data / "demo", version="1.0.1")
+    again = certify_again(data, data / "run", Release(folder, "", "1.0.1"), data / "demo")
     first = released[1]
     assert again.calibration == first.calibration, "calibrated once"
     assert again.points == first.points
@@ -193,6 +193,6 @@ def test_a_graph_is_certified_again_from_its_run_and_only_with_its_data(
     card["training_data"]["fingerprint"] = "sha256:other"
     write_model(folder, card, dense_graph())
     with pytest.raises(DataError, match="not the data"):
-        certify_again(data, data / "run", folder, target=0.95, demo=data / "demo")
+        certify_again(data, data / "run", Release(folder, "", None), data / "demo")
     with pytest.raises(DataError, match=r"no model\.onnx"):
-        certify_again(data, data / "run", tmp_path, target=0.95, demo=data / "demo")
+        certify_again(data, data / "run", Release(tmp_path, "", None), data / "demo")
