@@ -27,7 +27,7 @@ from export.data.phantoms import phantom  # noqa: E402
 from screener.audit import read, verify  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SLICES = 200
 _RUNS = 5
@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     stored = arguments.out.with_suffix(".json")
     figures: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
-    measures = {
+    measures: dict[str, Callable[[Path], dict[str, Any]]] = {
         "answer": answer,
         "kills": lambda folder: kills(folder, arguments.kills),
         "memory": lambda folder: memory(folder, arguments.files),
@@ -61,7 +61,7 @@ def main() -> None:
     print(report(figures))
 
 
-def answer(folder: Path) -> dict[str, float]:
+def answer(folder: Path) -> dict[str, Any]:
     """Time a scan of one study of 200 slices, and of the same slices as studies of one, in turn."""
     inbox = folder / "inbox"
     _draw(inbox / "patient", SLICES)
@@ -82,7 +82,7 @@ def answer(folder: Path) -> dict[str, float]:
     }
 
 
-def kills(folder: Path, count: int) -> dict[str, int]:
+def kills(folder: Path, count: int) -> dict[str, Any]:
     """Kill scans at random moments until `count` were hit, let each log's last scan end, and look at what it holds.
 
     A round is one log: scans of ten studies are killed until one goes through. Then every study must have been
@@ -137,7 +137,7 @@ def _check(log: Path, found: Counter[str]) -> None:
     found["broken_logs"] += not verify(log).ok
 
 
-def memory(folder: Path, count: int) -> dict[str, float]:
+def memory(folder: Path, count: int) -> dict[str, Any]:
     """Scan so many files, a study of 100 each, and a tenth of them: peak memory of both."""
     picture = folder / "slice.png"
     _write(picture, 1)

@@ -365,7 +365,8 @@ def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: se
 
 
 def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_shown(data: Path, tmp_path: Path) -> None:
-    from export.release.from_run import Release, release
+    from export.release.from_run import release
+    from export.release.release import Release
     from screener.model.session import Model
 
     setup.train(data, tmp_path / "run", setup.Options("small", epochs=1, batch_size=8))
@@ -388,7 +389,8 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
 
 
 def test_a_model_that_is_made_again_keeps_its_version(tmp_path: Path) -> None:
-    from export.release.from_run import Release, _version
+    from export.release.from_run import _version
+    from export.release.release import Release
 
     assert _version(Release(tmp_path, "lite", None)) == "0.1.0"
     (tmp_path / "card.json").write_text('{"name": "lite", "version": "0.1.1"}')
