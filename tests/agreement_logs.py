@@ -63,7 +63,8 @@ def reading(found: Finding, *diagnoses: str, drawn: str = "asked", sampling: flo
         f"dr-{number}": Opinion(f"dr-{number}", Diagnosis(diagnosis), timestamp=WEEK)
         for number, diagnosis in enumerate(diagnoses)
     }
-    return Reading(Item(found, "/inbox"), SelectionReason(drawn), sampling, opinions)
+    item = Item(found, "/inbox")
+    return Reading(item, SelectionReason(drawn), sampling, opinions, item)
 
 
 @dataclass(frozen=True)

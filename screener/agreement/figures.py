@@ -1,18 +1,20 @@
-"""How the tool's decisions agree with what readers said, though most of the slices that are not flagged are never read.
+"""How the tool's decisions agree with what readers said, though most of the cases that are not flagged are never read.
+
+A case is a study, or on demand a slice.
 
 Reference standard: the verdicts *tumour* and *no tumour*; index test: flagged or not. What is not assessable counts as
-everywhere: a positive as a miss, a negative as a false alarm; beside that stand the rates among assessable slices.
+everywhere: a positive as a miss, a negative as a false alarm; beside that stand the rates among assessable cases.
 
-Weights (Horvitz & Thompson, J Am Stat Assoc 1952; ratio form of Hájek 1971). Slices are grouped by model,
+Weights (Horvitz & Thompson, J Am Stat Assoc 1952; ratio form of Hájek 1971). Cases are grouped by model,
 threshold and decision, and those read stand for their whole group:
 
-* flagged, and not assessable: all are to be read, so each one read weighs (slices of the group) / (slices read). Those
+* flagged, and not assessable: all are to be read, so each one read weighs (cases of the group) / (cases read). Those
   not read yet are thereby taken to be missing at random.
-* not flagged: a slice drawn with the chance *s* weighs 1/s, scaled so that the weights add up to the group. Unscaled,
-  slices that were drawn and not read yet, or nights of which no sample was drawn, would count as free of misses.
-  Where a chance was not recorded, that is (slices of the group) / (slices read).
+* not flagged: a case drawn with the chance *s* weighs 1/s, scaled so that the weights add up to the group. Unscaled,
+  cases that were drawn and not read yet, or nights of which no sample was drawn, would count as free of misses.
+  Where a chance was not recorded, that is (cases of the group) / (cases read).
 * not flagged, but opened because somebody asked for it: no random sample, since people open what worries them. Such
-  slices are certain to be in and weigh 1; the sample stands for all others.
+  cases are certain to be in and weigh 1; the sample stands for all others.
 
 A figure that needs a group of which nothing was read is not known, and is not given.
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from screener.agreement.opinions import Reading, Stratum, Study
+    from screener.agreement.opinions import Level, ReaderStudy, Reading, Stratum
     from screener.domain.estimate import WeightedEstimate
 
 _POSITIVE = {Diagnosis.TUMOUR: 1, Diagnosis.NO_TUMOUR: 0}
@@ -48,16 +50,16 @@ _THIN = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What agreement a set of slices shows.
+    """What agreement a set of cases shows.
 
     Attributes
     ----------
     read, blind : int
-        Slices that were read, and of them those read before the tool's answer was shown.
+        Cases that were read, and of them those read before the tool's answer was shown.
     verdicts : mapping of str to int
-        Slices by reference, and ``other``: those of the unsure that hold words of another kind.
+        Cases by reference, and ``other``: those of the unsure that hold words of another kind.
     table : mapping of str to mapping
-        By decision: ``tumour``, ``no_tumour`` and ``neither``, in slices read; ``weight``, slices for which they stand.
+        By decision: ``tumour``, ``no_tumour`` and ``neither``, in cases read; ``weight``, cases for which they stand.
     headline, assessable : mapping of str to WeightedEstimate
         By `NAMES`.
     """
@@ -80,8 +82,8 @@ class Group:
         Title of the model and threshold, such as ``lite 0.3.0 ≥ 0.31``, or ISO week such as ``2026-W48``.
     model_sha256 : str
         Empty for a week.
-    slices : int or None
-        Screened by that model; None for a week.
+    screened : int or None
+        By that model; None for a week.
     refused : int or None
         Of them, not assessable.
     reviewed : mapping of str to Share
@@ -91,7 +93,7 @@ class Group:
 
     name: str
     model_sha256: str
-    slices: int | None
+    screened: int | None
     refused: int | None
     reviewed: Mapping[str, Share]
     figures: Figures
@@ -99,9 +101,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many slices of a kind were read."""
+    """How many cases of a kind were screened, and how many of them read."""
 
-    slices: int
+    screened: int
     reviewed: int
 
 
@@ -113,7 +115,7 @@ class Pair:
     ----------
     readers : tuple of str
     shared : int
-        Slices that both read.
+        Cases that both read.
     decided : int
         Of them, those to which both said tumour or no tumour.
     kappa : WeightedEstimate
@@ -132,22 +134,25 @@ class Agreement:
 
     Attributes
     ----------
+    level : {"study", "slice"}
+        What a case is.
     overall : Group
-        Over all models of which at least one slice was read.
+        Over all models of which at least one case was read.
     models, weeks : tuple of Group
         Models in the order of the log, all of them; weeks of the verdicts, oldest first.
     pairs : tuple of Pair
-        Readers who share most slices first.
+        Readers who share most cases first.
     thin : float or None
-        Share of the unflagged slices for which the sample stands by its own chances of being drawn, where below 0.8:
-        drawn slices were not read, or the sample was drawn from a part of the log.
+        Share of the unflagged cases for which the sample stands by its own chances of being drawn, where below 0.8:
+        drawn cases were not read, or the sample was drawn from a part of the log.
     verdicts, unattached : int
-        See `screener.agreement.opinions.Study`.
+        See `screener.agreement.opinions.ReaderStudy`.
     misses, false_alarms, contested : tuple of Reading
-        Disagreements: misses with the lowest probability first, false alarms with the highest first, and slices in
+        Disagreements: misses with the lowest probability first, false alarms with the highest first, and cases in
         neither about which readers differ.
     """
 
+    level: Level
     overall: Group
     models: tuple[Group, ...]
     weeks: tuple[Group, ...]
@@ -163,7 +168,7 @@ class Agreement:
         """Return the figures as JSON holds them; of the disagreements their number, since names are no figures."""
         named = ("overall", "models", "weeks", "pairs")
         shown: dict[str, Any] = {name: _plain(getattr(self, name)) for name in named}
-        shown.update({name: getattr(self, name) for name in ("thin", "verdicts", "unattached")})
+        shown.update({name: getattr(self, name) for name in ("level", "thin", "verdicts", "unattached")})
         return shown | {name: len(getattr(self, name)) for name in ("misses", "false_alarms", "contested")}
 
 
@@ -171,12 +176,12 @@ def _plain(value: Group | Sequence[Group] | Sequence[Pair]) -> object:
     return [asdict(item) for item in value] if isinstance(value, tuple) else asdict(value)  # type: ignore[arg-type]
 
 
-def agreement(study: Study) -> Agreement:
-    """Compute every figure of a study.
+def agreement(study: ReaderStudy) -> Agreement:
+    """Compute every figure of a reader study.
 
     Parameters
     ----------
-    study : Study
+    study : ReaderStudy
         See `screener.agreement.opinions.collect`.
     """
     readings = study.readings
@@ -184,6 +189,7 @@ def agreement(study: Study) -> Agreement:
     misses, false_alarms, contested = _disagreements(readings)
     models = tuple(_of_model(study, sample, model) for model in dict.fromkeys(s[:2] for s in study.population))
     return Agreement(
+        level=study.level,
         # Of a single model all figures would be computed twice.
         overall=replace(models[0], name="", model_sha256="") if len(models) == 1 else _overall(study, sample),
         models=models,
@@ -199,12 +205,12 @@ def agreement(study: Study) -> Agreement:
 
 
 def weigh(population: Mapping[Stratum, int], readings: Sequence[Reading]) -> tuple[Sample, float | None]:
-    """Give every slice that was read its weight, see the head of this module.
+    """Give every case that was read its weight, see the head of this module.
 
     Parameters
     ----------
     population : mapping of Stratum to int
-        Slices screened; at least as many as were read.
+        Cases screened; at least as many as were read.
     readings : sequence of Reading
 
     Returns
@@ -251,7 +257,7 @@ def _sample(readings: Sequence[Reading], weights: NDArray[np.float64], drawn: ND
     )
 
 
-def _overall(study: Study, sample: Sample) -> Group:
+def _overall(study: ReaderStudy, sample: Sample) -> Group:
     read = {reading.stratum[:2] for reading in study.readings}
     strata = [stratum for stratum in study.population if stratum[:2] in read]
     every = np.ones(len(study.readings), dtype=bool)
@@ -259,21 +265,21 @@ def _overall(study: Study, sample: Sample) -> Group:
     return _group(study, sample, ("", ""), strata or list(study.population), every)
 
 
-def _of_model(study: Study, sample: Sample, model: tuple[str, str]) -> Group:
+def _of_model(study: ReaderStudy, sample: Sample, model: tuple[str, str]) -> Group:
     strata = [stratum for stratum in study.population if stratum[:2] == model]
     chosen = np.array([reading.stratum[:2] == model for reading in study.readings], dtype=bool)
     return _group(study, sample, model, strata, chosen)
 
 
 def _group(
-    study: Study, sample: Sample, name: tuple[str, str], strata: Sequence[Stratum], chosen: NDArray[np.bool_]
+    study: ReaderStudy, sample: Sample, name: tuple[str, str], strata: Sequence[Stratum], chosen: NDArray[np.bool_]
 ) -> Group:
     readings = [reading for reading, taken in zip(study.readings, chosen, strict=True) if taken]
     unread = _unread(study.population, strata, readings, sample.drawn[chosen])
     refused = sum(study.population[stratum] for stratum in strata if stratum.decision is Decision.NOT_ASSESSABLE)
     return Group(
         *name,
-        slices=sum(study.population[stratum] for stratum in strata),
+        screened=sum(study.population[stratum] for stratum in strata),
         refused=refused,
         reviewed=_reviewed(study, strata, readings),
         figures=figures(readings, sample.part(chosen), unread),
@@ -283,26 +289,26 @@ def _group(
 def _unread(
     population: Mapping[Stratum, int], strata: Iterable[Stratum], readings: Sequence[Reading], drawn: NDArray[np.bool_]
 ) -> set[Decision]:
-    """Return the decisions with slices for which no slice that was read may stand."""
+    """Return the decisions with cases for which no case that was read may stand."""
     stood = {reading.stratum for reading, counts in zip(readings, drawn, strict=True) if counts}
     read = Counter(reading.stratum for reading in readings)
     return {s.decision for s in strata if s not in stood and read[s] < population[s]}
 
 
-def _reviewed(study: Study, strata: Iterable[Stratum], readings: Sequence[Reading]) -> dict[str, Share]:
+def _reviewed(study: ReaderStudy, strata: Iterable[Stratum], readings: Sequence[Reading]) -> dict[str, Share]:
     wanted = set(strata)
-    slices: Counter[Urgency] = Counter()
+    cases: Counter[Urgency] = Counter()
     for (stratum, urgency), count in study.urgencies.items():
         if stratum in wanted:
-            slices[urgency] += count
+            cases[urgency] += count
     read = Counter(reading.item.finding.urgency for reading in readings)
-    return {urgency.value: Share(slices[urgency], read[urgency]) for urgency in Urgency}
+    return {urgency.value: Share(cases[urgency], read[urgency]) for urgency in Urgency}
 
 
-def _weeks(study: Study, sample: Sample) -> tuple[Group, ...]:
+def _weeks(study: ReaderStudy, sample: Sample) -> tuple[Group, ...]:
     """Return the figures by week of the verdict: parts of the whole, with the weights of the whole.
 
-    That no slice of the flagged or of the unflagged was read in a week leaves figures unknown; that none was read which
+    That no case of the flagged or of the unflagged was read in a week leaves figures unknown; that none was read which
     is not assessable is taken to mean that there was none.
     """
     weeks = [week_of(reading.settled) for reading in study.readings]
@@ -328,19 +334,19 @@ def week_of(timestamp: str) -> str:
 
 
 def figures(readings: Sequence[Reading], sample: Sample, unread: set[Decision]) -> Figures:
-    """Compute the figures of a set of slices.
+    """Compute the figures of a set of cases.
 
     Parameters
     ----------
     readings : sequence of Reading
     sample : Sample
-        The same slices, weighted.
+        The same cases, weighted.
     unread : set of Decision
         Decisions of which a whole group went unread.
     """
     verdicts = Counter(reading.reference.value for reading in readings)
-    told = {diagnosis.value: verdicts[diagnosis.value] for diagnosis in Diagnosis}
-    told["other"] = sum(
+    counts = {diagnosis.value: verdicts[diagnosis.value] for diagnosis in Diagnosis}
+    counts["other"] = sum(
         reading.reference is Diagnosis.UNSURE and any(opinion.other for opinion in reading.opinions.values())
         for reading in readings
     )
@@ -348,7 +354,7 @@ def figures(readings: Sequence[Reading], sample: Sample, unread: set[Decision]) 
     return Figures(
         read=len(readings),
         blind=sum(all(opinion.blind for opinion in reading.opinions.values()) for reading in readings),
-        verdicts=told,
+        verdicts=counts,
         table={decision.value: _row(sample, number) for number, decision in enumerate(DECISIONS)},
         headline=headline,
         assessable=assessable,
@@ -366,7 +372,7 @@ def _row(sample: Sample, decision: int) -> dict[str, float]:
 
 
 def pairs(readings: Sequence[Reading]) -> tuple[Pair, ...]:
-    """Compare readers two by two, over the slices that both read; most shared slices first."""
+    """Compare readers two by two, over the cases that both read; most shared cases first."""
     shared: dict[tuple[str, str], list[Reading]] = {}
     for reading in readings:
         for couple in combinations(sorted(reading.opinions), 2):

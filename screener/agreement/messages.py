@@ -17,8 +17,8 @@ DECISION: dict[Language, dict[Decision, str]] = {
         Decision.NOT_ASSESSABLE: "not assessable",
     },
     "fr": {
-        Decision.FLAGGED: "signalée",
-        Decision.NOT_FLAGGED: "non signalée",
+        Decision.FLAGGED: "signalé",
+        Decision.NOT_FLAGGED: "non signalé",
         Decision.NOT_ASSESSABLE: "non évaluable",
     },
 }
@@ -38,7 +38,7 @@ DIAGNOSIS: dict[Language, dict[Diagnosis, str]] = {
     },
 }
 
-DRAWN: dict[Language, dict[SelectionReason, str]] = {
+SELECTION: dict[Language, dict[SelectionReason, str]] = {
     "en": {
         SelectionReason.FLAGGED: "read because it was flagged",
         SelectionReason.NOT_ASSESSABLE: "read because it was not assessable",
@@ -46,10 +46,10 @@ DRAWN: dict[Language, dict[SelectionReason, str]] = {
         SelectionReason.ASKED: "read because somebody opened it",
     },
     "fr": {
-        SelectionReason.FLAGGED: "relue parce que signalée",
-        SelectionReason.NOT_ASSESSABLE: "relue parce que non évaluable",
-        SelectionReason.SAMPLE: "relue dans l'échantillon aléatoire",
-        SelectionReason.ASKED: "relue parce que quelqu'un l'a ouverte",
+        SelectionReason.FLAGGED: "relu parce que signalé",
+        SelectionReason.NOT_ASSESSABLE: "relu parce que non évaluable",
+        SelectionReason.SAMPLE: "relu dans l'échantillon aléatoire",
+        SelectionReason.ASKED: "relu parce que quelqu'un l'a ouvert",
     },
 }
 
@@ -72,15 +72,15 @@ FIGURE: dict[Language, dict[str, str]] = {
 
 UNKNOWN: dict[Language, dict[str, str]] = {
     "en": {
-        "not_flagged_unread": "cannot be known: no unflagged slice was read that was drawn at random",
-        "flagged_unread": "cannot be known: no flagged slice was read",
-        "not_assessable_unread": "cannot be known: no slice that was not assessable was read",
+        "not_flagged_unread": "cannot be known: no unflagged case was read that was drawn at random",
+        "flagged_unread": "cannot be known: no flagged case was read",
+        "not_assessable_unread": "cannot be known: no case that was not assessable was read",
         "none": "cannot be known: nothing to count",
     },
     "fr": {
-        "not_flagged_unread": "inconnue : aucune coupe non signalée tirée au sort n'a été relue",
-        "flagged_unread": "inconnue : aucune coupe signalée n'a été relue",
-        "not_assessable_unread": "inconnue : aucune coupe non évaluable n'a été relue",
+        "not_flagged_unread": "inconnue : aucun cas non signalé tiré au sort n'a été relu",
+        "flagged_unread": "inconnue : aucun cas signalé n'a été relu",
+        "not_assessable_unread": "inconnue : aucun cas non évaluable n'a été relu",
         "none": "inconnue : rien à compter",
     },
 }
@@ -88,27 +88,27 @@ UNKNOWN: dict[Language, dict[str, str]] = {
 METHOD: dict[Language, tuple[str, ...]] = {
     "en": (
         (
-            "Reference standard: the readers' verdicts “tumour” and “no tumour”. With several readers of one slice the "
-            "last verdict of each counts and the majority decides; without a majority the slice is unsure. Slices that "
+            "Reference standard: the readers' verdicts “tumour” and “no tumour”. With several readers of one case the "
+            "last verdict of each counts and the majority decides; without a majority the case is unsure. Cases that "
             "are unsure or a bad image count in no rate."
         ),
         (
-            "Headline: a tumour on a slice that was not assessable counts as a miss, no tumour on such a slice as a "
-            "false alarm. Beside it: assessable slices only."
+            "Headline: a tumour in a case that was not assessable counts as a miss, no tumour in such a case as a "
+            "false alarm. Beside it: assessable cases only."
         ),
         (
-            "Flagged slices and those not assessable are all to be read; those read stand for their whole group, by "
+            "Flagged cases and those not assessable are all to be read; those read stand for their whole group, by "
             "model. Those not read yet are taken to be missing at random."
         ),
         (
-            "Of the unflagged, a slice drawn with chance s stands for 1/s slices (Horvitz and Thompson 1952), scaled "
-            "so that the sample stands for all unflagged slices of its model and threshold; where no chance was "
+            "Of the unflagged, a case drawn with chance s stands for 1/s cases (Horvitz and Thompson 1952), scaled "
+            "so that the sample stands for all unflagged cases of its model and threshold; where no chance was "
             "recorded, all read count alike."
         ),
-        "Unflagged slices that somebody opened on purpose are no random sample: each stands for itself only.",
+        "Unflagged cases that somebody opened on purpose are no random sample: each stands for itself only.",
         (
             "Intervals: 95 %, by resampling patients (folders where no patient is known) 2,000 times. Where no error "
-            "was seen, from the exact binomial bound over patients, which also covers the slices not read."
+            "was seen, from the exact binomial bound over patients, which also covers the cases not read."
         ),
         (
             "Weeks are those of the verdicts (ISO, UTC); their figures use the weights of the whole log. A verdict "
@@ -118,26 +118,26 @@ METHOD: dict[Language, tuple[str, ...]] = {
     ),
     "fr": (
         (
-            "Référence : les verdicts « tumeur » et « pas de tumeur » des lecteurs. Si plusieurs ont lu une coupe, le "
-            "dernier verdict de chacun compte et la majorité décide ; sans majorité, la coupe est incertaine. Les "
-            "coupes incertaines ou inexploitables n'entrent dans aucun taux."
+            "Référence : les verdicts « tumeur » et « pas de tumeur » des lecteurs. Si plusieurs ont lu un cas, le "
+            "dernier verdict de chacun compte et la majorité décide ; sans majorité, le cas est incertain. Les "
+            "cas incertains ou inexploitables n'entrent dans aucun taux."
         ),
         (
-            "Chiffre principal : une tumeur sur une coupe non évaluable compte comme manquée, l'absence de tumeur sur "
-            "une telle coupe comme fausse alerte. À côté : les seules coupes évaluables."
+            "Chiffre principal : une tumeur dans un cas non évaluable compte comme manquée, l'absence de tumeur dans "
+            "un tel cas comme fausse alerte. À côté : les seuls cas évaluables."
         ),
         (
-            "Les coupes signalées et non évaluables sont toutes à relire ; celles qui l'ont été représentent tout leur "
-            "groupe, par modèle. Celles qui restent sont supposées manquer au hasard."
+            "Les cas signalés et non évaluables sont tous à relire ; ceux qui l'ont été représentent tout leur "
+            "groupe, par modèle. Ceux qui restent sont supposés manquer au hasard."
         ),
         (
-            "Parmi les non signalées, une coupe tirée avec la probabilité s représente 1/s coupes (Horvitz et Thompson "
-            "1952), à l'échelle de toutes les coupes non signalées de son modèle et seuil ; sans probabilité notée, "
-            "toutes celles qui ont été relues comptent de même."
+            "Parmi les non signalés, un cas tiré avec la probabilité s représente 1/s cas (Horvitz et Thompson "
+            "1952), à l'échelle de tous les cas non signalés de son modèle et seuil ; sans probabilité notée, "
+            "tous ceux qui ont été relus comptent de même."
         ),
         (
-            "Les coupes non signalées que quelqu'un a ouvertes exprès ne sont pas un échantillon aléatoire : chacune "
-            "ne représente qu'elle-même."
+            "Les cas non signalés que quelqu'un a ouverts exprès ne sont pas un échantillon aléatoire : chacun "
+            "ne représente que lui-même."
         ),
         (
             "Intervalles : 95 %, en retirant au sort les patients (les dossiers, faute de patient connu) 2 000 fois. "
@@ -155,8 +155,11 @@ METHOD: dict[Language, tuple[str, ...]] = {
 REPORT: dict[Language, dict[str, str]] = {
     "en": {
         "title": "Agreement with readers",
-        "about": "{slices} slices screened, {read} of them read; {verdicts} verdicts recorded, corrected ones "
-        "included. {blind} slices were read blind, before the tool's answer was shown.",
+        "study": "Cases are studies: a verdict is about a study. --level slice counts the verdicts on slices.",
+        "slice": "Cases are slices: a verdict is about a slice.",
+        "no_key": "No picture: the study has no key slice.",
+        "about": "{screened} cases screened, {read} of them read; {verdicts} verdicts recorded, corrected ones "
+        "included. {blind} cases were read blind, before the tool's answer was shown.",
         "written": "Written {written} from {log}, log head {head}. {inbox}",
         "inbox": "Inbox {inbox} only.",
         "inboxes": "All inboxes of the log.",
@@ -164,19 +167,19 @@ REPORT: dict[Language, dict[str, str]] = {
         "waits to be read.",
         "problem": "The log cannot be trusted to its end; this report rests on what stands before. {problem}",
         "unattached": "{count} verdicts refer to a result that this log does not hold; they count nowhere.",
-        "other": "{count} slices have a verdict in other words than tumour, no_tumour, unsure or bad_image; it counts "
+        "other": "{count} cases have a verdict in other words than tumour, no_tumour, unsure or bad_image; it counts "
         "as unsure.",
-        "thin": "By its own chances of being drawn, the sample of unflagged slices stands for {share} of them: drawn "
-        "slices were not read, or none were drawn on some nights. The others are taken to be alike.",
+        "thin": "By its own chances of being drawn, the sample of unflagged cases stands for {share} of them: drawn "
+        "cases were not read, or none were drawn on some nights. The others are taken to be alike.",
         "overall": "Overall",
         "left_out": "Models and thresholds of which nothing was read are left out here.",
         "figure": "WeightedEstimate",
         "headline": "Headline",
-        "assessable": "Among assessable slices",
+        "assessable": "Among assessable cases",
         "refused": "Not assessable",
-        "refused_value": "{share} ({count} of {slices} slices screened)",
-        "interval": "{value} ({low}–{high}; {hits} of {count} slices read, {units} patients)",
-        "no_interval": "{value} (no interval; {hits} of {count} slices read, {units} patients)",
+        "refused_value": "{share} ({count} of {screened} cases screened)",
+        "interval": "{value} ({low}–{high}; {hits} of {count} cases read, {units} patients)",
+        "no_interval": "{value} (no interval; {hits} of {count} cases read, {units} patients)",
         "table": "What was read",
         "decision": "Decision",
         "neither": "unsure or bad image",
@@ -194,11 +197,11 @@ REPORT: dict[Language, dict[str, str]] = {
         "no_week": "unknown",
         "readers": "Between readers",
         "reader": "Readers",
-        "shared": "Slices read by both",
+        "shared": "Cases read by both",
         "decided": "Both said tumour or no tumour",
         "alike": "Alike",
-        "more_pairs": "The {shown} pairs of {total} that share most slices.",
-        "one_reader": "No slice was read by two readers.",
+        "more_pairs": "The {shown} pairs of {total} that share most cases.",
+        "one_reader": "No case was read by two readers.",
         "method": "How this is computed",
         "disagreements": "Disagreements",
         "none": "None.",
@@ -215,8 +218,12 @@ REPORT: dict[Language, dict[str, str]] = {
     },
     "fr": {
         "title": "Accord avec les lecteurs",
-        "about": "{slices} coupes analysées, dont {read} relues ; {verdicts} verdicts enregistrés, corrections "
-        "comprises. {blind} coupes ont été lues en aveugle, avant que la réponse de l'outil ne soit montrée.",
+        "study": "Les cas sont des examens : un verdict porte sur un examen. --level slice compte les verdicts sur des "
+        "coupes.",
+        "slice": "Les cas sont des coupes : un verdict porte sur une coupe.",
+        "no_key": "Pas d'image : l'examen n'a pas de coupe clé.",
+        "about": "{screened} cas analysés, dont {read} relus ; {verdicts} verdicts enregistrés, corrections "
+        "comprises. {blind} cas ont été lus en aveugle, avant que la réponse de l'outil ne soit montrée.",
         "written": "Écrit le {written} d'après {log}, tête du journal {head}. {inbox}",
         "inbox": "Dossier {inbox} seulement.",
         "inboxes": "Tous les dossiers d'entrée du journal.",
@@ -224,20 +231,20 @@ REPORT: dict[Language, dict[str, str]] = {
         "ce qui reste à lire.",
         "problem": "Le journal n'est pas fiable jusqu'à sa fin ; ce rapport repose sur ce qui précède. {problem}",
         "unattached": "{count} verdicts renvoient à un résultat absent de ce journal ; ils ne comptent nulle part.",
-        "other": "{count} coupes ont un verdict en d'autres mots que tumour, no_tumour, unsure ou bad_image ; il "
+        "other": "{count} cas ont un verdict en d'autres mots que tumour, no_tumour, unsure ou bad_image ; il "
         "compte comme incertain.",
-        "thin": "D'après ses probabilités de tirage, l'échantillon des coupes non signalées en représente {share} : "
-        "des coupes tirées n'ont pas été relues, ou certaines nuits sont sans tirage. Les autres sont supposées "
+        "thin": "D'après ses probabilités de tirage, l'échantillon des cas non signalés en représente {share} : "
+        "des cas tirés n'ont pas été relus, ou certaines nuits sont sans tirage. Les autres sont supposés "
         "semblables.",
         "overall": "Ensemble",
         "left_out": "Les modèles et seuils dont rien n'a été relu n'y figurent pas.",
         "figure": "Chiffre",
         "headline": "Chiffre principal",
-        "assessable": "Coupes évaluables seules",
+        "assessable": "Cas évaluables seuls",
         "refused": "Non évaluables",
-        "refused_value": "{share} ({count} des {slices} coupes analysées)",
-        "interval": "{value} ({low}–{high} ; {hits} des {count} coupes relues, {units} patients)",
-        "no_interval": "{value} (sans intervalle ; {hits} des {count} coupes relues, {units} patients)",
+        "refused_value": "{share} ({count} des {screened} cas analysés)",
+        "interval": "{value} ({low}–{high} ; {hits} des {count} cas relus, {units} patients)",
+        "no_interval": "{value} (sans intervalle ; {hits} des {count} cas relus, {units} patients)",
         "table": "Ce qui a été relu",
         "decision": "Décision",
         "neither": "incertain ou inexploitable",
@@ -245,8 +252,8 @@ REPORT: dict[Language, dict[str, str]] = {
         "verdicts": "Par verdict : {told}.",
         "reviewed": "Part relue",
         "urgency": "Urgence",
-        "screened": "Analysées",
-        "read": "Relues",
+        "screened": "Analysés",
+        "read": "Relus",
         "share": "Part",
         "models": "Par modèle et seuil",
         "model": "Modèle",
@@ -255,19 +262,19 @@ REPORT: dict[Language, dict[str, str]] = {
         "no_week": "inconnue",
         "readers": "Entre lecteurs",
         "reader": "Lecteurs",
-        "shared": "Coupes lues par les deux",
+        "shared": "Cas lus par les deux",
         "decided": "Les deux disent tumeur ou pas de tumeur",
         "alike": "De même",
-        "more_pairs": "Les {shown} paires sur {total} qui partagent le plus de coupes.",
-        "one_reader": "Aucune coupe n'a été lue par deux lecteurs.",
+        "more_pairs": "Les {shown} paires sur {total} qui partagent le plus de cas.",
+        "one_reader": "Aucun cas n'a été lu par deux lecteurs.",
         "method": "Mode de calcul",
         "disagreements": "Désaccords",
         "none": "Aucun.",
-        "misses": "Manquées : les lecteurs disent tumeur, l'outil n'a pas signalé ({count})",
+        "misses": "Manqués : les lecteurs disent tumeur, l'outil n'a pas signalé ({count})",
         "false_alarms": "Fausses alertes : les lecteurs disent pas de tumeur, l'outil a signalé ou n'a pu évaluer "
         "({count})",
         "contested": "Les lecteurs divergent ({count})",
-        "capped": "Les {shown} premiers désaccords sur {total} sont montrés : les coupes manquées d'abord.",
+        "capped": "Les {shown} premiers désaccords sur {total} sont montrés : les cas manqués d'abord.",
         "picture": "{path} ; à droite, là où ils sont connus, les indices du modèle en surimpression",
         "score": "probabilité par rapport au seuil : {score}",
         "no_score": "sans probabilité",

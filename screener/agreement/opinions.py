@@ -7,20 +7,25 @@ import math
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from screener.audit import Kind
 from screener.audit.reader import marked
+from screener.domain.study import StudyFinding
 from screener.domain.verdict import Diagnosis, SelectionReason
 from screener.errors import AuditLogError
 from screener.finding_store import item_of
+from screener.study_store import StudyItem, study_item_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from screener.audit import Event
     from screener.audit.reader import EventReader
     from screener.domain.finding import Decision, Finding, Urgency
     from screener.finding_store import Item
 
+Level: TypeAlias = Literal["study", "slice"]
 NOTE = 500
 """Letters of a note that are kept."""
 _LEAST_SAMPLING = 1e-9
@@ -28,7 +33,7 @@ _LEAST_SAMPLING = 1e-9
 
 
 class Stratum(NamedTuple):
-    """Slices of which those read may stand for those not read.
+    """Cases of which those read may stand for those not read.
 
     Attributes
     ----------
@@ -43,14 +48,14 @@ class Stratum(NamedTuple):
     decision: Decision
 
     @classmethod
-    def of(cls, finding: Finding) -> Stratum:
-        """Return where a slice belongs."""
+    def of(cls, finding: Finding | StudyFinding) -> Stratum:
+        """Return where a study or slice belongs."""
         return cls(f"{finding.model} ≥ {finding.threshold}", finding.model_sha256, finding.decision)
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """The last word of one reader about one slice.
+    """The last word of one reader about one study or slice.
 
     Attributes
     ----------
@@ -58,7 +63,7 @@ class Opinion:
     diagnosis : Diagnosis
     other : bool
         The log says something that is no `Diagnosis`.
-    told : str
+    said : str
         What it says.
     note : str
         At most `NOTE` letters.
@@ -70,7 +75,7 @@ class Opinion:
     doctor: str
     diagnosis: Diagnosis
     other: bool = False
-    told: str = ""
+    said: str = ""
     note: str = ""
     blind: bool = False
     timestamp: str = ""
@@ -78,11 +83,11 @@ class Opinion:
 
 @dataclass(slots=True)
 class Reading:
-    """A slice that was read.
+    """A study or slice that was read.
 
     Attributes
     ----------
-    item : Item
+    item : StudyItem or Item
         Its latest result.
     drawn : SelectionReason
         Why it was first put before a reader: what happens later, such as a second look, makes no sample of it, and
@@ -91,12 +96,15 @@ class Reading:
         The chance with which it was drawn, where that is known.
     opinions : dict of str to Opinion
         By reader.
+    picture : Item or None
+        The slice that shows it: the slice itself, or the key slice of a study.
     """
 
-    item: Item
+    item: StudyItem | Item
     drawn: SelectionReason
     sampling: float | None
     opinions: dict[str, Opinion] = field(default_factory=dict)
+    picture: Item | None = None
 
     @property
     def stratum(self) -> Stratum:
@@ -129,26 +137,30 @@ class Reading:
         finding = self.item.finding
         if finding.patient_id is not None:
             return f"patient {finding.patient_id}"
-        return f"folder {self.item.inbox}\0{finding.path.rpartition('/')[0]}"
+        folder = finding.path if isinstance(finding, StudyFinding) else finding.path.rpartition("/")[0]
+        return f"folder {self.item.inbox}\0{folder}"
 
 
 @dataclass(slots=True)
-class Study:
-    """All that was screened, counted, and all that was read.
+class ReaderStudy:
+    """All that was screened, counted, and all that was read; a case is a study or a slice.
 
     Attributes
     ----------
+    level : {"study", "slice"}
+        What a case is.
     population : Counter of Stratum
-        Slices as last judged: by model, preprocessing and threshold each counts once.
+        Cases as last judged: by model, preprocessing and threshold each counts once.
     urgencies : Counter of (Stratum, Urgency)
         The same, by urgency.
     readings : list of Reading
     verdicts : int
-        REVIEW events, corrected ones included.
+        REVIEW events about such cases, corrected ones included.
     unattached : int
-        Of them, those about a result that this log does not hold.
+        REVIEW events about a result that this log does not hold.
     """
 
+    level: Level = "slice"
     population: Counter[Stratum] = field(default_factory=Counter)
     urgencies: Counter[tuple[Stratum, Urgency]] = field(default_factory=Counter)
     readings: list[Reading] = field(default_factory=list)
@@ -156,13 +168,14 @@ class Study:
     unattached: int = 0
 
 
-def collect(reader: EventReader, inbox: str | None = None) -> Study:
+def collect(reader: EventReader, inbox: str | None = None, level: Level = "study") -> ReaderStudy:
     """Read a log: count what was screened, keep what was read.
 
-    The slice is named by inbox, path and bytes; judged again by the same model, preprocessing and threshold, it counts
-    once, as last judged, and keeps its verdicts. Another model's result about it is a result of its own.
+    A study is named by inbox and StudyInstanceUID or folder, a slice by inbox, path, bytes and frame. Judged again by
+    the same model, preprocessing and threshold, it counts once, as last judged, and keeps its verdicts. Another model's
+    result about it is a result of its own.
 
-    Memory grows by some 150 bytes a slice, and by what was said of those that were read.
+    Memory grows by some 150 bytes a case, and by what was said of those that were read.
 
     Parameters
     ----------
@@ -170,6 +183,8 @@ def collect(reader: EventReader, inbox: str | None = None) -> Study:
         Its `problem` tells whether the log can be trusted to its end.
     inbox : str, optional
         As START events record it; by default all inboxes.
+    level : {"study", "slice"}
+        What a case is. A log without any STUDY event is counted by slice.
 
     Raises
     ------
@@ -178,67 +193,81 @@ def collect(reader: EventReader, inbox: str | None = None) -> Study:
     UsageError
         No run in the log screened that inbox.
     """
-    gathering = _Gathering(reader, inbox, {str(event["result"]) for event in marked(reader.log, Kind.REVIEW)})
+    if level == "study" and next(marked(reader.log, Kind.STUDY), None) is None:
+        level = "slice"
+    reviewed = {str(event["result"]) for event in marked(reader.log, Kind.REVIEW)}
+    gathering = _Gathering(reader, inbox, level, reviewed)
     for event in reader.events():
-        if event["event"] == Kind.RESULT:
+        if event["event"] in {Kind.RESULT, Kind.STUDY}:
             gathering.result(event)
         elif event["event"] == Kind.REVIEW:
             gathering.review(event)
     if inbox is not None:
         reader.refuse_unscreened(inbox)
-    return gathering.study()
+    return gathering.reader_study()
 
 
 class _Gathering:
-    """A study in the making.
+    """A reader study in the making.
 
     Parameters
     ----------
     reader : EventReader
     inbox : str or None
-    wanted : set of str
+    level : {"study", "slice"}
+    reviewed : set of str
         Hashes of the results that somebody judged: of the others nothing but a place is kept.
     """
 
-    def __init__(self, reader: EventReader, inbox: str | None, wanted: set[str]) -> None:
-        self._reader, self._inbox, self._wanted = reader, inbox, wanted
+    def __init__(self, reader: EventReader, inbox: str | None, level: Level, reviewed: set[str]) -> None:
+        self._reader, self._inbox, self._reviewed = reader, inbox, reviewed
+        self._kind = Kind.STUDY if level == "study" else Kind.RESULT
         self._places: list[tuple[Stratum, Urgency]] = []
         self._numbers: dict[tuple[Stratum, Urgency], int] = {}
-        self._slices: dict[bytes, int] = {}
+        self._cases: dict[bytes, int] = {}
         self._keys: dict[str, bytes | None] = {}
-        self._items: dict[bytes, Item] = {}
+        self._items: dict[bytes, StudyItem | Item] = {}
         self._readings: dict[bytes, Reading] = {}
-        self._study = Study()
+        self._key_paths = _key_paths(reader.log, reviewed) if level == "study" else set()
+        self._pictures: dict[tuple[str, str, float | None], Item] = {}
+        self._found = ReaderStudy(level)
 
     def result(self, event: Event) -> None:
         """Take a result in; one that makes no sense is told of and does not hide the others."""
-        if self._inbox is not None and self._reader.inbox(event) != self._inbox:
-            if event["hash"] in self._wanted:
-                self._keys[event["hash"]] = None
-            return
         try:
-            item = item_of(self._reader, event)
+            if event["event"] == Kind.RESULT and event["path"] in self._key_paths:
+                picture = item_of(self._reader, event)
+                self._pictures[_place(picture)] = picture
+            # A verdict on the other level, or in another inbox, is no verdict without a result.
+            if event["event"] != self._kind or not self._wanted(event):
+                if event["hash"] in self._reviewed:
+                    self._keys[event["hash"]] = None
+                return
+            item = study_item_of(self._reader, event) if event["event"] == Kind.STUDY else item_of(self._reader, event)
         except AuditLogError as error:
             self._reader.problem = error
             return
         key = _key(item, event)
-        self._slices[key] = self._number((Stratum.of(item.finding), item.finding.urgency))
-        if item.result in self._wanted:
+        self._cases[key] = self._number((Stratum.of(item.finding), item.finding.urgency))
+        if item.result in self._reviewed:
             self._keys[item.result] = key
-        if item.result in self._wanted or key in self._items:
+        if item.result in self._reviewed or key in self._items:
             self._items[key] = item
+
+    def _wanted(self, event: Event) -> bool:
+        return self._inbox is None or self._reader.inbox(event) == self._inbox
 
     def review(self, event: Event) -> None:
         """Take a verdict in."""
         result = event["result"]
         if not isinstance(result, str) or result not in self._keys:
-            self._study.verdicts += 1
-            self._study.unattached += 1
+            self._found.verdicts += 1
+            self._found.unattached += 1
             return
         key = self._keys[result]
         if key is None:
             return
-        self._study.verdicts += 1
+        self._found.verdicts += 1
         reading = self._readings.get(key)
         if reading is None:
             drawn, sampling = _drawn(event)
@@ -246,16 +275,26 @@ class _Gathering:
         opinion = _opinion(event)
         reading.opinions[opinion.doctor] = opinion
 
-    def study(self) -> Study:
+    def reader_study(self) -> ReaderStudy:
         """Return what was gathered."""
-        places = Counter(self._slices.values())
-        self._study.urgencies = Counter({self._places[number]: count for number, count in places.items()})
-        for (stratum, _), count in self._study.urgencies.items():
-            self._study.population[stratum] += count
+        places = Counter(self._cases.values())
+        self._found.urgencies = Counter({self._places[number]: count for number, count in places.items()})
+        for (stratum, _), count in self._found.urgencies.items():
+            self._found.population[stratum] += count
         for key, reading in self._readings.items():
             reading.item = self._items[key]
-        self._study.readings = list(self._readings.values())
-        return self._study
+            reading.picture = self._picture_of(reading.item)
+        self._found.readings = list(self._readings.values())
+        return self._found
+
+    def _picture_of(self, item: StudyItem | Item) -> Item | None:
+        if not isinstance(item, StudyItem):
+            return item
+        for key in item.finding.key_slices:
+            for position in (None, key.position):
+                if (found := self._pictures.get((item.inbox, key.path, position))) is not None:
+                    return found
+        return None
 
     def _number(self, place: tuple[Stratum, Urgency]) -> int:
         number = self._numbers.setdefault(place, len(self._places))
@@ -264,10 +303,28 @@ class _Gathering:
         return number
 
 
-def _key(item: Item, event: Event) -> bytes:
-    """Name a slice as one model, preprocessing and threshold judged it, in 16 bytes."""
+def _key_paths(log: Path, reviewed: set[str]) -> set[str]:
+    """Return the paths of the strongest key slices of the studies that somebody judged, as any STUDY names them."""
+    studies = {str(event["study_id"]) for event in marked(log, Kind.STUDY) if event["hash"] in reviewed}
+    paths: set[str] = set()
+    for event in marked(log, Kind.STUDY) if studies else ():
+        keys = event["key_slices"]
+        if event["study_id"] in studies and keys and isinstance(keys[0], dict):
+            paths.add(str(keys[0].get("path")))
+    return paths
+
+
+def _place(item: Item) -> tuple[str, str, float | None]:
+    """Name a slice as a key slice names it; frames of one file differ by their position."""
     finding = item.finding
-    names = (item.inbox, finding.path, finding.sha256, finding.model_sha256, finding.threshold, event["preprocessing"])
+    return item.inbox, finding.path, None if finding.frame is None else finding.position
+
+
+def _key(item: StudyItem | Item, event: Event) -> bytes:
+    """Name a case as one model, preprocessing and threshold judged it, in 16 bytes."""
+    finding = item.finding
+    slice_ = () if isinstance(finding, StudyFinding) else (finding.sha256, finding.frame)
+    names = (item.inbox, finding.path, *slice_, finding.model_sha256, finding.threshold, event["preprocessing"])
     return hashlib.blake2b(repr(names).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -278,7 +335,7 @@ def _opinion(event: Event) -> Opinion:
         doctor=str(event["doctor_id"]),
         diagnosis=Diagnosis(told) if known else Diagnosis.UNSURE,
         other=not known,
-        told=_short(told),
+        said=_short(told),
         note=_short(event.get("note")),
         blind=event.get("blind") is True,
         timestamp=event["timestamp"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from screener.agreement.figures import agreement
-from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
+from screener.agreement.messages import DECISION, DIAGNOSIS, FIGURE, METHOD, REPORT, SELECTION, UNKNOWN
 from screener.agreement.opinions import collect
 from screener.audit.reader import EventReader, last_inbox, recorded
 from screener.domain.finding import Decision, Urgency
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from screener.agreement.figures import Agreement, Figures, Group, Pair
-    from screener.agreement.opinions import Opinion, Reading
+    from screener.agreement.opinions import Level, Opinion, Reading
     from screener.domain.estimate import WeightedEstimate
     from screener.domain.slice import Slice
     from screener.errors import AuditLogError
@@ -48,7 +48,7 @@ _MINUTES = len("2026-11-24T16:41")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReportOptions:
     """What a report is to be about.
 
     Attributes
@@ -59,12 +59,15 @@ class Wanted:
     images : Path or None
         Where that inbox, or the last one of the log, lies now.
     lang : {"en", "fr"}
+    level : {"study", "slice"}
+        See `screener.agreement.opinions.collect`.
     """
 
     log: Path
     inbox: Path | None = None
     images: Path | None = None
     lang: Language = "en"
+    level: Level = "study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,14 @@ class Report:
     problem: AuditLogError | None
 
 
-def write_agreement(out: Path, wanted: Wanted, model: Model | None = None) -> Report:
+def write_agreement(out: Path, options: ReportOptions, model: Model | None = None) -> Report:
     """Write the agreement report of a log.
 
     Parameters
     ----------
     out : Path
         The page, see `screener.report.document.save`.
-    wanted : Wanted
+    options : ReportOptions
     model : Model, optional
         Draws its evidence over what this very model judged.
 
@@ -102,26 +105,26 @@ def write_agreement(out: Path, wanted: Wanted, model: Model | None = None) -> Re
         The page may not be written, or no run screened that inbox.
     """
     document.refuse(out)
-    reader = EventReader(wanted.log)
-    inbox = None if wanted.inbox is None else recorded(wanted.inbox)
-    found = agreement(collect(reader, inbox))
+    reader = EventReader(options.log)
+    inbox = None if options.inbox is None else recorded(options.inbox)
+    found = agreement(collect(reader, inbox, options.level))
     for screened in {reader.inbox(run) for run in reader.runs.values()} - {""}:
         refuse_inside(out, Path(screened))
     about = {
-        "log": str(wanted.log),
+        "log": str(options.log),
         "head": reader.head,
         "inbox": inbox,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "problem": None if reader.problem is None else str(reader.problem),
     }
-    pictures = _Pictures(wanted, model)
-    markup = document.document(REPORT[wanted.lang]["title"], _parts(found, about, pictures), wanted.lang)
+    pictures = _Pictures(options, model)
+    markup = document.document(REPORT[options.lang]["title"], _parts(found, about, pictures), options.lang)
     document.save(out, markup)
     return Report(about | found.to_json(), reader.problem)
 
 
 def _parts(found: Agreement, about: dict[str, str | None], pictures: _Pictures) -> Iterator[str]:
-    lang = pictures.wanted.lang
+    lang = pictures.options.lang
     words = REPORT[lang]
     yield from _opening(found, about, lang)
     if not found.overall.figures.read:
@@ -144,8 +147,10 @@ def _opening(found: Agreement, about: dict[str, str | None], lang: Language) -> 
     words, figures = REPORT[lang], found.overall.figures
     if about["problem"] is not None:
         yield document.paragraph(words["problem"].format(problem=about["problem"]), "warning")
-    told = {"read": figures.read, "verdicts": found.verdicts, "blind": figures.blind}
-    yield document.paragraph(words["about"].format(slices=sum(model.slices or 0 for model in found.models), **told))
+    counts = {"read": figures.read, "verdicts": found.verdicts, "blind": figures.blind}
+    screened = sum(model.screened or 0 for model in found.models)
+    yield document.paragraph(words["about"].format(screened=screened, **counts))
+    yield document.paragraph(words[found.level], "remark")
     where = words["inboxes"] if about["inbox"] is None else words["inbox"].format(inbox=about["inbox"])
     head = str(about["head"])[:_HASH]
     written = words["written"].format(written=about["written"], log=about["log"], head=head, inbox=where)
@@ -165,24 +170,24 @@ def _overall(found: Agreement, lang: Language) -> Iterator[str]:
         yield document.paragraph(words["left_out"], "remark")
     yield _rates(found.overall, lang)
     yield _read(found.overall.figures, lang)
-    told = ", ".join(f"{DIAGNOSIS[lang][d]} {found.overall.figures.verdicts[d]}" for d in Diagnosis)
-    yield document.paragraph(words["verdicts"].format(told=told), "remark")
+    by_diagnosis = ", ".join(f"{DIAGNOSIS[lang][d]} {found.overall.figures.verdicts[d]}" for d in Diagnosis)
+    yield document.paragraph(words["verdicts"].format(told=by_diagnosis), "remark")
 
 
 def _rates(group: Group, lang: Language) -> str:
     words, figures = REPORT[lang], group.figures
     rows: list[tuple[str, str, str]] = [
-        (FIGURE[lang][name], _told(figures.headline[name], lang), _told(figures.assessable[name], lang))
+        (FIGURE[lang][name], _estimate(figures.headline[name], lang), _estimate(figures.assessable[name], lang))
         for name in FIGURE[lang]
     ]
-    if group.slices and group.refused is not None:
-        share = number(group.refused / group.slices, lang)
-        refused = words["refused_value"].format(share=share, count=group.refused, slices=group.slices)
+    if group.screened and group.refused is not None:
+        share = number(group.refused / group.screened, lang)
+        refused = words["refused_value"].format(share=share, count=group.refused, screened=group.screened)
         rows.append((words["refused"], refused, "–"))
     return document.table([words["figure"], words["headline"], words["assessable"]], rows)
 
 
-def _told(figure: WeightedEstimate, lang: Language) -> str:
+def _estimate(figure: WeightedEstimate, lang: Language) -> str:
     words = REPORT[lang]
     if figure.value is None:
         return UNKNOWN[lang][figure.unknown or "none"]
@@ -212,8 +217,8 @@ def _reviewed(groups: Sequence[Group], lang: Language) -> Iterator[str]:
         rows = []
         for urgency in Urgency:
             share = group.reviewed[urgency]
-            shown = number(share.reviewed / share.slices, lang) if share.slices else "–"
-            rows.append((URGENCY_WORD[lang][urgency], share.slices, share.reviewed, shown))
+            shown = number(share.reviewed / share.screened, lang) if share.screened else "–"
+            rows.append((URGENCY_WORD[lang][urgency], share.screened, share.reviewed, shown))
         yield document.table([words["urgency"], words["screened"], words["read"], words["share"]], rows)
 
 
@@ -241,7 +246,7 @@ def _compared(groups: Iterable[tuple[str, Group]], what: str, lang: Language) ->
     rows = [
         (
             *(name, group.figures.read, group.figures.verdicts[Diagnosis.TUMOUR]),
-            *(_told(group.figures.headline[figure], lang) for figure in FIGURE[lang]),
+            *(_estimate(group.figures.headline[figure], lang) for figure in FIGURE[lang]),
         )
         for name, group in groups
     ]
@@ -256,7 +261,7 @@ def _readers(pairs: Sequence[Pair], lang: Language) -> Iterator[str]:
         return
     head = [words["reader"], words["shared"], words["decided"], words["alike"], FIGURE[lang]["kappa"]]
     rows = [
-        (" · ".join(pair.readers), pair.shared, pair.decided, pair.kappa.hits, _told(pair.kappa, lang))
+        (" · ".join(pair.readers), pair.shared, pair.decided, pair.kappa.hits, _estimate(pair.kappa, lang))
         for pair in pairs[:_PAIRS]
     ]
     yield document.table(head, rows)
@@ -265,7 +270,7 @@ def _readers(pairs: Sequence[Pair], lang: Language) -> Iterator[str]:
 
 
 def _disagreements(found: Agreement, pictures: _Pictures) -> Iterator[str]:
-    lang = pictures.wanted.lang
+    lang = pictures.options.lang
     words = REPORT[lang]
     groups = {name: getattr(found, name) for name in ("misses", "false_alarms", "contested")}
     yield document.heading(words["disagreements"])
@@ -282,23 +287,23 @@ def _disagreements(found: Agreement, pictures: _Pictures) -> Iterator[str]:
 
 
 class _Pictures:
-    """Shows slices with what was said of them.
+    """Shows slices, or the key slices of studies, with what was said of them.
 
     Parameters
     ----------
-    wanted : Wanted
+    options : ReportOptions
     model : Model or None
         Draws its evidence over what this very model judged.
     """
 
-    def __init__(self, wanted: Wanted, model: Model | None) -> None:
-        self.wanted, self._model = wanted, model
-        moved = str(wanted.images) if wanted.images is not None else ""
-        of = "" if not moved else recorded(wanted.inbox) if wanted.inbox is not None else last_inbox(wanted.log)
+    def __init__(self, options: ReportOptions, model: Model | None) -> None:
+        self.options, self._model = options, model
+        moved = str(options.images) if options.images is not None else ""
+        of = "" if not moved else recorded(options.inbox) if options.inbox is not None else last_inbox(options.log)
         self._places = {of: moved} if moved else {}
 
     def figures(self, readings: Iterable[Reading]) -> Iterator[str]:
-        """Yield a figure for each slice."""
+        """Yield a figure for each case."""
         from screener.inbox.isolation import SafeDecoder
 
         with SafeDecoder() as decoder:
@@ -307,55 +312,53 @@ class _Pictures:
                 yield from self._batch(batch, decoder)
 
     def _batch(self, readings: Sequence[Reading], decoder: SafeDecoder) -> Iterator[str]:
-        slices = [self._slice(reading.item, decoder) for reading in readings]
-        found = [
-            (reading.item, slice_)
-            for reading, slice_ in zip(readings, slices, strict=True)
-            if not isinstance(slice_, str)
-        ]
-        drawn = heatmaps_of(self._model, found)
-        for reading, slice_ in zip(readings, slices, strict=True):
-            picture = slice_ if isinstance(slice_, str) else self._picture(slice_, next(drawn), reading.item)
+        shown = [self._slice(reading.picture, decoder) for reading in readings]
+        found = [slice_ for slice_ in shown if not isinstance(slice_, str)]
+        heatmaps = heatmaps_of(self._model, found)
+        for reading, slice_ in zip(readings, shown, strict=True):
+            picture = slice_ if isinstance(slice_, str) else self._picture(*slice_, next(heatmaps))
             yield self._shown(reading, picture)
 
-    def _slice(self, item: Item, decoder: SafeDecoder) -> Slice | str:
+    def _slice(self, item: Item | None, decoder: SafeDecoder) -> tuple[Item, Slice] | str:
         """Return a slice, or markup that says why there is none."""
+        lang = self.options.lang
+        if item is None:
+            return document.paragraph(REPORT[lang]["no_key"], "remark")
         place = self._places.get(item.inbox, item.inbox)
         found = slice_of(Path(place), item, decoder) if place else "moved"
-        lang = self.wanted.lang
-        return document.paragraph(PAGE[lang][found], "remark") if isinstance(found, str) else found
+        return document.paragraph(PAGE[lang][found], "remark") if isinstance(found, str) else (item, found)
 
-    def _picture(self, slice_: Slice, heatmap: NDArray[np.float32] | None, item: Item) -> str:
+    def _picture(self, item: Item, slice_: Slice, heatmap: NDArray[np.float32] | None) -> str:
         from screener.report.pictures import jpeg
 
-        label = REPORT[self.wanted.lang]["picture"].format(path=item.finding.path)
+        label = REPORT[self.options.lang]["picture"].format(path=item.finding.path)
         return document.picture(jpeg(slice_.pixels, heatmap, self._model, both=True), label, "jpeg")
 
     def _shown(self, reading: Reading, picture: str) -> str:
-        lang, finding = self.wanted.lang, reading.item.finding
-        told = [
+        lang, finding = self.options.lang, reading.item.finding
+        caption = [
             finding.path,
             DECISION[lang][finding.decision],
             self._score(reading),
             f"{finding.model} · {finding.model_sha256[:_HASH]}",
-            DRAWN[lang][reading.drawn],
+            SELECTION[lang][reading.drawn],
         ]
         if finding.reason is not None:
-            told.append(REASON[lang][finding.reason])
+            caption.append(REASON[lang][finding.reason])
         opinions = document.listing(self._opinion(opinion) for opinion in reading.opinions.values())
-        return document.figure(picture, " · ".join(told)) + opinions
+        return document.figure(picture, " · ".join(caption)) + opinions
 
     def _score(self, reading: Reading) -> str:
-        lang, finding = self.wanted.lang, reading.item.finding
+        lang, finding = self.options.lang, reading.item.finding
         if finding.probability is None:
             return REPORT[lang]["no_score"]
         return REPORT[lang]["score"].format(score=against_threshold(finding, lang))
 
     def _opinion(self, opinion: Opinion) -> str:
-        words = REPORT[self.wanted.lang]
-        said = opinion.told if opinion.other else DIAGNOSIS[self.wanted.lang][opinion.diagnosis]
+        words = REPORT[self.options.lang]
+        said = opinion.said if opinion.other else DIAGNOSIS[self.options.lang][opinion.diagnosis]
         when = opinion.timestamp[:_MINUTES].replace("T", " ")
-        told = [words["opinion"].format(doctor=opinion.doctor, diagnosis=said, when=f"{when} UTC")]
-        told += [words["blind"]] if opinion.blind else []
-        told += [words["note"].format(note=opinion.note)] if opinion.note else []
-        return " · ".join(told)
+        parts = [words["opinion"].format(doctor=opinion.doctor, diagnosis=said, when=f"{when} UTC")]
+        parts += [words["blind"]] if opinion.blind else []
+        parts += [words["note"].format(note=opinion.note)] if opinion.note else []
+        return " · ".join(parts)

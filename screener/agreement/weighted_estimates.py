@@ -1,4 +1,4 @@
-"""Rates and kappa of slices that stand for others, with intervals.
+"""Rates and kappa of cases that stand for others, with intervals.
 
 Intervals: percentile bootstrap over patients with the weights held fixed (Efron & Tibshirani 1993). Where a group that
 was read in part shows no error at all, resampling cannot tell how many there may be among the rest: there the exact
@@ -41,7 +41,7 @@ NAMES = (*_RATES, "kappa")
 
 @dataclass(frozen=True)
 class Sample:
-    """Slices that were read, all arrays of shape (N,).
+    """Cases that were read, all arrays of shape (N,).
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Sample:
     truths : ndarray of int
         1 tumour, 0 no tumour, -1 neither.
     weights : ndarray of float64
-        Slices for which each stands.
+        Cases for which each stands.
     drawn : ndarray of bool
         Whether it stands for others too.
     units : ndarray of int
@@ -64,13 +64,13 @@ class Sample:
     units: NDArray[np.int64]
 
     def part(self, chosen: NDArray[np.bool_]) -> Sample:
-        """Return the chosen slices only."""
+        """Return the chosen cases only."""
         return Sample(
             self.decisions[chosen], self.truths[chosen], self.weights[chosen], self.drawn[chosen], self.units[chosen]
         )
 
     def cells(self) -> NDArray[np.int64]:
-        """Return the cell of each slice in the table of decision by truth, -1 for those without a truth: (N,)."""
+        """Return the cell of each case in the table of decision by truth, -1 for those without a truth: (N,)."""
         return np.where(self.truths < 0, -1, 2 * self.decisions + self.truths)
 
 
@@ -88,7 +88,7 @@ def estimates(
     Returns
     -------
     headline, assessable : dict of str to WeightedEstimate
-        By `NAMES`: with refusals as errors, and among assessable slices only.
+        By `NAMES`: with refusals as errors, and among assessable cases only.
     """
     evidence = _Evidence(totals(sample), _resampled(sample), _slack(sample))
     assessable = sample.part(sample.decisions != _REFUSED)
@@ -122,7 +122,7 @@ def _estimates(sample: Sample, evidence: _Evidence, unread: AbstractSet[Decision
 
 
 def totals(sample: Sample) -> NDArray[np.float64]:
-    """Return the weighted slices in each cell of decision by truth: (6,)."""
+    """Return the weighted cases in each cell of decision by truth: (6,)."""
     cells = sample.cells()
     known = cells >= 0
     return np.bincount(cells[known], weights=sample.weights[known], minlength=6).astype(np.float64)
@@ -205,7 +205,7 @@ def kappa(table: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _slack(sample: Sample) -> NDArray[np.float64]:
-    """Return how many slices of a cell there may be though none was seen: (6,).
+    """Return how many cases of a cell there may be though none was seen: (6,).
 
     Only where the group was read in part: the exact upper bound of a share of none, over patients, times those unread.
     """

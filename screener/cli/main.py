@@ -197,6 +197,7 @@ def report(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
     model: Model = None,
+    level: Annotated[str, typer.Option(help="With --agreement: verdicts on what, study or slice.")] = "study",
     json: Annotated[
         bool, typer.Option("--json", help="With --agreement: also print the figures as one JSON object.")
     ] = False,
@@ -210,7 +211,9 @@ def report(
     from screener.cli.report import run, run_agreement
 
     if agreement:
-        code = run_agreement(out, log=log, inbox=inbox, images=images, model=model, lang=lang, as_json=json)
+        code = run_agreement(
+            out, log=log, inbox=inbox, images=images, model=model, lang=lang, level=level, as_json=json
+        )
     elif json:
         raise UsageError("--json goes with --agreement", "for the worklist as JSON: screener worklist --json")
     else:

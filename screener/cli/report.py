@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from screener.cli.scan import checked_language
-from screener.errors import ExitCode, ModelError
+from screener.errors import ExitCode, ModelError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,7 @@ def run_agreement(
     images: Path | None,
     model: str | None,
     lang: str | None,
+    level: str,
     as_json: bool,
 ) -> ExitCode:
     """Write the agreement report and print its path, or its figures as one JSON object.
@@ -55,12 +56,14 @@ def run_agreement(
     """
     import json
 
-    from screener.agreement.page import Wanted, write_agreement
+    from screener.agreement.page import ReportOptions, write_agreement
     from screener.audit import default_log
     from screener.report.console import safe
 
-    wanted = Wanted(log or default_log(), inbox, images, checked_language(lang))
-    done = write_agreement(out, wanted, model_or_none(model))
+    if level not in {"study", "slice"}:
+        raise UsageError(f"--level {level!r} is unknown", "choose one of study, slice")
+    options = ReportOptions(log or default_log(), inbox, images, checked_language(lang), level)  # type: ignore[arg-type]
+    done = write_agreement(out, options, model_or_none(model))
     shown = json.dumps(done.figures) if as_json else safe(str(out))
     sys.stdout.write(f"{shown}\n")
     if done.problem is not None:

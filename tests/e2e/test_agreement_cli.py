@@ -30,7 +30,9 @@ def judge_all(screener: Command, *wrong: str) -> None:
 
 
 def report(screener: Command, out: Path, *options: object) -> tuple[int, str, str]:
-    done = screener("report", "--agreement", out, "--model", screener.model, "--lang", "en", *options)
+    done = screener(
+        "report", "--agreement", out, "--model", screener.model, "--lang", "en", "--level", "slice", *options
+    )
     return done.returncode, done.stdout, done.stderr
 
 

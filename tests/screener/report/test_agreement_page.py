@@ -13,9 +13,9 @@ from report_models import write_model as write_bright
 from report_samples import Parsed
 
 from screener.agreement import page as agreement_page
-from screener.agreement.messages import DECISION, DIAGNOSIS, DRAWN, FIGURE, METHOD, REPORT, UNKNOWN
+from screener.agreement.messages import DECISION, DIAGNOSIS, FIGURE, METHOD, REPORT, SELECTION, UNKNOWN
 from screener.agreement.opinions import collect
-from screener.agreement.page import Report, Wanted, write_agreement
+from screener.agreement.page import Report, ReportOptions, write_agreement
 from screener.audit.events import seal
 from screener.audit.reader import EventReader
 from screener.domain.finding import Decision
@@ -34,7 +34,7 @@ HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
 
 def made(log: Path, model: Model | None = None, **options: object) -> tuple[Parsed, Report]:
     out = log.parent / "page.html"
-    report = write_agreement(out, Wanted(log, **options), model)  # type: ignore[arg-type]
+    report = write_agreement(out, ReportOptions(log, **({"level": "slice"} | options)), model)  # type: ignore[arg-type]
     return Parsed(out.read_text("utf-8")), report
 
 
@@ -126,19 +126,19 @@ def test_every_word_is_there_in_both_languages(read: Path, lang: str) -> None:
 
 
 def test_both_languages_say_the_same_things() -> None:
-    for words in (DECISION, DIAGNOSIS, DRAWN, FIGURE, REPORT, UNKNOWN):
+    for words in (DECISION, DIAGNOSIS, SELECTION, FIGURE, REPORT, UNKNOWN):
         assert words["en"].keys() == words["fr"].keys()  # type: ignore[attr-defined, index]
     assert len(METHOD["en"]) == len(METHOD["fr"])
     assert set(DECISION["en"]) == set(Decision)
     assert set(DIAGNOSIS["en"]) == set(Diagnosis)
-    assert set(DRAWN["en"]) == set(SelectionReason)
+    assert set(SELECTION["en"]) == set(SelectionReason)
 
 
 def test_nobody_read_anything(inbox: Path, bright: Model, tmp_path: Path) -> None:
     screen(inbox, bright, tmp_path / "log.jsonl")
     page, report = made(tmp_path / "log.jsonl", bright)
     assert REPORT["en"]["nothing"] in page.words
-    assert report.figures["overall"]["reviewed"]["HIGH"] == {"slices": 3, "reviewed": 0}
+    assert report.figures["overall"]["reviewed"]["HIGH"] == {"screened": 3, "reviewed": 0}
     assert report.problem is None
 
 
@@ -151,7 +151,7 @@ def test_no_unflagged_slice_was_read(tmp_path: Path) -> None:
     assert headline["sensitivity"]["value"] is None
     assert headline["sensitivity"]["unknown"] == "not_flagged_unread"
     assert UNKNOWN["en"]["not_flagged_unread"] in page.words
-    assert report.figures["overall"]["reviewed"]["HIGH"] == {"slices": 20, "reviewed": 20}
+    assert report.figures["overall"]["reviewed"]["HIGH"] == {"screened": 20, "reviewed": 20}
 
 
 def test_figures_of_a_log_are_near_the_truth(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_figures_of_a_log_are_near_the_truth(tmp_path: Path) -> None:
         figure = report.figures["overall"]["figures"]["headline"][name]
         assert figure["low"] <= truth <= figure["high"]
     assert report.figures["thin"] is None
-    assert report.figures["overall"]["slices"] == 2000
+    assert report.figures["overall"]["screened"] == 2000
     assert len([word for word in page.words if word.startswith("probability against")]) == 0
     assert agreement_page.SHOWN == 200
 
@@ -194,10 +194,10 @@ def test_each_of_several_models_has_its_figures(tmp_path: Path) -> None:
     write_results(log, [finding(n, 0.95, model="next", model_sha256="c" * 64) for n in range(4)])
     page, report = made(log)
     assert page.words.count(name) == 2
-    models = [(model["name"], model["slices"]) for model in report.figures["models"]]
+    models = [(model["name"], model["screened"]) for model in report.figures["models"]]
     assert models == [("lite 1.0.0 ≥ 0.4", 3), ("next ≥ 0.4", 4)]
     assert REPORT["en"]["left_out"] in page.words
-    assert report.figures["overall"]["slices"] == 3
+    assert report.figures["overall"]["screened"] == 3
 
 
 def test_another_threshold_is_another_test(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_another_threshold_is_another_test(tmp_path: Path) -> None:
     write_results(log, [finding(1, 0.5, threshold=0.7, decision=Decision.NOT_FLAGGED)])
     write_verdicts(log, [said(hashes[0])])
     models = {model["name"]: model for model in made(log)[1].figures["models"]}
-    assert [models[f"lite 1.0.0 ≥ {threshold}"]["slices"] for threshold in (0.4, 0.7)] == [2, 1]
+    assert [models[f"lite 1.0.0 ≥ {threshold}"]["screened"] for threshold in (0.4, 0.7)] == [2, 1]
     assert models["lite 1.0.0 ≥ 0.4"]["figures"]["headline"]["sensitivity"]["value"] == 1
     assert models["lite 1.0.0 ≥ 0.7"]["figures"]["read"] == 0
 
@@ -279,11 +279,11 @@ def test_one_inbox_of_several(tmp_path: Path) -> None:
     (first,) = write_results(log, [finding(0, 0.95)], "/one")
     (second,) = write_results(log, [finding(0, 0.95)], "/two")
     write_verdicts(log, [said(first), said(second, "no_tumour")])
-    assert made(log)[1].figures["overall"]["slices"] == 2
+    assert made(log)[1].figures["overall"]["screened"] == 2
     from pathlib import Path as AnyPath
 
     figures = made(log, inbox=AnyPath("/two"))[1].figures
-    assert (figures["overall"]["slices"], figures["verdicts"], figures["unattached"]) == (1, 1, 0)
+    assert (figures["overall"]["screened"], figures["verdicts"], figures["unattached"]) == (1, 1, 0)
     with pytest.raises(UsageError, match="no run"):
         made(log, inbox=AnyPath("/three"))
 
@@ -294,6 +294,6 @@ def test_the_page_replaces_its_like_only_and_stays_out_of_inboxes(read: Path, in
     missing = tmp_path / "missing" / "page.html"
     for out, why in ((thesis, "no document"), (inbox / "page.html", "inside the inbox"), (missing, "does not exist")):
         with pytest.raises(UsageError, match=why):
-            write_agreement(out, Wanted(read))
+            write_agreement(out, ReportOptions(read))
     save(thesis.with_name("own.html"), "<!doctype html>\n<!-- screener document -->\n")
-    write_agreement(thesis.with_name("own.html"), Wanted(read))
+    write_agreement(thesis.with_name("own.html"), ReportOptions(read))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from screener.agreement.figures import agreement, week_of, weigh
-from screener.agreement.opinions import Reading, Stratum, Study
+from screener.agreement.opinions import ReaderStudy, Reading, Stratum
 from screener.agreement.weighted_estimates import totals
 from screener.domain.finding import Decision
 from screener.domain.verdict import Diagnosis
@@ -22,9 +22,9 @@ from tests.agreement_logs import THRESHOLD, Clinic, clinic, finding, reading, sa
 TUMOUR, NO_TUMOUR = "tumour", "no_tumour"
 
 
-def study_of(findings: list[object], readings: list[Reading]) -> Study:
+def study_of(findings: list[object], readings: list[Reading]) -> ReaderStudy:
     population: Counter[Stratum] = Counter()
-    study = Study(population, readings=readings)
+    study = ReaderStudy("slice", population, readings=readings)
     for found in findings:
         stratum = Stratum.of(found)  # type: ignore[arg-type]
         population[stratum] += 1
@@ -32,7 +32,7 @@ def study_of(findings: list[object], readings: list[Reading]) -> Study:
     return study
 
 
-def read_sample(of: Clinic, seed: int, **options: float) -> Study:
+def read_sample(of: Clinic, seed: int, **options: float) -> ReaderStudy:
     """Let readers who know the truth read a sample."""
     readings = [
         reading(of.findings[c["number"]], TUMOUR if of.truths[c["number"]] else NO_TUMOUR, drawn=c["drawn"],
@@ -42,12 +42,12 @@ def read_sample(of: Clinic, seed: int, **options: float) -> Study:
     return study_of(list(of.findings), readings)
 
 
-def sensitivity(study: Study) -> float:
+def sensitivity(study: ReaderStudy) -> float:
     cells = totals(weigh(study.population, study.readings)[0])
     return float(cells[1] / (cells[1] + cells[3] + cells[5]))
 
 
-def naive(study: Study) -> float:
+def naive(study: ReaderStudy) -> float:
     read = [r for r in study.readings if r.reference is Diagnosis.TUMOUR]
     return sum(r.item.finding.decision is Decision.FLAGGED for r in read) / len(read)
 
@@ -244,12 +244,12 @@ def test_models_have_figures_of_their_own_and_one_that_nobody_read_spoils_none()
     readings = [reading(found, TUMOUR if n < 5 else NO_TUMOUR) for n, found in enumerate(new)]
     found = agreement(study_of([*old, *new], readings))
     first, second = found.models
-    assert (first.name, first.slices, first.figures.read) == ("old ≥ 0.4", 20, 0)
+    assert (first.name, first.screened, first.figures.read) == ("old ≥ 0.4", 20, 0)
     assert first.figures.headline["sensitivity"].value is None
     assert second.figures.headline["sensitivity"].value == 1
     assert found.overall.figures.headline["sensitivity"].value == 1
-    assert found.overall.slices == 20
-    assert second.reviewed["HIGH"].slices == second.reviewed["HIGH"].reviewed == 5
+    assert found.overall.screened == 20
+    assert second.reviewed["HIGH"].screened == second.reviewed["HIGH"].reviewed == 5
     readings.append(reading(old[0], TUMOUR))
     found = agreement(study_of([*old, *new], readings))
     assert found.overall.figures.headline["sensitivity"].unknown == "not_flagged_unread"
@@ -272,7 +272,7 @@ def test_weeks_are_those_of_the_verdicts() -> None:
 
 def test_nothing_was_read() -> None:
     found = agreement(study_of([finding(n, 0.95) for n in range(3)], []))
-    assert found.overall.slices == 3
+    assert found.overall.screened == 3
     assert all(figure.value is None for figure in found.overall.figures.headline.values())
     assert found.weeks == found.pairs == ()
-    assert agreement(Study()).models == ()
+    assert agreement(ReaderStudy()).models == ()
