@@ -253,6 +253,23 @@ def check_labels(sets: NDArray[np.str_], records: Sequence[Record], names: Seque
                 raise DataError(f"too few near-duplicate groups: the {name} set has no {word!r} slice", "add images")
 
 
+def write_patients(path: Path, dataset: Dataset, found: Split) -> None:
+    """Write ``source,patient,site,set`` of every patient with volumes, for whoever audits the sets."""
+    rows = sorted(
+        {
+            (record.source, record.patient, record.site, str(name))
+            for record, name in zip(dataset.records, found.sets.tolist(), strict=True)
+            if record.series and record.patient
+        }
+    )
+
+    def write(partial: Path) -> None:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("source", "patient", "site", "set"), *rows])
+
+    atomically(path, write)
+
+
 def write_groups(path: Path, dataset: Dataset, found: Split) -> None:
     """Write ``groups.csv``: path, label, source, patient, near-duplicate group, unit, set."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from export.data.groups import places
 from export.data.provenance import statements, training_data
-from export.data.splits import WITHHELD
+from export.data.splits import WITHHELD, write_patients
 from export.release.convert import parity, to_onnx, write_checksums
 from export.release.embedding_reference import attach
 from export.release.layers import FILE as LAYERS
@@ -80,6 +80,8 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
     else:
         # Of a model that lay there before: it would show another network's layers.
         (requested.folder / LAYERS).unlink(missing_ok=True)
+    if card.study is not None:
+        write_patients(requested.folder / "patients.csv", setup.dataset, setup.found)
     write_checksums(requested.folder)
     return card
 

@@ -14,7 +14,7 @@ from export.data.cache import load_views
 from export.data.dataset import Dataset, Record, read_dataset
 from export.data.duplicates import GROUPING, Pairs, find_pairs, thumbnails
 from export.data.phantoms import phantom
-from export.data.splits import WITHHELD, divide, number, split
+from export.data.splits import WITHHELD, Split, divide, number, split, write_patients
 from export.errors import DataError
 
 TURNS = [lambda image, k=k, m=m: np.rot90(image[:, ::-1] if m else image, k) for m in (False, True) for k in range(4)]
@@ -133,6 +133,19 @@ def test_slices_of_volumes_of_two_patients_are_no_copies_however_alike() -> None
     # A slice of which no series is known may be a copy.
     _, units = number([*records[:2], record("c", 0, "p2", "")], pairs)
     assert units[0] == units[1] == units[2]
+
+
+def test_the_patients_of_whole_heads_are_listed_with_their_set(tmp_path: Path) -> None:
+    records = (
+        Record("a", 1, source="s", patient="p1", site="A", series="p1/T1"),
+        Record("b", 0, source="s", patient="p1", site="A", series="p1/T1"),
+        Record("c", 0, source="s", patient="p0", site="B", series="p0/T1"),
+        Record("d", 0, source="s", patient="of slices only"),
+    )
+    empty = np.zeros(4, np.int64)
+    found = Split(empty, empty, np.array(["fit", "fit", "tune", "fit"]))
+    write_patients(tmp_path / "patients.csv", Dataset(tmp_path, records), found)
+    assert (tmp_path / "patients.csv").read_text() == "source,patient,site,set\ns,p0,B,tune\ns,p1,A,fit\n"
 
 
 def test_patients_with_both_labels_are_dealt_once() -> None:
