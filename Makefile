@@ -18,6 +18,7 @@
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make readme        renew what the README quotes from docs/results/
+#   make schema        write the JSON Schemas of cards, events and outputs to docs/schema/
 #   make docs          the documentation as a site in build/docs, warnings as errors; reads without a network
 #   make man           the manual page, build/man/screener.1
 #   make diagram       render the picture of the architecture again; needs node and chromium
@@ -36,7 +37,11 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
+<<<<<<< HEAD
 .PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz readme docs man diagram clean
+=======
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control whole-heads bench fuzz readme schema docs man diagram clean
+>>>>>>> 1ab7a5b (JSON Schemas and field tables are generated from the structs that declare the data)
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -142,6 +147,9 @@ fuzz: $(VENV)/full
 
 readme: $(VENV)/full
 	$(BIN)/python bench/quote.py
+
+schema: $(VENV)/base
+	$(BIN)/python docs/_ext/json_schemas.py docs/schema
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs

@@ -26,6 +26,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "command_tree",
+    "json_schemas",
 ]
 exclude_patterns = ["_ext", "demo/inbox"]
 source_suffix = {".md": "markdown"}

@@ -5,17 +5,23 @@ Decimal numbers are strings. The structs name the fields that an event must have
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+Decimal = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$")]
+"""A number as text, with all digits that reading it back exactly needs."""
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+"""A SHA-256 as lower-case hex."""
 
 
 class _Event(msgspec.Struct, frozen=True):
-    schema: int
-    event: str
-    timestamp: str
-    run_id: str
-    prev: str
+    schema: Annotated[int, Meta(description="Version of the format.")]
+    event: Annotated[str, Meta(description="Kind of the event.")]
+    timestamp: Annotated[str, Meta(description="UTC, ISO 8601.")]
+    run_id: Annotated[str, Meta(description="Of the process that wrote the event.")]
+    prev: Annotated[Digest, Meta(description="`hash` of the event before; 64 zeros for the first.")]
 
 
 class StartV1(_Event, frozen=True):
@@ -25,103 +31,130 @@ class StartV1(_Event, frozen=True):
 class ResultV1(_Event, frozen=True):
     """What was found about one slice."""
 
-    path: str
-    sha256: str
-    patient_id: str | None
-    decision: str
-    probability: str | None
-    confidence: str | None
-    urgency: str
-    recommendation: str
-    threshold: str
-    operating_point: str
-    reason: str | None
-    model: str
-    model_sha256: str
-    tool_version: str
-    seen_before: bool
-    notice: str
-    doctor_id: str | None
-    final_diagnosis: str | None
-    agreement: bool | None
-    preprocessing: str
+    path: Annotated[str, Meta(description="Relative to the inbox, separated by `/`.")]
+    sha256: Annotated[str, Meta(description="Digest of the file; empty when it could not be read.")]
+    patient_id: Annotated[str | None, Meta(description="Whose slice it is.")]
+    decision: Annotated[str, Meta(description="`flagged`, `not_flagged` or `not_assessable`.")]
+    probability: Annotated[Decimal | None, Meta(description="In [0, 1]; null where not assessable.")]
+    confidence: Annotated[Decimal | None, Meta(description="Probability of the decision taken.")]
+    urgency: Annotated[str, Meta(description="`HIGH`, `MEDIUM`, `REVIEW` or `LOW`.")]
+    recommendation: Annotated[str, Meta(description="What the urgency asks for, in English.")]
+    threshold: Annotated[Decimal, Meta(description="Flagged from this probability on.")]
+    operating_point: Annotated[str, Meta(description="Name of the threshold.")]
+    reason: Annotated[str | None, Meta(description="Why it is not assessable.")]
+    model: Annotated[str, Meta(description="Name and version of the model.")]
+    model_sha256: Annotated[str, Meta(description="Digest of the ONNX file.")]
+    tool_version: Annotated[str, Meta(description="Version of screener.")]
+    seen_before: Annotated[bool, Meta(description="Whether an earlier run judged the same.")]
+    notice: Annotated[str, Meta(description="What the tool is not.")]
+    doctor_id: Annotated[str | None, Meta(description="Who asked for the scan, where given.")]
+    final_diagnosis: Annotated[str | None, Meta(description="Always null: a verdict is an event of its own.")]
+    agreement: Annotated[bool | None, Meta(description="Always null: a verdict is an event of its own.")]
+    preprocessing: Annotated[str, Meta(description="Fingerprint of what turned the slice into the model's input.")]
 
 
 class ReviewV1(_Event, frozen=True):
     """A clinician's verdict on the RESULT whose hash is ``result``."""
 
-    result: str
-    doctor_id: str
-    final_diagnosis: str
-    agreement: bool | None
+    result: Annotated[str, Meta(description="`hash` of the event that the verdict is about.")]
+    doctor_id: Annotated[str, Meta(description="Who gave it.")]
+    final_diagnosis: Annotated[str, Meta(description="`tumour`, `no_tumour`, `unsure` or `bad_image`.")]
+    agreement: Annotated[bool | None, Meta(description="Whether it agrees with the decision; null: cannot be said.")]
 
 
 class RecoveredV1(_Event, frozen=True):
     """What a crash had left at the end of the log was set aside."""
 
-    torn_bytes: int
-    torn_sha256: str
-    torn_base64: str | None
-    torn_file: str | None
+    torn_bytes: Annotated[int, Meta(ge=0, description="How many bytes.")]
+    torn_sha256: Annotated[str, Meta(description="Their digest.")]
+    torn_base64: Annotated[str | None, Meta(description="The first 64 KiB of them.")]
+    torn_file: Annotated[str | None, Meta(description="Where all of them are, when there are more.")]
 
 
 class EndV1(_Event, frozen=True):
     """A run ends."""
 
-    counts: dict[str, Any]
-    reason: str
+    counts: Annotated[dict[str, Any], Meta(description="Slices by decision and urgency, and what else was counted.")]
+    reason: Annotated[str, Meta(description="`complete`, or why the run ended early.")]
 
 
 class StartV2(StartV1, frozen=True):
-    """As in version 1."""
+    """A run begins; its other fields say with what."""
 
 
 class ResultV2(ResultV1, frozen=True):
-    """What was found about one slice, and where in its study it stands.
+    """What was found about one slice, and where in its study it stands."""
 
-    ``statistics`` and ``embedding`` (base64, at most 200 bytes) are null until something writes them.
-    """
+    frame: Annotated[int | None, Meta(description="Number of the frame in a multi-frame file; else null.")]
+    study_id: Annotated[str | None, Meta(description="Study that the slice belongs to.")]
+    series_id: Annotated[str | None, Meta(description="Series that the slice belongs to.")]
+    position: Annotated[Decimal | None, Meta(description="mm along the normal of the series.")]
+    sequence: Annotated[str | None, Meta(description="Sequence as far as the header names it.")]
+    plane: Annotated[str | None, Meta(description="Plane of the slice.")]
+    statistics: Annotated[dict[str, str] | None, Meta(description="Null until something writes it.")]
+    embedding: Annotated[str | None, Meta(description="Base64, at most 200 bytes; null until something writes it.")]
 
-    frame: int | None
-    study_id: str | None
-    series_id: str | None
-    position: str | None
-    sequence: str | None
-    plane: str | None
-    statistics: dict[str, str] | None
-    embedding: str | None
+
+class SliceCountsV2(msgspec.Struct, frozen=True):
+    """How many slices a study has, and what became of them."""
+
+    total: Annotated[int, Meta(ge=0, description="All slices.")]
+    assessed: Annotated[int, Meta(ge=0, description="Slices with a probability.")]
+    flagged: Annotated[int, Meta(ge=0, description="Slices that are flagged by themselves.")]
+    not_assessable: Annotated[int, Meta(ge=0, description="Slices that were refused.")]
+
+
+class SeriesV2(msgspec.Struct, frozen=True):
+    """What one series of a study contributes; its curve follows from the RESULT events."""
+
+    series_id: Annotated[str | None, Meta(description="The series.")]
+    sequence: Annotated[str | None, Meta(description="Its sequence.")]
+    plane: Annotated[str | None, Meta(description="Its plane.")]
+    slices: Annotated[int, Meta(ge=0, description="Its slices.")]
+    probability: Annotated[Decimal | None, Meta(description="Null where no slice is assessable, or it is not used.")]
+
+
+class KeySliceV2(msgspec.Struct, frozen=True):
+    """A slice that carries the evidence."""
+
+    path: Annotated[str, Meta(description="As in its RESULT.")]
+    series_id: Annotated[str | None, Meta(description="Its series.")]
+    position: Annotated[Decimal | None, Meta(description="mm along the normal; for pictures the index.")]
+    probability: Annotated[Decimal, Meta(description="In context.")]
 
 
 class StudyV2(_Event, frozen=True):
-    """What was found about one study.
+    """What was found about one study."""
 
-    ``results_sha256`` is the SHA-256 over the hashes of the RESULT events that it rests on, in log order: those of
-    ``earlier_results``, which earlier runs wrote, then those of this run and study since the run's last STUDY of it.
-    """
-
-    study_id: str
-    patient_id: str | None
-    accession_number: str | None
-    study_date: str | None
-    decision: str
-    probability: str | None
-    confidence: str | None
-    urgency: str
-    recommendation: str
-    threshold: str
-    operating_point: str
-    reason: str | None
-    slices: dict[str, int]
-    series: list[Any]
-    key_slices: list[Any]
-    model: str
-    model_sha256: str
-    tool_version: str
-    seen_before: bool
-    notice: str
-    preprocessing: str
-    results_sha256: str
-    earlier_results: list[str]
+    study_id: Annotated[str, Meta(description="StudyInstanceUID; pictures: the folder.")]
+    patient_id: Annotated[str | None, Meta(description="Whose study it is.")]
+    accession_number: Annotated[str | None, Meta(description="DICOM AccessionNumber.")]
+    study_date: Annotated[str | None, Meta(description="DICOM StudyDate.")]
+    decision: Annotated[str, Meta(description="`flagged`, `not_flagged` or `not_assessable`.")]
+    probability: Annotated[Decimal | None, Meta(description="In [0, 1]; null where not assessable.")]
+    confidence: Annotated[Decimal | None, Meta(description="Probability of the decision taken.")]
+    urgency: Annotated[str, Meta(description="`HIGH`, `MEDIUM`, `REVIEW` or `LOW`.")]
+    recommendation: Annotated[str, Meta(description="What the urgency asks for, in English.")]
+    threshold: Annotated[Decimal, Meta(description="Flagged from this probability on.")]
+    operating_point: Annotated[str, Meta(description="Name of the threshold.")]
+    reason: Annotated[str | None, Meta(description="Why it is not assessable.")]
+    slices: Annotated[SliceCountsV2, Meta(description="How many slices, and what became of them.")]
+    series: Annotated[tuple[SeriesV2, ...], Meta(description="Its series.")]
+    key_slices: Annotated[tuple[KeySliceV2, ...], Meta(description="Up to three slices, strongest first.")]
+    model: Annotated[str, Meta(description="Name and version of the model.")]
+    model_sha256: Annotated[str, Meta(description="Digest of the ONNX file.")]
+    tool_version: Annotated[str, Meta(description="Version of screener.")]
+    seen_before: Annotated[bool, Meta(description="Whether an earlier run answered from the same results.")]
+    notice: Annotated[str, Meta(description="What the tool is not.")]
+    preprocessing: Annotated[str, Meta(description="Fingerprint of what turned slices into the model's input.")]
+    results_sha256: Annotated[
+        Digest,
+        Meta(
+            description="SHA-256 over the hashes of the RESULT events that it rests on, in log order: those of "
+            "`earlier_results`, then those of this run and study since the run's last STUDY of it."
+        ),
+    ]
+    earlier_results: Annotated[tuple[Digest, ...], Meta(description="Hashes of RESULT events of earlier runs.")]
 
 
 class ReviewV2(ReviewV1, frozen=True):
@@ -129,11 +162,11 @@ class ReviewV2(ReviewV1, frozen=True):
 
 
 class RecoveredV2(RecoveredV1, frozen=True):
-    """As in version 1."""
+    """What a crash had left at the end of the log was set aside."""
 
 
 class EndV2(EndV1, frozen=True):
-    """As in version 1."""
+    """A run ends."""
 
 
 EVENTS: dict[int, dict[str, type[_Event]]] = {

@@ -55,7 +55,7 @@ class SeriesFinding:
     curve : tuple of (float or None)
         One number a slice in anatomical order: its probability in context, None where not assessable.
     reason : Reason or None
-        Why the series is not used, where all of its slices were refused for the same reason.
+        Why the series is not used: its plane or sequence, or what all of its slices were refused for.
     """
 
     series_id: str | None

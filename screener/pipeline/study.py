@@ -13,6 +13,7 @@ from screener.domain.slice import Reason
 from screener.domain.study import KeySlice, SeriesFinding, SliceCounts, StudyFinding
 from screener.inbox.studies import natural_key
 from screener.messages import NOTICE, RECOMMENDATION
+from screener.quality import refuse_series
 from screener.triage import confidence, decide, urgency_of
 
 if TYPE_CHECKING:
@@ -88,10 +89,9 @@ class Aggregation:
         known = self.points.get("confirmation")
         return policy.confirmation if known is None else known.threshold
 
-    def uses(self, sequence: str | None, plane: str | None) -> bool:
-        """Say whether the model was shown to work on a series; what a series does not name is not held against it."""
-        known = ((sequence, self.sequences), (plane, self.planes))
-        return all(value is None or allowed is None or value in allowed for value, allowed in known)
+    def refuses(self, sequence: str | None, plane: str | None) -> Reason | None:
+        """Return why a series is not used, None if it is; what a series does not name is not held against it."""
+        return refuse_series(plane, sequence, self.planes, self.sequences)
 
     def in_context(self, probabilities: Sequence[float | None]) -> tuple[float | None, ...]:
         """Average each slice with its assessable neighbours.
@@ -263,10 +263,10 @@ def study_finding(
     for series_id, members in slices.series():
         probabilities = [member.probability for member in members]
         curve = aggregation.in_context(probabilities)
-        is_used = aggregation.uses(members[0].sequence, members[0].plane)
-        value = aggregation.series(probabilities) if is_used else None
-        series.append(_series_finding(series_id, members, value, curve))
-        if is_used:
+        refused = aggregation.refuses(members[0].sequence, members[0].plane)
+        value = aggregation.series(probabilities) if refused is None else None
+        series.append(_series_finding(series_id, members, value, curve, refused))
+        if refused is None:
             used.append(members)
             keys += _key_slices(series_id, members, curve)
     probability = max((one.probability for one in series if one.probability is not None), default=None)
@@ -322,11 +322,15 @@ def _point(
 
 
 def _series_finding(
-    series_id: str | None, members: Sequence[Member], probability: float | None, curve: tuple[float | None, ...]
+    series_id: str | None,
+    members: Sequence[Member],
+    probability: float | None,
+    curve: tuple[float | None, ...],
+    refused: Reason | None,
 ) -> SeriesFinding:
     first, reasons = members[0], {member.reason for member in members}
     reason = next(iter(reasons)) if probability is None and len(reasons) == 1 else None
-    return SeriesFinding(series_id, first.sequence, first.plane, len(members), probability, curve, reason)
+    return SeriesFinding(series_id, first.sequence, first.plane, len(members), probability, curve, refused or reason)
 
 
 def _counts(members: Sequence[Member]) -> SliceCounts:

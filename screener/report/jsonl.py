@@ -93,6 +93,9 @@ class SeriesLine(msgspec.Struct, frozen=True):
         tuple[Share | None, ...],
         Meta(description="A number a slice in anatomical order: its probability in context; null: not assessable."),
     ]
+    reason: Annotated[
+        Reason | None, Meta(description="Why the series is not used: its plane or sequence, or all slices refused.")
+    ]
 
 
 class KeySliceLine(msgspec.Struct, frozen=True):

@@ -134,6 +134,7 @@ def test_a_series_that_the_model_was_not_shown_to_work_on_is_not_used(sequence: 
     found = answer([0.9] * 5, of=card(), sequence=sequence, plane=plane)
     assert (found.decision, found.reason) == (Decision.NOT_ASSESSABLE, Reason.NO_USABLE_SERIES)
     assert [one.probability for one in found.series] == [None]
+    assert found.series[0].reason in {Reason.PLANE_NOT_SUPPORTED, Reason.SEQUENCE_NOT_SUPPORTED}
     assert found.key_slices == ()
 
 

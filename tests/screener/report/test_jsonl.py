@@ -75,7 +75,7 @@ def test_any_study_too(found: list[Finding]) -> None:
     read = msgspec.convert(plain, StudyLine)
     assert read.slices.total == len(found) == sum(len(series.curve) for series in read.series)
     assert (read.probability is None) == (read.decision is Decision.NOT_ASSESSABLE)
-    assert list(plain["series"][0]) == ["series_id", "sequence", "plane", "slices", "probability", "curve"]
+    assert list(plain["series"][0]) == ["series_id", "sequence", "plane", "slices", "probability", "curve", "reason"]
     assert set(plain["slices"]) == {"total", "assessed", "flagged", "not_assessable"}
 
 
