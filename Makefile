@@ -37,11 +37,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-<<<<<<< HEAD
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz readme docs man diagram clean
-=======
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak quality-control whole-heads bench fuzz readme schema docs man diagram clean
->>>>>>> 1ab7a5b (JSON Schemas and field tables are generated from the structs that declare the data)
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz readme schema docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
