@@ -11,7 +11,7 @@ from screener.domain.finding import Decision, Urgency
 from screener.errors import AuditLogError
 from screener.finding_store import FindingStore, Item, item_of
 from screener.study_store import StudyItem, StudyStore, study_item_of
-from screener.triage import reading_order
+from screener.triage import CUSTOM, reading_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +59,13 @@ def add_study(studies: StudyStore, item: StudyItem) -> None:
 
 
 def _same_test(one: StudyItem, other: StudyItem) -> bool:
+    """Say whether the same model and operating point judged both.
+
+    A study too small for the aggregation is judged by the threshold of a slice of the same operating point.
+    """
     first, second = one.finding, other.finding
-    return (first.model_sha256, first.threshold) == (second.model_sha256, second.threshold)
+    same = (first.model_sha256, first.operating_point) == (second.model_sha256, second.operating_point)
+    return same and (first.operating_point != CUSTOM or first.threshold == second.threshold)
 
 
 def entries(store: FindingStore, level: str) -> Iterator[StudyItem | Item]:

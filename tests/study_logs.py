@@ -59,7 +59,12 @@ class StudyLog:
         answered : bool
             Without it the run ends before the studies are answered.
         """
-        policy = TriagePolicy(OperatingPoint("auto", threshold), CONFIRMATION, "tiny 1.0.0", model_sha256)
+        policy = TriagePolicy(
+            OperatingPoint("auto" if threshold == THRESHOLD else "custom", threshold),
+            CONFIRMATION,
+            "tiny 1.0.0",
+            model_sha256,
+        )
         with AuditLog(self.log) as log:
             log.start({"inbox": self.inbox, "model": "tiny 1.0.0", "threshold": repr(threshold)})
             for study_id, probabilities in studies.items():

@@ -15,9 +15,8 @@ from dataclasses import asdict
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from export.evaluation.head_scores import score_volumes, series_of
+from export.evaluation.head_scores import score_volumes
 from export.evaluation.leave_one_out import LeaveOneOut, Terms
-from export.evaluation.whole_heads import adjusted, key_slices, parts_compared
 from export.files import save_json
 from export.release.from_run import release
 from export.release.release import Release
@@ -25,6 +24,7 @@ from export.release.study_section import TARGETS
 from export.release.study_threshold import measured, study_scores
 from export.training.loop import Options, configured, finished
 from export.training.loop import train as run_training
+from screener.evaluate.heads import adjusted, key_slices, parts_compared, series_of
 from screener.evaluate.metrics import exact_interval, lower_bound
 from screener.model.session import Model
 from screener.pipeline.study import Aggregation
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.evaluation.head_scores import Row
+    from screener.evaluate.heads import Row
 
 FOLDS = (
     LeaveOneOut("tcga_lgg-DU", ("tcga_lgg:DU", "nichart")),

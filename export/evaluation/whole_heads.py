@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from export.data.volumes import STACKED, UNORDERED, level_of, tenth_of
 from export.errors import DataError
-from export.evaluation.head_scores import counted, part_answers, patient_answers, score_volumes, series_of
+from export.evaluation.head_scores import score_volumes
 from export.files import save_json
-from screener.evaluate.metrics import auc, exact_interval
-from screener.evaluate.within_head import covariate_adjusted_auc, key_slice
+from screener.evaluate.acquisition_baseline import baseline_scores, grey_statistics
+from screener.evaluate.heads import (
+    adjusted,
+    counted,
+    key_slices,
+    parts_compared,
+    patient_answers,
+    random_parts,
+    series_of,
+    share,
+)
+from screener.evaluate.levels import STACKED, UNORDERED, level_of
+from screener.evaluate.metrics import auc
 from screener.model.session import Model
 from screener.pipeline.study import Aggregation
 
@@ -24,11 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from export.evaluation.head_scores import Known, Row
+    from screener.evaluate.heads import Known, Row
 
 _LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
-_SENSITIVITY = 0.95
-_RANDOM_DRAWS = 30
 
 
 def top_mean(known: Known, count: int = 3) -> float:
@@ -68,44 +75,10 @@ def whole_heads(data: Path, model_folder: Path) -> dict[str, Any]:
         "refused": _refused(scored),
         "parts": {name: parts_compared(series, how) for name, how in AGGREGATIONS.items()},
         "key_slices": key_slices(series),
-        "random_parts": _random_parts(series),
+        "random_parts": random_parts(series, AGGREGATIONS["highest mean of five neighbours"]),
         "pooled": _pooled(data, scored, series),
         "studies": {name: _studies(series, how, threshold) for name, how in AGGREGATIONS.items()},
     }
-
-
-def adjusted(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Return the covariate-adjusted AUC by source and sequence, slices alone and in context."""
-    groups: dict[str, list[tuple[Row, float, float]]] = defaultdict(list)
-    for slices in series.values():
-        curve = Aggregation().in_context([row.score for row in slices])
-        for row, value in zip(slices, curve, strict=True):
-            if row.label in {"yes", "no"}:
-                name = f"{row.source} {row.sequence}".strip()
-                groups[name].append((row, counted(row, row.score), counted(row, value)))
-    return {name: found for name, rows in sorted(groups.items()) if (found := _adjusted_rows(rows))}
-
-
-def _adjusted_rows(rows: Sequence[tuple[Row, float, float]]) -> dict[str, Any]:
-    labels = [int(row.label == "yes") for row, _, _ in rows]
-    strata = [_stratum(row) for row, _, _ in rows]
-    alone = covariate_adjusted_auc(labels, [one for _, one, _ in rows], strata)
-    context = covariate_adjusted_auc(labels, [one for _, _, one in rows], strata)
-    if alone.value is None or context.value is None:
-        return {}
-    patients = len({row.patient for row, _, _ in rows})
-    return {
-        "alone": round(alone.value, 4),
-        "in_context": round(context.value, 4),
-        "positives": alone.positives,
-        "patients": patients,
-        "strata": alone.strata,
-        "strata_left_out": alone.left_out,
-    }
-
-
-def _stratum(row: Row) -> tuple[str, ...]:
-    return row.site, row.sequence, tenth_of(None if row.source in STACKED else row.height)
 
 
 def _levels(rows: Iterable[Row], threshold: float) -> dict[str, Any]:
@@ -118,7 +91,7 @@ def _levels(rows: Iterable[Row], threshold: float) -> dict[str, Any]:
                 levels.append(_LEVELS[level_of(row.height)])
             for level in levels:
                 counts[row.source, level].append(counted(row, row.score) < threshold)
-    return {f"{source}, {level}": _share(sum(right), len(right)) for (source, level), right in sorted(counts.items())}
+    return {f"{source}, {level}": share(sum(right), len(right)) for (source, level), right in sorted(counts.items())}
 
 
 def _refused(rows: Iterable[Row]) -> dict[str, Any]:
@@ -126,54 +99,7 @@ def _refused(rows: Iterable[Row]) -> dict[str, Any]:
     counts: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for row in rows:
         counts[row.source, row.label].append(row.score is None)
-    return {f"{source}, {label}": _share(sum(found), len(found)) for (source, label), found in sorted(counts.items())}
-
-
-def parts_compared(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float]) -> dict[str, Any]:
-    """Compare the part with a tumour against the tumour-free part of the same heads: best series a patient.
-
-    Empty where no head has both parts.
-    """
-    best = part_answers(series, how)
-    if not best:
-        return {}
-    positives = np.array([pair[0] for pair in best.values()])
-    negatives = np.array([pair[1] for pair in best.values()])
-    labels = np.repeat([1, 0], len(best))
-    cut = np.quantile(positives, 1 - _SENSITIVITY, method="lower")
-    specificity = _share(int((negatives < cut).sum()), len(negatives))
-    return {"auc": round(auc(labels, np.concatenate([positives, negatives])), 4), "specificity": specificity}
-
-
-def _random_parts(series: Mapping[str, Sequence[Row]]) -> float:
-    """Return the mean AUC that random scores get in the comparison of parts; a fair comparison gives them 0.5."""
-    rng = np.random.default_rng(1)
-    how = AGGREGATIONS["highest mean of five neighbours"]
-    areas: list[float] = []
-    for _ in range(_RANDOM_DRAWS):
-        drawn = {name: [replace(row, score=float(rng.random())) for row in slices] for name, slices in series.items()}
-        if compared := parts_compared(drawn, how):
-            areas.append(float(compared["auc"]))
-    return round(float(mean(areas)), 4) if areas else math.nan
-
-
-def key_slices(series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Return the share of series whose key slice carries a tumour, beside the share of such slices."""
-    hits: dict[str, list[tuple[bool, float]]] = defaultdict(list)
-    for slices in series.values():
-        if not any(row.label == "yes" for row in slices):
-            continue
-        place = key_slice(Aggregation().in_context([row.score for row in slices]))
-        # A sliver of a tumour counts neither way.
-        counted = [row for row in slices if row.label != "border"]
-        if place is None or slices[place].label != "border":
-            on_tumour = place is not None and slices[place].label == "yes"
-            chance = sum(row.label == "yes" for row in counted) / len(counted)
-            hits[f"{slices[0].source} {slices[0].sequence}".strip()].append((on_tumour, chance))
-    return {
-        name: _share(sum(hit for hit, _ in rows), len(rows)) | {"chance": round(mean(one for _, one in rows), 3)}
-        for name, rows in sorted(hits.items())
-    }
+    return {f"{source}, {label}": share(sum(found), len(found)) for (source, label), found in sorted(counts.items())}
 
 
 def _studies(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float], threshold: float) -> dict[str, Any]:
@@ -184,17 +110,12 @@ def _studies(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float],
         for source in sorted({source for source, _ in patients} - UNORDERED):
             mine = [patient for patient in patients if patient[0] == source]
             right = sum((answers[patient] >= threshold) == (name == "sensitivity") for patient in mine)
-            found[f"{name}, {source}"] = _share(right, len(mine))
+            found[f"{name}, {source}"] = share(right, len(mine))
     return found
 
 
 def _pooled(data: Path, rows: Sequence[Row], series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return the AUC by patient over sources, beside that of a baseline which is blind to anatomy."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import LeaveOneOut, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     answers, positive = patient_answers(series, AGGREGATIONS["highest mean of five neighbours"])
     grey: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for row in rows:
@@ -205,8 +126,7 @@ def _pooled(data: Path, rows: Sequence[Row], series: Mapping[str, Sequence[Row]]
     if len(set(labels.tolist())) < 2 or min(np.bincount(labels)) < 2:  # noqa: PLR2004 - both labels stay when one leaves
         return {}
     features = np.array([np.mean(grey[patient], axis=0) for patient in patients])
-    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    blind = cross_val_predict(regression, features, labels, cv=LeaveOneOut(), method="predict_proba")[:, 1]
+    blind = baseline_scores(features, labels, np.arange(len(patients)))
     scores = np.array([answers[patient] for patient in patients])
     return {
         "patients": len(patients),
@@ -217,17 +137,11 @@ def _pooled(data: Path, rows: Sequence[Row], series: Mapping[str, Sequence[Row]]
 
 
 def _grey_statistics(path: Path) -> list[float]:
-    """Return size and grey statistics of a file: what a scanner and an export leave, whatever the anatomy."""
+    """Return size and grey statistics of a file."""
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise DataError(f"{path} cannot be decoded", "copy it again, or take it out of volumes.csv")
-    levels = np.percentile(image, [5, 25, 50, 75, 95]).tolist()
-    return [*map(float, image.shape), float(image.mean()), float(image.std()), *levels]
-
-
-def _share(hits: int, count: int) -> dict[str, Any]:
-    low, high = exact_interval(hits, count)
-    return {"value": round(hits / count, 4), "low": round(low, 4), "high": round(high, 4), "hits": hits, "count": count}
+    return grey_statistics(image)
 
 
 def write_report(out: Path, found: Mapping[str, Any]) -> None:

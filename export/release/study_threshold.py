@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import structs
 
-from export.data.volumes import UNORDERED
 from export.errors import DataError
-from export.evaluation.head_scores import part_answers, patient_answers, score_volumes, series_of
-from export.evaluation.whole_heads import adjusted
+from export.evaluation.head_scores import score_volumes
 from export.release.study_section import TARGETS, patients_certificate, patients_rate, study_section
 from export.release.threshold_selection import FIXED_POINTS
 from screener.domain.estimate import Estimate
+from screener.evaluate.heads import adjusted, part_answers, patient_answers, series_of
+from screener.evaluate.levels import UNORDERED
 from screener.evaluate.metrics import lower_bound
 from screener.model.card import StudyAggregation, ThresholdChoice
 from screener.pipeline.study import Aggregation
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from export.data.dataset import Dataset
     from export.data.splits import Split
-    from export.evaluation.head_scores import Row
     from screener.domain.estimate import Rate
+    from screener.evaluate.heads import Row
     from screener.model.card import StudySection
     from screener.model.certificate import Certificate
     from screener.model.session import Model

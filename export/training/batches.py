@@ -10,9 +10,9 @@ import cv2
 import keras
 import numpy as np
 
-from export.data.volumes import level_of
 from export.training.augmentation import classic, hospital, toned
 from export.training.lesion_pasting import transplant
+from screener.evaluate.levels import level_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

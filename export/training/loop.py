@@ -24,11 +24,11 @@ from export.data.dataset import read_dataset
 from export.data.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
 from export.data.groups import read_groups, sets_of
 from export.data.splits import split, write_groups
-from export.data.volumes import tenth_of
 from export.errors import DataError
 from export.files import atomically
 from export.training.batches import Sampler, TrainingBatches, plain, slice_weights
 from export.training.pretrain import labelled_part, pretrain
+from screener.evaluate.levels import tenth_of
 from screener.evaluate.within_head import covariate_adjusted_auc
 
 if TYPE_CHECKING:

@@ -239,7 +239,10 @@ def study_finding_of(event: Mapping[str, Any], *, seen_before: bool | None = Non
 
 
 def _series_of(stored: Mapping[str, Any]) -> SeriesFinding:
-    return SeriesFinding(**_fields_of(SeriesFinding, stored) | {"curve": ()})
+    found = _fields_of(SeriesFinding, stored) | {"curve": ()}
+    if found.get("reason") is not None:
+        found["reason"] = Reason(found["reason"])
+    return SeriesFinding(**found)
 
 
 def _fields_of(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from export.data.dataset import read_dataset
-from export.data.volumes import height_of, level_of, read_places, tenth_of
+from export.data.volumes import read_places
 from export.errors import DataError
+from screener.evaluate.levels import height_of, level_of, tenth_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from export.evaluation.cross_fit import FOLDS, gather, left_out, write_report
-from export.evaluation.head_scores import Row
 from export.files import save_json
+from screener.evaluate.heads import Row
 
 if TYPE_CHECKING:
     from pathlib import Path

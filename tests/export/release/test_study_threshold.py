@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.errors import DataError
-from export.evaluation.head_scores import Row
 from export.release.study_threshold import FLOOR, TARGET, StudyScores, choose, measured, study_scores
+from screener.evaluate.heads import Row
 
 
 def scores(positives: list[float], heads: list[float], parts: list[float] | None = None) -> StudyScores:
