@@ -39,11 +39,13 @@ def _insert(_app: Sphinx, _docname: str, source: list[str]) -> None:
 def structs() -> dict[str, Any]:
     """Return each struct by the name of its schema; a version is part of the name."""
     from screener.audit.schemas import EVENTS
+    from screener.evaluate.labelled import LabelledRow
     from screener.model.card import SCHEMA, Card
     from screener.report.jsonl import SliceLine, StudyLine
 
     events = {f"event-{kind}-{version}": struct for version, kinds in EVENTS.items() for kind, struct in kinds.items()}
-    return {f"card-{SCHEMA}": Card, "slice": SliceLine, "study": StudyLine, **events}
+    outputs = {"slice": SliceLine, "study": StudyLine}
+    return {f"card-{SCHEMA}": Card, **outputs, "labelled-row": LabelledRow, **events}
 
 
 def schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a struct

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
     from export.data.image_statistics import ImageStatistics
+    from screener.evaluate.labelled import Record
 
 _SIZES = 8
 _STRANGEST = 24

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
+    from screener.evaluate.labelled import Record
 
 TARGET_STRIDE = 4
 """Side of a view divided by the side of its tumour map."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Record
+    from screener.evaluate.labelled import Record
 
 FOLDS = 5
 _LEAVES, _LEAST_LEAF = 16, 10

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
     from export.data.duplicates import Pairs
+    from screener.evaluate.labelled import Record
 
 UNREADABLE = "unreadable"
 """Slices that could not be decoded when the file was written."""

@@ -17,8 +17,9 @@ from screener.quality import refuse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
     from screener.domain.slice import Slice
+    from screener.evaluate.labelled import Record
     from screener.model.session import Model
 
     Gate = Literal["", "reader", "pixels", "model"]

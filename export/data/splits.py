@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
     from export.data.duplicates import Pairs
+    from screener.evaluate.labelled import Record
 
 SETS = ("fit", "tune", "certify", "test")
 """From the least to the most protected."""

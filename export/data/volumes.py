@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from export.errors import DataError
-from export.files import read_rows
-from screener.evaluate.levels import height_of
+from screener.errors import UsageError
+from screener.evaluate.labelled import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_COLUMNS = ("path", "source", "series", "slice_index", "n_slices")
+    from screener.evaluate.labelled import LabelledRow
+
+VOLUMES = "volumes.csv"
+_COLUMNS = ("path", "label", "source", "series", "slice_index", "n_slices")
+_SHOWN = 20
+"""Faults that are named; a terminal is no place for ten thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,23 @@ def read_places(folder: Path) -> dict[str, Place]:
     DataError
         Names the line that cannot be used.
     """
-    path = folder / "volumes.csv"
-    if not path.is_file():
-        return {}
-    places = {}
-    for line, row in read_rows(path, _COLUMNS, "the first line names its columns, in UTF-8"):
-        try:
-            places[row["path"]] = Place(row["series"], height_of(row["source"], row["slice_index"], row["n_slices"]))
-        except ValueError as error:
-            raise DataError(f"{path}:{line}: {error}", "mend or delete this line") from None
-    return places
+    path = folder / VOLUMES
+    return {row.path: Place(row.series, row.height) for row in read_volumes(folder)} if path.is_file() else {}
+
+
+def read_volumes(folder: Path) -> list[LabelledRow]:
+    """Return the lines of ``folder/volumes.csv``, whatever their label.
+
+    Raises
+    ------
+    DataError
+        Names the line that cannot be used, or the column that is missing.
+    """
+    try:
+        rows = [row for _, row in read_table(folder / VOLUMES, _COLUMNS)]
+    except UsageError as error:
+        raise DataError(str(error), error.hint) from None
+    faults = [row for row in rows if isinstance(row, str)]
+    if faults:
+        raise DataError("\n".join(faults[:_SHOWN]), "mend or delete these lines")
+    return [row for row in rows if not isinstance(row, str)]

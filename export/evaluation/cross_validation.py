@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from export.architectures import Recipe
-    from export.data.dataset import Record
     from export.training.batches import Stratum
     from export.training.loop import Loss, TrainingSetup
+    from screener.evaluate.labelled import Record
 
 FOLDS = 5
 _BATCH = 32

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Record
     from screener.domain.slice import Prediction
+    from screener.evaluate.labelled import Record
     from screener.preprocess import Preprocessing
 
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
     from export.data.splits import Split
     from export.evaluation.localisation import Evidence
     from export.release.calibrate import Calibration
+    from screener.evaluate.labelled import Record
     from screener.model.session import Model
 
 WITHOUT_PROMISE = ("T1",)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from export.architectures import Recipe
     from export.data.cache import Views
-    from export.data.dataset import Record
+    from screener.evaluate.labelled import Record
 
 Stratum = tuple[str, int, str, str]
 """Source, label, sequence, and of tumour-free slices the level of the head (`level_of`)."""

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from export.data.cache import Views
-    from export.data.dataset import Dataset, Record
+    from export.data.dataset import Dataset
     from export.data.splits import Split
+    from screener.evaluate.labelled import Record
 
 Loss = Literal["cross-entropy", "class-weighted", "focal"]
 LOSSES: tuple[Loss, ...] = ("cross-entropy", "class-weighted", "focal")

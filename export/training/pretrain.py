@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from export.architectures import Recipe
     from export.data.cache import Views
-    from export.data.dataset import Record
+    from screener.evaluate.labelled import Record
 
 _NOISE = 0.08
 _HOLES, _HOLE_SHARE = 4, 0.2

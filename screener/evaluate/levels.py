@@ -10,11 +10,11 @@ TENTHS = 10
 _LOWER, _TOP = 0.4, 0.8
 
 
-def height_of(source: str, index: str, count: str) -> float | None:
+def height_of(source: str, index: int | None, count: int | None) -> float | None:
     """Return the height of slice `index`, counted from 1, of `count`; None where the source's order tells none."""
-    if source in UNORDERED | STACKED or not index or not count:
+    if source in UNORDERED | STACKED or index is None or count is None:
         return None
-    return (int(index) - 1) / max(int(count) - 1, 1)
+    return (index - 1) / max(count - 1, 1)
 
 
 def level_of(height: float | None) -> str:

@@ -24,6 +24,8 @@ from screener.evaluate.metrics import (
 from screener.evaluate.score import score_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from screener.evaluate.labelled import LabelledSet
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from screener.model.card import OperatingPoint
     from screener.model.session import Model
 
+_NAMED = ("path", "label", "patient", "site")
+"""What is told of a slice that was misjudged."""
 PREVALENCES = (0.01, 0.05, 0.2)
 """For which PPV and NPV are told: in a set of examples tumours are far more frequent than in an inbox."""
 
@@ -68,9 +72,22 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         "detection": detected(scored, np.array([found.patient(one) for one in found.slices]), point.threshold),
         "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
         **_mistakes(found, answers, point.threshold),
-        "remarks": list(found.remarks),
+        "remarks": [*found.remarks, *_without_anatomy(found, model, point.threshold)],
         "faults": list(found.faults),
     }
+
+
+def _without_anatomy(found: LabelledSet, model: Model, threshold: float) -> Iterator[str]:
+    """Say what happened to slices that show no anatomy, which no other figure counts."""
+    if not found.without_anatomy:
+        return
+    answers = score_files([found.root / one.path for one in found.without_anatomy], model)
+    refused = sum(map(bool, answers.reasons))
+    flagged = int((answers.scores >= threshold).sum())
+    yield (
+        f"Of {len(found.without_anatomy)} slices without anatomy in view {refused} were refused, which is right, and "
+        f"{flagged} flagged, which is a false alarm."
+    )
 
 
 def figures(scored: Scored, threshold: float) -> dict[str, Any]:
@@ -155,7 +172,10 @@ def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[st
     """List missed and falsely flagged slices, refused ones included."""
     missed, alarms = [], []
     for one, score, reason in zip(found.slices, answers.scores.tolist(), answers.reasons, strict=True):
-        told = {**asdict(one), "probability": None if reason else score, "reason": reason or None}
+        told = {name: getattr(one, name) for name in _NAMED} | {
+            "probability": None if reason else score,
+            "reason": reason or None,
+        }
         if one.label == 1 and (reason or score < threshold):
             missed.append(told)
         elif one.label == 0 and (reason or score >= threshold):

@@ -13,12 +13,13 @@ import pytest
 
 from export.cli import main
 from export.data.audit import Audit, Wanted, audit, conflicts, counts, farness, twins
-from export.data.dataset import Record, read_dataset
+from export.data.dataset import read_dataset
 from export.data.duplicates import Pairs
 from export.data.groups import read_groups
 from export.data.phantoms import phantom
 from export.errors import DataError
 from export.reports.audit import findings, write_page, write_summary
+from screener.evaluate.labelled import Record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from export.data.confounding import Property, best_cut, bright_shares, confounding, cut_alone, levels, lone
-from export.data.dataset import Record
+from screener.evaluate.labelled import Record
 from screener.evaluate.metrics import auc
 
 COUNT = 400

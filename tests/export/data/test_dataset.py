@@ -40,6 +40,25 @@ def test_folders_at_any_depth_become_sources(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_inside_a_label_names_the_patient(tmp_path: Path) -> None:
+    write_slice(tmp_path / "mine/yes/p1/a.png", bright=True)
+    write_slice(tmp_path / "mine/no/p2/deep/a.png")
+    found = read_dataset(tmp_path / "mine").records
+    assert [(one.path, one.label, one.patient) for one in found] == [
+        ("no/p2/deep/a.png", 0, "p2"),
+        ("yes/p1/a.png", 1, "p1"),
+    ]
+
+
+def test_slices_that_count_neither_way_are_left_out_and_said(tmp_path: Path) -> None:
+    for name in "abcd":
+        write_slice(tmp_path / f"{name}.png")
+    rows = ("a.png,yes,,", "b.png,no,,", "c.png,none,,", "d.png,border,,")
+    found = read_dataset(manifest(tmp_path, *rows))
+    assert [(one.path, one.label) for one in found.records] == [("a.png", 1), ("b.png", 0)]
+    assert found.warnings == ("1 slices labelled none are left out", "1 slices labelled border are left out")
+
+
 def test_a_missing_folder_or_class_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_dataset(tmp_path / "missing")
@@ -63,7 +82,9 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
     root = manifest(folders(tmp_path), "", "yes/1.png,yes,,", "", "no/1.png,no,,", "yes/1.png,no,,")
     with pytest.raises(DataError) as caught:
         read_dataset(root)
-    assert str(caught.value).endswith("manifest.csv:6: path 'yes/1.png' stands on line 3 already")
+    assert str(caught.value).endswith(
+        "manifest.csv:6: path 'yes/1.png' stands on line 3 already, with another label: neither is used"
+    )
 
 
 @pytest.mark.parametrize("content", [b"path,label\n\xff,yes\n", b"path,label\n" + b"x" * 200_000 + b",yes\n"])

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from export.data.dataset import Dataset, Record
+from export.data.dataset import Dataset
 from export.data.duplicates import Pairs, find_pairs, orientations, thumbnails
 from export.data.groups import read_groups, sets_of
 from export.data.splits import Split, write_groups
 from export.errors import DataError
+from screener.evaluate.labelled import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from export.data.cache import load_views
-from export.data.dataset import Dataset, Record, read_dataset
+from export.data.dataset import Dataset, read_dataset
 from export.data.duplicates import GROUPING, Pairs, find_pairs, thumbnails
 from export.data.phantoms import phantom
 from export.data.splits import WITHHELD, Split, divide, number, split, write_patients
 from export.errors import DataError
+from screener.evaluate.labelled import Record
 
 TURNS = [lambda image, k=k, m=m: np.rot90(image[:, ::-1] if m else image, k) for m in (False, True) for k in range(4)]
 

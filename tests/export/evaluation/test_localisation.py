@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from export.data.dataset import Record
 from export.evaluation.localisation import Pointing, boxed, pointed
 from screener.domain.slice import Prediction
+from screener.evaluate.labelled import Record
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:

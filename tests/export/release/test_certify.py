@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.data.dataset import Record
 from export.data.splits import Split
 from export.errors import DataError
 from export.evaluation.localisation import nowhere
 from export.evaluation.sample import Sample
 from export.release.certify import certify, choose_auto, even_specificity, refuse_leaks
 from export.release.threshold_selection import operating_points
+from screener.evaluate.labelled import Record
 from screener.evaluate.metrics import Scored
 from screener.model.certificate import flaw_of
 

@@ -133,8 +133,8 @@ def test_pasting_makes_positives_of_some_tumour_free_slices() -> None:
     pytest.importorskip("tensorflow", reason="needs the extra [train]")
     from export.architectures import recipe
     from export.data.cache import Views
-    from export.data.dataset import Record
     from export.training.batches import Sampler, TrainingBatches
+    from screener.evaluate.labelled import Record
 
     donor, drawn = tumour()
     views = Views(
@@ -159,8 +159,8 @@ def test_tissue_laid_in_as_a_tumour_would_be_stays_tumour_free() -> None:
     pytest.importorskip("tensorflow", reason="needs the extra [train]")
     from export.architectures import recipe
     from export.data.cache import Views
-    from export.data.dataset import Record
     from export.training.batches import Sampler, TrainingBatches
+    from screener.evaluate.labelled import Record
 
     donor, drawn = tumour()
     other = head()

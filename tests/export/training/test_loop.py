@@ -16,13 +16,13 @@ import pytest
 import small
 
 from export.architectures import Recipe, Start, names, recipe
-from export.data.dataset import Record
 from export.data.groups import sets_of
 from export.data.phantoms import phantom
 from export.errors import DataError
 from export.release.convert import parity, to_onnx, write_release
 from export.training import loop as setup
 from export.training.batches import Sampler, stratum_weights
+from screener.evaluate.labelled import Record
 from screener.model.card import Card
 from screener.preprocess import Preprocessing
 from tests.conftest import parsed_card

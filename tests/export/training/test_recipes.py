@@ -10,11 +10,11 @@ import pytest
 
 from export.architectures import Start, recipe
 from export.data.cache import Views
-from export.data.dataset import Record
 from export.data.phantoms import phantom
 from export.errors import DataError
 from export.training.loop import resized
 from export.training.pretrain import labelled_part, pretrain, spoil
+from screener.evaluate.labelled import Record
 
 if TYPE_CHECKING:
     from pathlib import Path

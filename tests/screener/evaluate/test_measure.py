@@ -271,5 +271,5 @@ def test_a_slice_on_two_lines_counts_once_or_with_two_labels_not_at_all(folders:
     )
     found = read_labelled(source)
     assert [one.path for one in found.slices] == ["north/yes/p0/a.png"]
-    assert "set.csv:3: './north/yes//p0/a.png' stands on line 2 already, and counts once" in found.faults[0]
-    assert "line 4 already, with the other label: neither is used" in found.faults[1]
+    assert "set.csv:3: path './north/yes//p0/a.png' stands on line 2 already, and counts once" in found.faults[0]
+    assert "line 4 already, with another label: neither is used" in found.faults[1]
