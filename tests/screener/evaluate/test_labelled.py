@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.data.dataset import read_dataset
@@ -70,6 +70,7 @@ names = st.text(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.sampled_from(["yes", "NO", "p1", "clinic b"]), max_size=4),
     st.sampled_from(["a.png", "b.JPG", "notes.txt"]),
@@ -135,6 +136,7 @@ def test_patients_of_two_sources_or_sites_are_two(volumes: Path) -> None:
     assert read_labelled(table).units().tolist() == [0, 1, 2, 0]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(names, st.sampled_from(["yes", "no", "none", "border"])), max_size=6))
 def test_rows_come_back_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
