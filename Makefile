@@ -17,6 +17,7 @@
 #   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
+#   make fuzz-volumes  the same for the readers of DICOM and NIfTI alone
 #   make readme        renew what the README quotes from docs/results/
 #   make schema        write the JSON Schemas of cards, events and outputs to docs/schema/
 #   make docs          the documentation as a site in build/docs, warnings as errors; reads without a network
@@ -37,7 +38,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz readme schema docs man diagram clean
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz fuzz-volumes readme schema docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -140,6 +141,9 @@ bench: $(VENV)/full
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py
+
+fuzz-volumes: $(VENV)/full
+	$(BIN)/python bench/fuzz.py --only "DICOM reader" --only "NIfTI reader"
 
 readme: $(VENV)/full
 	$(BIN)/python bench/quote.py

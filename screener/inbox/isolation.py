@@ -199,10 +199,15 @@ class _Request:
 
 
 def _header(data: bytes, limits: Limits, header: DicomHeader | None) -> sniff.Header:
-    if header is not None or sniff.kind(data) == sniff.DICOM:
+    kind = sniff.DICOM if header is not None else sniff.kind(data)
+    if kind == sniff.DICOM:
         from screener.inbox.dicom import picture_header
 
         return picture_header(data, limits, header)
+    if kind == sniff.NIFTI:
+        from screener.inbox.nifti import nifti_picture_header
+
+        return nifti_picture_header(data, limits)
     return sniff.header(data)
 
 

@@ -94,7 +94,7 @@ def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None 
 def decode(
     data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None, header: DicomHeader | None = None
 ) -> tuple[NDArray[np.float32], float]:
-    """Decode a JPEG, a PNG or one frame of a DICOM file (see `screener.inbox.dicom_pixels.decode_dicom`).
+    """Decode a JPEG, a PNG, or one frame of a DICOM or NIfTI file (see `decode_dicom` and `decode_nifti`).
 
     8-bit values are divided by 255. 16-bit values are stretched so that the smallest becomes 0 and the largest 1:
     scanners store 12 bits in 16 and nothing in the file says so. Colour becomes grey by the usual luma weights,
@@ -106,7 +106,7 @@ def decode(
         The whole file.
     limits : Limits
     frame : int, optional
-        Of a DICOM file, from 1.
+        Of a DICOM or NIfTI file, from 1.
     header : DicomHeader, optional
         Of a DICOM file, where it was read before.
 
@@ -121,10 +121,15 @@ def decode(
     RefusedError
         With the `Reason` why these bytes are no image that could be screened.
     """
-    if sniff.kind(data) == sniff.DICOM:
+    kind = sniff.kind(data)
+    if kind == sniff.DICOM:
         from screener.inbox.dicom_pixels import decode_dicom
 
         return decode_dicom(data, limits, frame, header), 0.0
+    if kind == sniff.NIFTI:
+        from screener.inbox.nifti import decode_nifti
+
+        return decode_nifti(data, limits, frame), 0.0
     found = sniff.header(data)
     sniff.enforce(found, limits)
     image = _imdecode(data, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ JPEG = "JPEG"
 PNG = "PNG"
 DICOM = "DICOM"
 NIFTI = "NIfTI"
+GZIP = b"\x1f\x8b"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", JPEG),
@@ -38,7 +40,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypavif", "AVIF"),
     (344, b"n+1\x00", NIFTI),
     (344, b"ni1\x00", NIFTI),
-    (0, b"\x1f\x8b", "gzip"),
+    (4, b"n+2\x00\r\n", NIFTI),
+    (4, b"ni2\x00\r\n", NIFTI),
+    (0, GZIP, "gzip"),
     (0, b"BZh", "bzip2"),
     (0, b"\xfd7zXZ\x00", "xz"),
     (0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),
@@ -56,6 +60,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 )
 """(offset, bytes, name); the long signatures stand before the short ones that they could be taken for."""
 
+_PEEKED = 1024
+"""Bytes of a packed file that are unpacked to see what it holds."""
 _BARE_LEAST = 132
 _BARE_VR = frozenset({b"UL", b"UI", b"CS", b"OB", b"SH", b"DA", b"LO"})
 """Types of the values with which a DICOM data set begins."""
@@ -83,7 +89,7 @@ class Header:
 
     Attributes
     ----------
-    kind : {"JPEG", "PNG", "DICOM"}
+    kind : {"JPEG", "PNG", "DICOM", "NIfTI"}
     width, height : int
         As stored, before any EXIF orientation.
     channels : int
@@ -118,8 +124,23 @@ def kind(data: bytes) -> str | None:
     """Name the type that the first bytes tell, or None; the file's name has no say."""
     for offset, magic, name in _MAGIC:
         if data.startswith(magic, offset):
-            return name
+            return _packed(data) if magic == GZIP else name
     return DICOM if _bare_dicom(data) else None
+
+
+def inflated(data: bytes, size: int) -> bytes:
+    """Return the first bytes of a gzip file, at most `size`; fewer where it ends or is damaged before."""
+    unpack = zlib.decompressobj(31)
+    try:
+        return unpack.decompress(data, size)
+    except zlib.error:
+        return b""
+
+
+def _packed(data: bytes) -> str:
+    """Say whether a gzip file holds a NIfTI volume."""
+    head = inflated(data[:_PEEKED], _PEEKED)
+    return NIFTI if any(name == NIFTI and head.startswith(magic, at) for at, magic, name in _MAGIC) else "gzip"
 
 
 def _bare_dicom(data: bytes) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from screener.domain.slice import Identity, Reason, Refused
 from screener.errors import NothingFoundError, UsageError
-from screener.inbox.studies import Grouping
+from screener.inbox.studies import Grouping, bids_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -333,7 +333,7 @@ class _Walk:
             match = self.options.patient_pattern.search(path)
             return match[1] if match else None
         folder, slash, _ = path.partition("/")
-        return folder if slash else None
+        return bids_subject(path) or (folder if slash else None)
 
 
 def _blocks(folder: bytes) -> Iterator[list[bytes]]:

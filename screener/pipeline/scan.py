@@ -272,23 +272,31 @@ class Scan:
         return _done(FileSlices([item], None)) if isinstance(item, Refused) else reader.submit(self._read, item)
 
     def _read(self, entry: Entry) -> FileSlices:
-        """Read a file; a DICOM header names patient, study and series, and each frame is a slice."""
+        """Read a file; a DICOM header names patient, study and series, and each frame or slice of a volume counts."""
         found = fetch(entry, self.options.limits)
-        if isinstance(found, Refused) or sniff.kind(found.data) != sniff.DICOM:
+        kind = None if isinstance(found, Refused) else sniff.kind(found.data)
+        if isinstance(found, Refused) or kind not in {sniff.DICOM, sniff.NIFTI}:
             return FileSlices([found], entry.study_id)
+        items = [self._usable_or_refused(item) for item in self._slices(found, kind)]
+        if self.options.pseudonyms is not None:
+            items = [self.options.pseudonyms.rename_header(item, found.identity) for item in items]
+        return FileSlices(items, entry.study_id, None if found.header is None else found.header.warning)
+
+    def _slices(self, found: FileBytes, kind: str | None) -> list[FileBytes | Refused]:
+        """Return what a DICOM or NIfTI file holds, one item a slice."""
+        if kind == sniff.NIFTI:
+            from screener.inbox.nifti import expand_nifti
+
+            return expand_nifti(found, self.options.limits)
         from screener.inbox.dicom import expand
 
         walk = self.options.walk
-        items = expand(
+        return expand(
             found,
             self.options.limits,
             own_study=walk.grouping.by == "folder",
             own_patient=walk.patient_pattern is None,
         )
-        items = [self._usable_or_refused(item) for item in items]
-        if self.options.pseudonyms is not None:
-            items = [self.options.pseudonyms.rename_header(item, found.identity) for item in items]
-        return FileSlices(items, entry.study_id, None if found.header is None else found.header.warning)
 
     def _usable_or_refused(self, item: FileBytes | Refused) -> FileBytes | Refused:
         """Refuse a slice of a plane or sequence on which the model was not shown to work."""

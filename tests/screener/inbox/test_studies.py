@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screener.errors import UsageError
-from screener.inbox.studies import MAX_UNLIKE, FolderNames, Grouping, natural_key
+from screener.inbox.studies import MAX_UNLIKE, MAX_VOLUMES, FolderNames, Grouping, natural_key
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=8)
 
@@ -74,6 +74,12 @@ def test_many_unlike_names_are_a_collection() -> None:
     paths = [f"p/{first}{second}.png" for first in letters for second in letters]
     assert not names(paths[:MAX_UNLIKE]).collection
     assert names(paths).collection
+
+
+def test_many_volumes_in_a_folder_are_of_many_patients() -> None:
+    volumes = [f"p/{number:03}_T1.nii.gz" for number in range(MAX_VOLUMES + 1)]
+    assert not names(volumes[:-1]).collection
+    assert names(volumes).collection
 
 
 def test_a_label_names_no_patient() -> None:
