@@ -70,7 +70,7 @@ def figures() -> str:
     """Return five figures as a table with a link to each page."""
     evaluation, heads, speed = _results("kaggle253"), _results("whole-heads"), _results("bench")
     auto = evaluation["operating_points"]["auto"]
-    unseen = _results("leave-one-out")["tcga_lgg"]["parts"]["tcga_lgg FLAIR"]
+    unseen = _results("leave-one-out")["experiments"]["tcga_lgg"]["parts"]["tcga_lgg FLAIR"]
     studies = heads["studies"]["highest mean of five neighbours"]
     healthy = [studies[f"specificity, {source}"] for source in ("nichart", "open_ms")]
     patients = sum(rate["count"] for rate in healthy)

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -60,27 +60,25 @@ def audit(
     test_source: TestSources = None,
     unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    model: Annotated[
-        str | None, typer.Option(help="Whose gate looks at the slices; by default the shipped one.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Whose embedding is checked; by default the shipped one.")] = None,
     cache: Annotated[Path, typer.Option(help="Where framed slices are kept for training.")] = Path("build/runs/cache"),
     summary: Annotated[
         Path | None, typer.Option(help="Also write numbers without pictures, without suffix: .json and .md are added.")
     ] = None,
 ) -> None:
-    """Look at labelled slices before training: copies, conflicts, strangers, confounders; HTML, JSON, groups.csv."""
-    from export.data.audit import Wanted
-    from export.data.audit import audit as look_at
-    from export.reports.audit import findings, write_page, write_summary
+    """Audit labelled slices before training: copies, conflicts, implausible slices, confounders; writes groups.csv."""
+    from export.data.audit import AuditOptions
+    from export.data.audit import audit as audit_data
+    from export.reports.audit import sentences, write_audit, write_summary
 
     if data is None and folder is None:
         raise DataError("no data to audit", "name the folder: python -m export audit DATA, or set SCREENER_DATA")
-    requested = Wanted(groups, tuple(test_source or ()), unseen, seed, model)
-    found = look_at(data or folder or Path(), out, cache, requested)
-    write_page(found, out)
+    options = AuditOptions(groups, tuple(test_source or ()), unseen, seed, model)
+    audited = audit_data(data or folder or Path(), out, cache, options)
+    write_audit(audited, out)
     if summary:
-        write_summary(found.figures, summary)
-    print("\n".join([*findings(found.figures), f"{out / 'index.html'} shows it"]))
+        write_summary(audited.figures, summary)
+    print("\n".join([*sentences(audited.figures), f"{out / 'index.html'} shows it"]))
 
 
 @app.command()
@@ -212,12 +210,9 @@ def evaluate(
 ) -> None:
     """Evaluate a released model on a source that chose nothing."""
     _quiet_tensorflow()
-    from export.evaluation.evaluate import evaluate as judge
-    from export.evaluation.evaluate import write_report
+    from export.evaluation.evaluate import evaluate as measure
 
-    figures = judge(data, run, model, source)
-    write_report(out, figures)
-    print(out.with_suffix(".md").read_text())
+    _write(out, "evaluation", measure(data, run, model, source))
 
 
 @app.command()
@@ -231,10 +226,8 @@ def leak(
     """Show how wrong figures get when flipped copies of the test slices are trained on."""
     _quiet_tensorflow()
     from export.evaluation.leak import leak as measure
-    from export.evaluation.leak import write_leak
 
-    write_leak(out, measure(data, leaking, control, source))
-    print(out.with_suffix(".md").read_text())
+    _write(out, "leak", measure(data, leaking, control, source))
 
 
 @app.command()
@@ -298,7 +291,7 @@ def leave_one_out(
     with _stoppable():
         finished = run_experiments(data, run, experiments, terms, unseen=pictures, max_minutes=max_minutes)
     if finished:
-        (write_ablation if ablation else write_leave_one_out)(out, gather(run, experiments), terms)
+        (write_ablation if ablation else write_leave_one_out)(out, gather(run, experiments, terms))
         print(out.with_suffix(".md").read_text())
 
 
@@ -318,7 +311,7 @@ def cross_fit(
     _quiet_tensorflow()
     from export.data.cache import frame_folder
     from export.data.duplicates import GROUPING
-    from export.evaluation.cross_fit import gather, write_report
+    from export.evaluation.cross_fit import gather
     from export.evaluation.cross_fit import run as run_folds
     from export.evaluation.leave_one_out import Terms
 
@@ -326,8 +319,7 @@ def cross_fit(
     pictures = frame_folder(unseen, GROUPING) if unseen else None
     with _stoppable():
         run_folds(data, run, terms, demo, unseen=pictures, max_minutes=max_minutes)
-    write_report(out, gather(run))
-    print(out.with_suffix(".md").read_text())
+    _write(out, "cross_fit", gather(run))
 
 
 @app.command()
@@ -355,10 +347,9 @@ def out_of_distribution(
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
 ) -> None:
     """Count what quality control keeps of every source, and what it refuses of everything else."""
-    from export.evaluation.out_of_distribution import evaluate_quality_control, write_report
+    from export.evaluation.out_of_distribution import evaluate_quality_control
 
-    write_report(out, evaluate_quality_control(data, run, model))
-    print(out.with_suffix(".md").read_text())
+    _write(out, "quality_control", evaluate_quality_control(data, run, model))
 
 
 @app.command()
@@ -369,9 +360,15 @@ def whole_heads(
 ) -> None:
     """Measure a released model on the whole heads of volumes.csv, within heads and sites."""
     from export.evaluation.whole_heads import whole_heads as measure
-    from export.evaluation.whole_heads import write_report
 
-    write_report(out, measure(data, model))
+    _write(out, "whole_heads", measure(data, model))
+
+
+def _write(out: Path, template: str, result: dict[str, Any]) -> None:
+    """Write a report as JSON and Markdown, and print it."""
+    from export.reports.render import write_results
+
+    write_results(out, template, result)
     print(out.with_suffix(".md").read_text())
 
 

@@ -1,4 +1,4 @@
-"""Know the data before training on it: what is there, what is there twice, what is no brain, what gives labels away."""
+"""Audit of labelled slices before training: counts, near-duplicates, implausible slices, confounders of the label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export.data.confounding import confounding
 from export.data.dataset import read_dataset
 from export.data.duplicates import GROUPING, Pairs, join, remembered_pairs, thumbnails
 from export.data.groups import UNREADABLE, read_groups
-from export.data.image_statistics import look
+from export.data.image_statistics import measure_images
 from export.data.splits import SETS, WITHHELD, Split, check_labels, divide, write_groups
 from export.errors import DataError
 from screener.errors import ModelError
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from screener.evaluate.labelled import Record
 
 _SIZES = 8
-_STRANGEST = 24
+_FARTHEST = 24
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the audit is asked for.
+class AuditOptions:
+    """Options of an audit.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Wanted:
     seed : int
         Of the sets.
     model : str, optional
-        Whose gate looks at the slices; by default the shipped one.
+        Whose embedding is checked; by default the shipped one.
     """
 
     groups: Path | None = None
@@ -65,29 +65,29 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """The slices and every figure of them.
 
     Attributes
     ----------
     dataset : Dataset
     framed : ndarray of shape (N, 192, 192), uint8
-    looks : ImageStatistics
+    statistics : ImageStatistics
     pairs : Pairs
-    found : Split
-    result : dict
+    split : Split
+    figures : dict
         Every figure, as ``audit.json`` has them.
     """
 
     dataset: Dataset
     framed: NDArray[np.uint8]
-    looks: ImageStatistics
+    statistics: ImageStatistics
     pairs: Pairs
-    found: Split
+    split: Split
     figures: dict[str, Any]
 
 
-def audit(data: Path, out: Path, cache: Path, requested: Wanted) -> Audit:
-    """Look at a data set, and write ``audit.json`` and, where sets can be made, ``groups.csv`` into a folder.
+def audit(data: Path, out: Path, cache: Path, options: AuditOptions) -> Audit:
+    """Audit a data set, and write ``audit.json`` and, where sets can be made, ``groups.csv`` into a folder.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def audit(data: Path, out: Path, cache: Path, requested: Wanted) -> Audit:
     out : Path
     cache : Path
         Where framed slices are kept for training to use.
-    requested : Wanted
+    options : AuditOptions
 
     Raises
     ------
@@ -106,29 +106,29 @@ def audit(data: Path, out: Path, cache: Path, requested: Wanted) -> Audit:
     start = time.monotonic()
     dataset = read_dataset(data)
     framed = load_views(dataset, GROUPING, GROUPING.size, cache).images
-    unseen = frame_folder(requested.unseen, GROUPING) if requested.unseen else framed[:0]
+    unseen = frame_folder(options.unseen, GROUPING) if options.unseen else framed[:0]
     pairs = remembered_pairs(thumbnails(np.concatenate([framed, unseen])), cache)
-    found, sets = _sets(dataset, pairs, len(unseen), requested)
+    split, sets = _sets(dataset, pairs, len(unseen), options)
     pairs = within(pairs, len(framed))
-    model, name = _model(requested.model)
-    looks = look(dataset, model)
-    found.sets[~looks.readable] = UNREADABLE
+    model, name = _model(options.model)
+    statistics = measure_images(dataset, model)
+    split.sets[~statistics.readable] = UNREADABLE
     result = {
         "data": dataset.fingerprint(),
         "mended": dataset.mended(),
-        "counts": counts(dataset.records, looks.sizes, found.units),
-        "duplicates": duplicates(dataset.records, pairs, found, looks.sha256),
-        "conflicts": conflicts(dataset.records, pairs, found.groups),
-        "sets": sets | {"leaking_units": leaking(found), "slices": _set_counts(dataset.records, found)},
-        "strangers": strangers(dataset.records, looks, framed, found.units, name),
-        "confounding": confounding(dataset.records, looks.sizes, looks.means, framed, found.units),
+        "counts": counts(dataset.records, statistics.sizes, split.units),
+        "duplicates": duplicates(dataset.records, pairs, split, statistics.sha256),
+        "conflicts": conflicts(dataset.records, pairs, split.groups),
+        "sets": sets | {"leaking_units": leaking(split), "slices": _set_counts(dataset.records, split)},
+        "implausible": implausible(dataset.records, statistics, framed, split.units, name),
+        "confounding": confounding(dataset.records, statistics.sizes, statistics.means, framed, split.units),
     }
     result["cost"] = {"seconds": round(time.monotonic() - start, 1), "peak_mb": round(_peak_mb())}
     out.mkdir(parents=True, exist_ok=True)
     (out / "audit.json").write_text(json.dumps(result, indent=1) + "\n")
     if not sets["refused"]:
-        write_groups(out / "groups.csv", dataset, found)
-    return Audit(dataset, framed, looks, pairs, found, result)
+        write_groups(out / "groups.csv", dataset, split)
+    return Audit(dataset, framed, statistics, pairs, split, result)
 
 
 def _peak_mb() -> float:
@@ -138,7 +138,7 @@ def _peak_mb() -> float:
 
 
 def _model(name: str | None) -> tuple[Model | None, str]:
-    """Load the model whose gate is asked; the shipped one may be missing, one that was named may not."""
+    """Load the model whose embedding is checked; the shipped one may be missing, one that was named may not."""
     try:
         model = Model.load(name)
     except ModelError:
@@ -148,15 +148,15 @@ def _model(name: str | None) -> tuple[Model | None, str]:
     return model, model.card.title
 
 
-def _sets(dataset: Dataset, pairs: Pairs, extra: int, requested: Wanted) -> tuple[Split, dict[str, Any]]:
-    """Return who is where, and where that comes from; too small a data set is result, not refused."""
-    computed = divide(dataset.records, pairs, extra, test_sources=requested.test_sources, seed=requested.seed)
+def _sets(dataset: Dataset, pairs: Pairs, extra: int, options: AuditOptions) -> tuple[Split, dict[str, Any]]:
+    """Return who is where, and where that comes from; too small a data set is reported, not refused."""
+    computed = divide(dataset.records, pairs, extra, test_sources=options.test_sources, seed=options.seed)
     result: dict[str, Any] = {"origin": "computed", "refused": ""}
-    if requested.groups:
-        given = read_groups(requested.groups, dataset)
+    if options.groups:
+        given = read_groups(options.groups, dataset)
         # Its own sets, but groups and units as they are seen now: that is what it is held against.
         computed = Split(computed.groups, computed.units, given.found.sets.copy())
-        return computed, result | {"origin": requested.groups.name}
+        return computed, result | {"origin": options.groups.name}
     try:
         check_labels(computed.sets, dataset.records)
     except DataError as error:
@@ -209,7 +209,7 @@ def _count(column: Sequence[str], records: Sequence[Record], units: NDArray[np.i
     return result
 
 
-def duplicates(records: Sequence[Record], pairs: Pairs, found: Split, sha256: Sequence[str]) -> dict[str, Any]:
+def duplicates(records: Sequence[Record], pairs: Pairs, split: Split, sha256: Sequence[str]) -> dict[str, Any]:
     """Count near-duplicates, within and across folders, sources and sets.
 
     Returns
@@ -219,7 +219,7 @@ def duplicates(records: Sequence[Record], pairs: Pairs, found: Split, sha256: Se
         more than one slice), ``slices_in_shared``, ``largest``; ``across`` folders, sources and sets: groups that
         reach over more than one; ``by_source``: slices and groups; ``twins``: see `twins`.
     """
-    sizes = np.bincount(found.groups)
+    sizes = np.bincount(split.groups)
     sources = [record.source for record in records]
     files = Counter(digest for digest in sha256 if digest)
     return {
@@ -231,11 +231,11 @@ def duplicates(records: Sequence[Record], pairs: Pairs, found: Split, sha256: Se
         "slices_in_shared": int(sizes[sizes > 1].sum()),
         "largest": int(sizes.max()),
         "across": {
-            "folders": _reaching(found.groups, [str(PurePosixPath(record.path).parent) for record in records]),
-            "sources": _reaching(found.groups, sources),
-            "sets": _reaching(found.groups, [name if name in SETS else "" for name in found.sets.tolist()]),
+            "folders": _reaching(split.groups, [str(PurePosixPath(record.path).parent) for record in records]),
+            "sources": _reaching(split.groups, sources),
+            "sets": _reaching(split.groups, [name if name in SETS else "" for name in split.sets.tolist()]),
         },
-        "by_source": _groups_by_source(records, found.groups),
+        "by_source": _groups_by_source(records, split.groups),
         "twins": twins(sources, pairs),
     }
 
@@ -256,8 +256,8 @@ def _groups_by_source(records: Sequence[Record], groups: NDArray[np.int64]) -> d
             word: groups[[record.source == source and record.label == label for record in records]]
             for label, word in ((1, "yes"), (0, "no"))
         }
-        result[source] = {f"{word}_groups": len(np.unique(found)) for word, found in mine.items()}
-        result[source] |= {f"{word}_slices": len(found) for word, found in mine.items()}
+        result[source] = {f"{word}_groups": len(np.unique(its_groups)) for word, its_groups in mine.items()}
+        result[source] |= {f"{word}_slices": len(its_groups) for word, its_groups in mine.items()}
     return result
 
 
@@ -325,54 +325,58 @@ def _one_patient(first: Record, second: Record) -> bool:
     return bool(first.patient) and (first.source, first.patient) == (second.source, second.patient)
 
 
-def leaking(found: Split) -> int:
+def leaking(split: Split) -> int:
     """Count leak-free units that lie in more than one set; what is withheld is in none."""
-    return _reaching(found.units, [name if name in SETS else "" for name in found.sets.tolist()])
+    return _reaching(split.units, [name if name in SETS else "" for name in split.sets.tolist()])
 
 
-def _set_counts(records: Sequence[Record], found: Split) -> dict[str, dict[str, int]]:
+def _set_counts(records: Sequence[Record], split: Split) -> dict[str, dict[str, int]]:
     labels = np.array([record.label for record in records])
     result = {}
     for name in (*SETS, WITHHELD, UNREADABLE):
-        chosen = found.where(name)
+        chosen = split.where(name)
         yes = int(labels[chosen].sum())
-        result[name] = {"yes": yes, "no": len(chosen) - yes, "units": len(np.unique(found.units[chosen]))}
+        result[name] = {"yes": yes, "no": len(chosen) - yes, "units": len(np.unique(split.units[chosen]))}
     return result
 
 
-def strangers(
-    records: Sequence[Record], looks: ImageStatistics, framed: NDArray[np.uint8], units: NDArray[np.int64], model: str
+def implausible(
+    records: Sequence[Record],
+    statistics: ImageStatistics,
+    framed: NDArray[np.uint8],
+    units: NDArray[np.int64],
+    model: str,
 ) -> dict[str, Any]:
     """List what does not look like a brain MRI.
 
     Returns
     -------
     dict
-        ``refused``: path, ``gate`` (reader, pixels, model) and ``reason``; ``model``: whose gate it was; ``measure``:
-        by what the next are ordered; ``strangest``: source → the slices least like any other, the strangest first,
-        with their ``distance`` to the nearest slice of another unit. Nobody says that these are no brains: look.
+        ``refused``: path, ``check`` (reader, pixels, model) and ``reason``; ``model``: whose embedding was checked;
+        ``measure``: by what the next are ordered; ``farthest``: source → the slices least like any other, the farthest
+        first, with their ``distance`` to the nearest slice of another unit. Most of these are brains.
     """
     refused = [
-        {"path": record.path, "gate": gate, "reason": reason}
-        for record, gate, reason in zip(records, looks.gates, looks.reasons, strict=True)
-        if gate
+        {"path": record.path, "check": check, "reason": reason}
+        for record, check, reason in zip(records, statistics.checks, statistics.reasons, strict=True)
+        if check
     ]
-    seen = looks.embeddings
-    features = thumbnails(framed).reshape(len(framed), -1) if seen is None else seen
-    distances = farness(features, units)
-    distances[[gate in {"reader", "pixels"} for gate in looks.gates]] = 0.0
-    result: dict[str, list[dict[str, Any]]] = {}
+    embeddings = statistics.embeddings
+    features = thumbnails(framed).reshape(len(framed), -1) if embeddings is None else embeddings
+    distances = nearest_distances(features, units)
+    distances[[check in {"reader", "pixels"} for check in statistics.checks]] = 0.0
+    farthest: dict[str, list[dict[str, Any]]] = {}
     for source in sorted({record.source for record in records}):
         mine = np.array([index for index, record in enumerate(records) if record.source == source])
-        order = mine[np.argsort(-distances[mine], kind="stable")][:_STRANGEST]
-        result[source] = [
+        order = mine[np.argsort(-distances[mine], kind="stable")][:_FARTHEST]
+        farthest[source] = [
             {"path": records[index].path, "distance": round(float(distances[index]), 3)} for index in order.tolist()
         ]
-    measure = "thumbnails" if seen is None else "the model's features"
-    return {"refused": refused, "model": model, "measure": measure, "strangest": result}
+    measure = "thumbnails" if embeddings is None else "the model's features"
+    return {"refused": refused, "model": model, "measure": measure, "farthest": farthest}
 
 
-def farness(features: NDArray[np.float32], units: NDArray[np.int64]) -> NDArray[np.float64]:
+def nearest_distances(features: NDArray[np.float32], units: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return each slice's distance to the nearest slice of another unit: (N, d) → (N,); 0 where there is none."""
     squares = np.square(features).sum(axis=1)
     nearest = np.zeros(len(features))

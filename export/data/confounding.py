@@ -1,7 +1,7 @@
 """What gives a label away without showing a tumour: the source, the size of the file, the sequence, the brightness.
 
-A network takes whatever separates the labels. What one property separates alone, judged on patients and near-duplicate
-groups that chose nothing, is what a network may have learnt instead of tumours.
+A network takes whatever separates the labels. What one property separates alone, measured on patients and
+near-duplicate groups that chose nothing, is what a network may have learnt instead of tumours.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def levels(records: Sequence[Record]) -> NDArray[np.float64]:
     numbers = np.full(len(records), np.nan)
     series: dict[tuple[str, ...], list[int]] = {}
     for index, record in enumerate(records):
-        found = re.findall(r"\d+", PurePosixPath(record.path).stem)
-        if found and record.patient and record.plane:
-            numbers[index] = float(found[-1])
+        digits = re.findall(r"\d+", PurePosixPath(record.path).stem)
+        if digits and record.patient and record.plane:
+            numbers[index] = float(digits[-1])
             series.setdefault((record.source, record.patient, record.sequence, record.plane), []).append(index)
     scaled = np.full(len(records), np.nan)
     for members in series.values():
@@ -147,7 +147,7 @@ def _too_few(labels: NDArray[np.int64], units: NDArray[np.int64]) -> str:
 
 
 def folds(labels: NDArray[Any], units: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Deal slices into stratified folds by unit: what to learn from and what to judge, five times."""
+    """Deal slices into stratified folds by unit: what to learn from and what to predict, five times."""
     dealer = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     return list(dealer.split(labels, labels, units))
 
@@ -188,7 +188,7 @@ def _interval(
 
 
 def cut_alone(chosen: Property, labels: NDArray[np.int64], units: NDArray[np.int64]) -> dict[str, Any]:
-    """See how far one threshold on one number gets, when it is chosen on other units than it is judged on.
+    """See how far one threshold on one number gets, when it is chosen on other units than it is measured on.
 
     Returns
     -------
@@ -274,17 +274,17 @@ def _guess(records: Sequence[Record], features: NDArray[Any], units: NDArray[np.
         return {"accuracy": None, "why": f"fewer than two sources of {FOLDS} leak-free units"}
     chosen = np.isin(sources, names)
     sources, features, units = sources[chosen], StandardScaler().fit_transform(features[chosen]), units[chosen]
-    said = sources.copy()
+    predicted = sources.copy()
     for learn, held in folds(sources, units):
-        judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        said[held] = judge.fit(features[learn], sources[learn]).predict(features[held])
-    right = (said == sources).astype(np.int64)
+        classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        predicted[held] = classifier.fit(features[learn], sources[learn]).predict(features[held])
+    right = (predicted == sources).astype(np.int64)
     return {
         "accuracy": _interval(_tables(units, right, 2), lambda counts: counts[:, 1] / counts.sum(axis=1)),
         "largest": round(float(np.unique(sources, return_counts=True)[1].max() / len(sources)), 4),
-        "balanced_accuracy": round(float(balanced_accuracy_score(sources, said)), 4),
+        "balanced_accuracy": round(float(balanced_accuracy_score(sources, predicted)), 4),
         "names": names,
-        "matrix": confusion_matrix(sources, said, labels=names).tolist(),
+        "matrix": confusion_matrix(sources, predicted, labels=names).tolist(),
     }
 
 
@@ -300,12 +300,12 @@ def confounding(
     Returns
     -------
     dict
-        ``source``: how well it is result from the ``picture`` and from the ``file``; ``label``: by property, over
+        ``source``: how well it is predicted from the ``picture`` and from the ``file``; ``label``: by property, over
         ``all`` slices and within each source; ``threshold``: by number, how far one cut gets.
     """
     labels = np.array([record.label for record in records])
     sources = np.array([record.source for record in records])
-    found = properties(records, sizes, means, framed)
+    known = properties(records, sizes, means, framed)
     scopes = {"all": np.ones(len(records), bool)} | {name: sources == name for name in np.unique(sources).tolist()}
     return {
         "source": {
@@ -317,9 +317,9 @@ def confounding(
                 scope: lone(Property(one.name, one.values[chosen]), labels[chosen], units[chosen])
                 for scope, chosen in scopes.items()
             }
-            for one in found
+            for one in known
         },
         "threshold": {
-            one.name: cut_alone(one, labels, units) for one in found if one.name.startswith(("mean", "share"))
+            one.name: cut_alone(one, labels, units) for one in known if one.name.startswith(("mean", "share"))
         },
     }

@@ -1,4 +1,4 @@
-"""What each file is and whether it looks like a brain MRI: size, brightness, and what the gates say of it."""
+"""What each file is and whether it looks like a brain MRI: size, brightness, and which check refuses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from screener.evaluate.labelled import Record
     from screener.model.session import Model
 
-    Gate = Literal["", "reader", "pixels", "model"]
+    Check = Literal["", "reader", "pixels", "model"]
 
 LEVELS = 64
 _BATCH = 64
@@ -30,7 +30,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """What was seen of N files; zeros where a file could not be read.
+    """Statistics of N files; zeros where a file could not be read.
 
     Attributes
     ----------
@@ -41,19 +41,20 @@ class ImageStatistics:
     means : ndarray of shape (N,), float64, in [0, 1]
         Mean stored intensity.
     sha256 : list of str
-    gates : list of {"", "reader", "pixels", "model"}
-        Which gate refused a file; empty where none did.
+    checks : list of {"", "reader", "pixels", "model"}
+        Which check refused a file: the reader, quality control of pixels, or that of the model's embedding; empty where
+        none did.
     reasons : list of str
         Why, in words.
     embeddings : ndarray of shape (N, d), float32, or None
-        What the model makes of each; zeros where it was not asked.
+        The model's embedding of each; zeros where it was not computed.
     """
 
     sizes: NDArray[np.int64]
     levels: NDArray[np.float32]
     means: NDArray[np.float64]
     sha256: list[str]
-    gates: list[Gate]
+    checks: list[Check]
     reasons: list[str]
     embeddings: NDArray[np.float32] | None
 
@@ -63,18 +64,18 @@ class ImageStatistics:
         return self.sizes[:, 0] > 0
 
 
-def look(dataset: Dataset, model: Model | None) -> ImageStatistics:
+def measure_images(dataset: Dataset, model: Model | None) -> ImageStatistics:
     """Read every file once, as a scan would.
 
     Parameters
     ----------
     dataset : Dataset
     model : Model, optional
-        Without, the pixel gate alone speaks.
+        Without, pixels alone are checked.
     """
     count = len(dataset.records)
     wide = _width(model)
-    looks = ImageStatistics(
+    statistics = ImageStatistics(
         np.zeros((count, 2), np.int64),
         np.zeros((count, LEVELS), np.float32),
         np.zeros(count),
@@ -84,17 +85,17 @@ def look(dataset: Dataset, model: Model | None) -> ImageStatistics:
         np.zeros((count, wide), np.float32) if wide else None,
     )
 
-    def one(index: int) -> NDArray[np.float32] | None:
-        return _look_at(dataset, dataset.records[index], looks, index, model)
+    def read_one(index: int) -> NDArray[np.float32] | None:
+        return _read(dataset, dataset.records[index], statistics, index, model)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, count, _BATCH):
             chosen = range(start, min(start + _BATCH, count))
-            tensors = list(pool.map(one, chosen))
-            asked = [index for index, tensor in zip(chosen, tensors, strict=True) if tensor is not None]
-            if model is not None and asked:
-                _ask(model, asked, np.stack([tensor for tensor in tensors if tensor is not None]), looks)
-    return looks
+            tensors = list(pool.map(read_one, chosen))
+            embedded = [index for index, tensor in zip(chosen, tensors, strict=True) if tensor is not None]
+            if model is not None and embedded:
+                _embed(model, embedded, np.stack([tensor for tensor in tensors if tensor is not None]), statistics)
+    return statistics
 
 
 def _width(model: Model | None) -> int:
@@ -104,34 +105,37 @@ def _width(model: Model | None) -> int:
     return len(model.card.embedding_reference.centres[0])
 
 
-def _look_at(
-    dataset: Dataset, record: Record, looks: ImageStatistics, index: int, model: Model | None
+def _read(
+    dataset: Dataset, record: Record, statistics: ImageStatistics, index: int, model: Model | None
 ) -> NDArray[np.float32] | None:
-    """Fill one row; return what the model should be asked about."""
-    found = read(Entry(dataset.root / record.path, record.path, None))
-    looks.sha256[index] = found.identity.sha256
-    if isinstance(found, Refused):
-        looks.gates[index], looks.reasons[index] = "reader", found.detail or str(found.reason)
+    """Fill one row; return the tensor of a slice that passed the checks of pixels."""
+    item = read(Entry(dataset.root / record.path, record.path, None))
+    statistics.sha256[index] = item.identity.sha256
+    if isinstance(item, Refused):
+        statistics.checks[index], statistics.reasons[index] = "reader", item.detail or str(item.reason)
         return None
-    _measure(found, looks, index)
-    refused = refuse(found)
+    _measure(item, statistics, index)
+    refused = refuse(item)
     if refused is not None:
-        looks.gates[index], looks.reasons[index] = "pixels", refused.detail
+        statistics.checks[index], statistics.reasons[index] = "pixels", refused.detail
         return None
-    return None if model is None else prepare(found.pixels, model.card.preprocessing)
+    return None if model is None else prepare(item.pixels, model.card.preprocessing)
 
 
-def _measure(found: Slice, looks: ImageStatistics, index: int) -> None:
-    place = (found.pixels * np.float32(LEVELS - 0.01)).astype(np.uint8)
-    looks.levels[index] = np.bincount(place.ravel(), minlength=LEVELS)[:LEVELS] / place.size
-    looks.sizes[index] = found.pixels.shape
-    looks.means[index] = found.pixels.mean()
+def _measure(item: Slice, statistics: ImageStatistics, index: int) -> None:
+    place = (item.pixels * np.float32(LEVELS - 0.01)).astype(np.uint8)
+    statistics.levels[index] = np.bincount(place.ravel(), minlength=LEVELS)[:LEVELS] / place.size
+    statistics.sizes[index] = item.pixels.shape
+    statistics.means[index] = item.pixels.mean()
 
 
-def _ask(model: Model, asked: list[int], tensors: NDArray[np.float32], looks: ImageStatistics) -> None:
-    """Let the model judge what passed the pixel gate."""
-    for index, answer in zip(asked, model.predict(tensors), strict=True):
-        if answer.embedding is not None and looks.embeddings is not None:
-            looks.embeddings[index] = answer.embedding.reshape(-1)
+def _embed(model: Model, chosen: list[int], tensors: NDArray[np.float32], statistics: ImageStatistics) -> None:
+    """Compute the embeddings of what passed the checks of pixels, and check them."""
+    for index, answer in zip(chosen, model.predict(tensors), strict=True):
+        if answer.embedding is not None and statistics.embeddings is not None:
+            statistics.embeddings[index] = answer.embedding.reshape(-1)
         if model.refuse(answer):
-            looks.gates[index], looks.reasons[index] = "model", "its features are unlike those of any slice known"
+            statistics.checks[index], statistics.reasons[index] = (
+                "model",
+                "its features are unlike those of any slice known",
+            )

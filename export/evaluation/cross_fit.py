@@ -30,7 +30,7 @@ from screener.model.session import Model
 from screener.pipeline.study import Aggregation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -168,56 +168,3 @@ def _rate(hits: Sequence[bool]) -> dict[str, Any]:
         return {"value": None, "low": None, "high": None, "hits": 0, "count": 0}
     low, high = exact_interval(sum(hits), len(hits))
     return {"value": mean(hits), "low": low, "high": high, "hits": sum(hits), "count": len(hits)}
-
-
-def write_report(out: Path, found: Mapping[str, Any]) -> None:
-    """Write ``<out>.json`` and ``<out>.md``."""
-    save_json(out.with_suffix(".json"), dict(found))
-    out.with_suffix(".md").write_text("\n".join(_lines(found)) + "\n")
-
-
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
-    certificate = found["certificate"]
-    target = f"≥ {certificate['target']:g}" if certificate["target"] else "none of the rungs"
-    yield from ("# Cross-fit over sites", "")
-    yield (
-        "Written by `make cross-fit`: the recipe of the shipped model, trained again without each hospital; each "
-        "patient is judged by the model that saw no patient of that hospital. Epoch, calibration and threshold of a "
-        "fold are chosen on the other hospitals. This certifies the recipe; the shipped model is the recipe on all "
-        "hospitals. Intervals: exact binomial, 95 %, over patients."
-    )
-    yield ""
-    yield (
-        f"**{certificate['patients'] - certificate['missed']} of {certificate['patients']} patients with a tumour are "
-        f"flagged; one-sided 95 % lower bound {certificate['bound']:.4f}: certified for {target}.** "
-        f"Tumour-free heads with skull that are not flagged: {_with_interval(found['specificity'])}."
-    )
-    if found["missing"]:
-        yield from ("", f"Not measured yet: {', '.join(found['missing'])}.")
-    yield from ("", "| site left out | patients flagged |", "|---|---|")
-    for name, row in certificate["sites"].items():
-        yield f"| {name} | {_with_interval(row)} |"
-    yield from ("", "## Within heads of the sites left out", "")
-    yield from ("| | adjusted AUC, slices alone | in context | patients |", "|---|---|---|---|")
-    for fold in found["folds"].values():
-        for name, row in fold["adjusted"].items():
-            areas = f"{row['alone']:.3f} | {row['in_context']:.3f}"
-            yield f"| {name}, without {fold['left_out'][0]} | {areas} | {row['patients']} |"
-    yield from ("", "| | part against part, AUC | specificity at sensitivity 0.95 | threshold | epochs |")
-    yield "|---|---|---|---|---|"
-    for name, fold in found["folds"].items():
-        if parts := fold["parts"]:
-            yield (
-                f"| {name} | {parts['auc']:.3f} | {_with_interval(parts['specificity'])} | {fold['threshold']:.4f} "
-                f"| {fold['epochs']} |"
-            )
-    yield from ("", "| | key slice on the tumour | chance |", "|---|---|---|")
-    for name, fold in found["folds"].items():
-        for kind, row in fold["key_slices"].items():
-            yield f"| {kind}, fold {name} | {_with_interval(row)} | {row['chance']:.3f} |"
-
-
-def _with_interval(row: Mapping[str, Any]) -> str:
-    if row["value"] is None:
-        return "–"
-    return f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f}; {row['hits']}/{row['count']})"

@@ -1,8 +1,7 @@
-"""Figures on slices that chose nothing, written to files that the README quotes."""
+"""Figures of a released model on slices that chose nothing."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,11 @@ import numpy as np
 from export.data.dataset import read_dataset
 from export.data.groups import places
 from export.errors import DataError
-from export.release.model_card import rate_of
 from screener.evaluate.metrics import Scored, operating_figures, summary
 from screener.evaluate.score import score_files
 from screener.model.session import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from export.data.dataset import Dataset
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str, Any]:
-    """Judge one test source with a released model, through the whole screening pipeline.
+    """Score one test source with a released model, through the whole screening pipeline.
 
     Parameters
     ----------
@@ -92,40 +89,3 @@ def _mistakes(dataset: Dataset, chosen: np.ndarray[Any, Any], answers: Answers, 
         if record.label == 0 and (reason or probability >= threshold):
             alarmed.append(result)
     return {"missed": missed, "false_alarms": alarmed}
-
-
-def write_report(out: Path, figures: dict[str, Any]) -> None:
-    """Write ``<out>.json`` and ``<out>.md``."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(_lines(figures)) + "\n")
-
-
-def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    area = figures["auc"]
-    yield f"# {figures['source']}: slices that chose nothing"
-    yield ""
-    yield (
-        f"Model {figures['model']} (`{figures['model_sha256'][:12]}`, created {figures['created']}); "
-        f"{figures['slices']} slices, {figures['positives']} with tumour, {figures['units']} leak-free units. "
-        "Written by `make evaluate`. Intervals: 95 %, bootstrap over units. A refused positive counts as missed, a "
-        "refused negative as a false alarm."
-    )
-    yield ""
-    yield (
-        f"AUC **{area['value']:.3f}** ({area['low']:.3f}–{area['high']:.3f}); among assessable slices "
-        f"{figures['assessable_auc']:.3f}; refused {rate_of(figures['refused'])}: {figures['refusals'] or 'none'}."
-    )
-    yield ""
-    yield "| operating point | threshold | sensitivity | specificity | both, among assessable slices |"
-    yield "|---|---|---|---|---|"
-    for name, point in figures["operating_points"].items():
-        alone = " / ".join(f"{point[f'assessable_{what}']['value']:.3f}" for what in ("sensitivity", "specificity"))
-        result = " | ".join(rate_of(point[what]) for what in ("sensitivity", "specificity"))
-        yield f"| `{name}` | {point['threshold']:g} | {result} | {alone} |"
-    mistakes = figures["mistakes_at_auto"]
-    yield from ("", f"At `auto`: {len(mistakes['missed'])} missed, {len(mistakes['false_alarms'])} false alarms.", "")
-    for name, found in (("Missed", mistakes["missed"]), ("False alarms", mistakes["false_alarms"])):
-        result = ", ".join(f"`{item['path']}` ({item['reason'] or item['probability']})" for item in found)
-        yield f"{name}: {result or 'none'}."
-        yield ""

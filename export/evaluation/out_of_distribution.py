@@ -1,12 +1,11 @@
-"""What the gate keeps and what it refuses: every labelled slice, and pictures that are no brain MRI.
+"""What quality control keeps and what it refuses: every labelled slice, and pictures that are no brain MRI.
 
-The strangers set no cut-off. They come from other packages' sample data, from DICOM files of other body parts and
+Those pictures set no cut-off. They come from other packages' sample data, from DICOM files of other body parts and
 modalities, and from a random generator.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections import Counter, defaultdict
@@ -18,42 +17,41 @@ import numpy as np
 
 from export.data.dataset import read_dataset
 from export.data.groups import places
-from export.release.model_card import rate_of
 from screener.evaluate.metrics import exact_interval
 from screener.evaluate.score import score_files
 from screener.model.session import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     Picture = tuple[str, str, NDArray[Any]]
 
 _DRAWN = ("phantom.png",)
-"""A drawn head: a gate is no judge of art, so it is reported apart."""
+"""A drawn head: it may pass as a brain, so it is reported apart."""
 _GENERATED_EACH = 6
 
 
 def evaluate_quality_control(data: Path, run: Path, model_folder: Path) -> dict[str, Any]:
-    """Return what the gate does, by source and by kind of stranger.
+    """Return what quality control does, by source and by kind of picture.
 
     Parameters
     ----------
     data : Path
         Labelled slices; ``dicom/not_brain`` below it is used where it exists.
     run : Path
-        Its ``groups.csv`` says which slices the gate's reference was fitted on.
+        Its ``groups.csv`` says which slices the embedding's reference was fitted on.
     model_folder : Path
     """
     model = Model.load(model_folder)
-    strangers = list(_strangers(data))
+    pictures = list(_pictures(data))
     with tempfile.TemporaryDirectory() as folder:
-        paths = [_written(Path(folder), index, image) for index, (_, _, image) in enumerate(strangers)]
+        paths = [_written(Path(folder), index, image) for index, (_, _, image) in enumerate(pictures)]
         answers = score_files(paths, model)
     refused: dict[str, list[bool]] = defaultdict(list)
     passed = []
-    for (kind, name, _), reason in zip(strangers, answers.reasons, strict=True):
+    for (kind, name, _), reason in zip(pictures, answers.reasons, strict=True):
         refused[kind].append(bool(reason))
         if not reason:
             passed.append(f"{kind}: {name}")
@@ -61,8 +59,8 @@ def evaluate_quality_control(data: Path, run: Path, model_folder: Path) -> dict[
         "model": model.card.title,
         "model_sha256": model.sha256,
         "kept": _kept(data, run, model),
-        "refused": {kind: _share(found) for kind, found in sorted(refused.items())},
-        "refused_all": _share([found for kind in refused for found in refused[kind] if kind != "drawn heads"]),
+        "refused": {kind: _share(hits) for kind, hits in sorted(refused.items())},
+        "refused_all": _share([hit for kind in refused for hit in refused[kind] if kind != "drawn heads"]),
         "passed": passed,
     }
 
@@ -79,7 +77,7 @@ def _kept(data: Path, run: Path, model: Model) -> dict[str, Any]:
         kept[f"{record.source}, {'fitted on' if fitted else 'not fitted on'}"].append(not reason)
         if reason:
             reasons[f"{record.source}: {reason}"] += 1
-    return {"by_source": {name: _share(found) for name, found in sorted(kept.items())}, "reasons": dict(reasons)}
+    return {"by_source": {name: _share(hits) for name, hits in sorted(kept.items())}, "reasons": dict(reasons)}
 
 
 def _share(hits: list[bool]) -> dict[str, Any]:
@@ -95,7 +93,7 @@ def _written(folder: Path, index: int, image: NDArray[Any]) -> Path:
     return path
 
 
-def _strangers(data: Path) -> Iterator[Picture]:
+def _pictures(data: Path) -> Iterator[Picture]:
     """Yield kind, name and image (grey, or BGR) of everything that is no brain MRI."""
     yield from _photographs()
     yield from _dicom_files(data)
@@ -175,22 +173,3 @@ def _page(side: int, *, dark: bool, rng: np.random.Generator) -> NDArray[np.uint
         letters = "".join(chr(int(code)) for code in rng.integers(97, 123, side // 9))
         cv2.putText(page, letters, (6, line), cv2.FONT_HERSHEY_SIMPLEX, 0.35, 255 if dark else 0, 1)
     return page
-
-
-def write_report(out: Path, figures: Mapping[str, Any]) -> None:
-    """Write ``<out>.json`` and ``<out>.md``."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
-    kept = "\n".join(f"| {name} | {rate_of(share)} |" for name, share in figures["kept"]["by_source"].items())
-    refused = "\n".join(f"| {kind} | {rate_of(share)} |" for kind, share in figures["refused"].items())
-    why = ", ".join(f"{reason} {count}" for reason, count in figures["kept"]["reasons"].items())
-    out.with_suffix(".md").write_text(
-        f"# The gate\n\nWritten by `make gate`: model {figures['model']} (`{figures['model_sha256'][:12]}`), pixel "
-        "checks and embedding together. Intervals: exact binomial, 95 %; here every picture is a unit.\n\n"
-        f"## Brain slices kept\n\nThe pixel checks were chosen while looking at these sources, so those rates are a "
-        f"fit, not a forecast; the embedding's reference saw the slices marked so.\n\n| source | kept |\n|---|---|\n"
-        f"{kept}\n\nRefused: {why or 'none'}.\n\n## Everything else refused\n\nAll but drawn heads: "
-        f"**{rate_of(figures['refused_all'])}**. None of these pictures set the embedding's cut-off; some were looked "
-        "at while choosing the pixel checks and the layer whose features are the embedding.\n\n"
-        f"| kind | refused |\n|---|---|\n{refused}\n\nNot refused: {', '.join(figures['passed']) or 'none'}.\n"
-    )

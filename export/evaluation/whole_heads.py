@@ -12,7 +12,6 @@ import numpy as np
 
 from export.errors import DataError
 from export.evaluation.head_scores import score_volumes
-from export.files import save_json
 from screener.evaluate.acquisition_baseline import baseline_scores, grey_statistics
 from screener.evaluate.heads import (
     adjusted,
@@ -30,7 +29,7 @@ from screener.model.session import Model
 from screener.pipeline.study import Aggregation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from screener.evaluate.heads import Known, Row
@@ -142,66 +141,3 @@ def _grey_statistics(path: Path) -> list[float]:
     if image is None:
         raise DataError(f"{path} cannot be decoded", "copy it again, or take it out of volumes.csv")
     return grey_statistics(image)
-
-
-def write_report(out: Path, found: Mapping[str, Any]) -> None:
-    """Write ``<out>.json`` and ``<out>.md``."""
-    save_json(out.with_suffix(".json"), dict(found))
-    out.with_suffix(".md").write_text("\n".join(_lines(found)) + "\n")
-
-
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("# Whole heads", "")
-    yield (
-        f"Written by `make whole-heads`: {found['model']} on every slice of `volumes.csv`, at `auto` "
-        f"({found['threshold']:g}) where a threshold is needed. Refused slices count as in the contract. Intervals: "
-        "exact binomial, 95 %, over what is counted; slices of one patient are alike, so those over slices are too "
-        "narrow. Patients of `tcga_lgg` and `oasis` were partly in the training set of lite 0.3.0; those of "
-        "`tcga_gbm`, `nichart` and `open_ms` were not. Plain T1, for which the model makes no promise, is included."
-    )
-    yield from ("", "## Covariate-adjusted AUC (same site, sequence and tenth of the head)", "")
-    yield from (
-        "| | slices alone | in context | slices with tumour | patients | strata (left out) |",
-        "|---|---|---|---|---|---|",
-    )
-    for name, row in found["adjusted"].items():
-        areas = f"{row['alone']:.3f} | {row['in_context']:.3f}"
-        counts = f"{row['positives']} | {row['patients']} | {row['strata']} ({row['strata_left_out']})"
-        yield f"| {name} | {areas} | {counts} |"
-    yield from ("", "## Part with against part without a tumour, same heads, best series", "")
-    yield from ("| aggregation | AUC | specificity at sensitivity 0.95 |", "|---|---|---|")
-    for name, row in found["parts"].items():
-        yield f"| {name} | {row['auc']:.3f} | {_with_interval(row['specificity'])} |"
-    yield ""
-    yield (
-        "Refused slices are left out of a part; a part that is refused whole counts as the contract says. Random "
-        f"scores get an AUC of {found['random_parts']:.3f}. Heads whose levels are not known are left out."
-    )
-    yield from ("", "## Key slice on the tumour", "", "| | series | chance |", "|---|---|---|")
-    for name, row in found["key_slices"].items():
-        yield f"| {name} | {_with_interval(row)} | {row['chance']:.3f} |"
-    yield from _shares("Specificity by slice, by level", found["levels"])
-    yield from _shares("Refused by quality control", found["refused"])
-    yield from ("", "## By patient at the threshold of a slice", "")
-    names = list(next(iter(found["studies"].values())))
-    yield from (f"| aggregation | {' | '.join(names)} |", f"|---|{'---|' * len(names)}")
-    for name, row in found["studies"].items():
-        yield f"| {name} | {' | '.join(_with_interval(row[key]) for key in names)} |"
-    if pooled := found["pooled"]:
-        yield ""
-        yield (
-            f"Over all these {pooled['patients']} patients ({pooled['positives']} with a tumour) the AUC of the first "
-            f"row is {pooled['model']:.3f}. The acquisition baseline, a logistic regression on image size and grey "
-            f"statistics that leaves one patient out, gets {pooled['acquisition_baseline']:.3f}: patients with and "
-            "without a tumour come from different scanners, and a figure by patient over sources says little."
-        )
-
-
-def _shares(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    yield from ("", f"## {title}", "", "| | share |", "|---|---|")
-    for name, row in rows.items():
-        yield f"| {name} | {_with_interval(row)} |"
-
-
-def _with_interval(row: Mapping[str, Any]) -> str:
-    return f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f}; {row['hits']}/{row['count']})"

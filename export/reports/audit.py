@@ -2,144 +2,164 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from export.reports import plots
-from screener.report.document import document, figure, gallery, heading, listing, paragraph, picture, save, table
+from export.reports.figures import UNKNOWN, interval
+from export.reports.render import data_uri, write_page, write_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from export.data.audit import Audit
 
-_GRID, _TWINS, _NAMED = 48, 24, 40
-_NO_GATE = "No model was there, so that the pixel gate alone was asked."
+    Rows = list[tuple[object, ...]]
+
+_GRID, _TWINS, _LISTED = 48, 24, 40
+_CHECKS = {"reader": "reader", "pixels": "pixel check", "model": "embedding check"}
+_COPIES = {
+    "identical_files": "files that another one repeats byte by byte",
+    "pairs": "pairs",
+    "turned_pairs": "of these flipped or turned",
+    "groups": "groups",
+    "shared": "groups of more than one slice",
+    "slices_in_shared": "slices in these",
+    "largest": "slices in the largest group",
+}
 
 
-def write_page(found: Audit, out: Path) -> None:
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a report with its caption.
+
+    Attributes
+    ----------
+    uri : str
+        Address that holds the picture.
+    caption : str
+    label : str
+        What a screen reader says.
+    tone : {"", "good", "bad"}
+    """
+
+    uri: str
+    caption: str
+    label: str = ""
+    tone: str = ""
+
+
+def write_audit(audited: Audit, out: Path) -> None:
     """Write ``index.html`` and its plots as PNG into a folder; the page holds pictures of slices.
 
     Parameters
     ----------
-    found : Audit
+    audited : Audit
     out : Path
     """
-    drawn = _plots(found)
+    drawn = _plots(audited)
     for name, content in drawn.items():
         (out / f"{name}.png").write_bytes(content)
-    save(out / "index.html", document("Audit of the labelled slices", _parts(found, drawn)))
-
-
-def _plots(found: Audit) -> dict[str, bytes]:
-    """Draw every plot: PNG by name."""
-    labels = np.array([record.label for record in found.dataset.records])
-    sources = np.array([record.source for record in found.dataset.records])
-    scopes = {"all": found.looks.readable} | {
-        str(name): (sources == name) & found.looks.readable for name in np.unique(sources)
-    }
-    drawn = {
-        "classes": plots.classes(found.figures["counts"]["source"]),
-        "intensities": plots.intensities({
-            name: {
-                word: found.looks.levels[chosen & (labels == label)].mean(axis=0)
-                for label, word in ((1, "yes"), (0, "no"))
-                if (chosen & (labels == label)).any()
-            }
-            for name, chosen in scopes.items()
-        }),
-    }  # fmt: skip
-    result = found.figures["confounding"]["source"]["picture"]
-    if result["accuracy"]:
-        drawn["sources"] = plots.matrix(result["names"], np.array(result["matrix"]), "Source, result from the picture")
-    return drawn
-
-
-def _parts(found: Audit, drawn: Mapping[str, bytes]) -> Iterator[str]:
-    """Yield the page, part by part."""
-    result = found.figures
-    yield listing(findings(result))
-    if result["mended"]:
-        yield paragraph("Mended while reading:", "warning") + listing(result["mended"])
-    yield heading("What is there")
-    yield figure(picture(drawn["classes"], "class distribution"), "Slices of either label by source.")
-    for name, rows in result["counts"].items():
-        yield table((name, "yes", "no", "leak-free units", "patients known"), _count_rows(rows))
-    yield figure(
-        picture(drawn["intensities"], "intensity histograms"), "Stored intensities by label: shares of pixels."
+    twins = _turned_twins(audited)
+    write_page(
+        out / "index.html",
+        "audit",
+        result=audited.figures,
+        **summary(audited.figures),
+        plots={name: data_uri(content) for name, content in drawn.items()},
+        samples=_samples(audited),
+        turned_twins={"count": len(twins), "pictures": _pairs(audited, twins)},
+        conflicts=_conflicts(audited),
+        refused=_refused(audited),
+        farthest=_farthest(audited),
     )
-    yield from _samples(found)
-    yield heading("What is there twice")
-    yield from _duplicates(found)
-    yield heading("Sets")
-    yield from (paragraph(sentence) for sentence in set_sentences(result["sets"]))
-    yield table(("set", "yes", "no", "leak-free units"), [
-        (name, *row.values()) for name, row in result["sets"]["slices"].items()
-    ])  # fmt: skip
-    yield heading("What is alike and bears two labels")
-    yield from _conflicts(found)
-    yield heading("What does not look like a brain MRI")
-    yield from _strangers(found)
-    yield heading("What gives the label or the source away")
-    yield from _confounding(result["confounding"])
-    if "sources" in drawn:
-        yield figure(picture(drawn["sources"], "sources, true and said"), "Slices of units that were not learnt from.")
 
 
-def findings(result: Mapping[str, Any]) -> list[str]:
-    """Say in sentences what a data scientist should know before training."""
+def write_summary(result: Mapping[str, Any], out: Path) -> None:
+    """Write ``<out>.json`` and ``<out>.md``: numbers and names, no picture.
+
+    Parameters
+    ----------
+    result : mapping
+        The audit's figures.
+    out : Path
+        Without suffix.
+    """
+    write_results(out, "audit", result, **summary(result))
+
+
+def summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what both reports show beside the figures: sentences, and the rows of tables."""
+    return {
+        "sentences": sentences(result),
+        "set_sentences": list(set_sentences(result["sets"])),
+        "counts": {name: count_rows(rows) for name, rows in result["counts"].items()},
+        "copies": copy_rows(result["duplicates"]),
+        "groups": group_rows(result["duplicates"]["by_source"]),
+        "twins": twin_rows(result["duplicates"]["twins"]),
+        "sets": [(name, *row.values()) for name, row in result["sets"]["slices"].items()],
+        "conflicts_elsewhere": [pair for pair in result["conflicts"]["listed"] if not pair["same_patient"]],
+        "listed": _LISTED,
+        "checks": _CHECKS,
+        "sources": source_rows(result["confounding"]["source"]),
+        "labels": label_rows(result["confounding"]["label"]),
+        "cuts": cut_rows(result["confounding"]["threshold"]),
+    }
+
+
+def sentences(result: Mapping[str, Any]) -> list[str]:
+    """Return in sentences what a data scientist should know before training."""
     counts, copies, conflicts = result["counts"]["source"], result["duplicates"], result["conflicts"]
     yes, no = (sum(row[word] for row in counts.values()) for word in ("yes", "no"))
     one_label = [name for name, row in counts.items() if not row["yes"] or not row["no"]]
-    said = [f"{yes + no} slices: {yes} with tumour, {no} without, from {len(counts)} sources."]
+    lines = [f"{yes + no} slices: {yes} with tumour, {no} without, from {len(counts)} sources."]
     if one_label:
-        said.append(f"One label only, so that the source tells it: {', '.join(one_label)}.")
-    said.append(
+        lines.append(f"One label only, so that the source gives it away: {', '.join(one_label)}.")
+    lines.append(
         f"{copies['groups']} near-duplicate groups; {copies['slices_in_shared']} slices share theirs, and "
         f"{copies['across']['sources']} groups reach over several sources. Split by unit, never by slice."
     )
-    for one, other, row in _between(copies["twins"]):
-        if row["turned"] and one != other:
-            total = counts[one]["yes"] + counts[one]["no"]
-            said.append(
-                f"{row['turned']} of the {total} slices of {one} have a flipped or turned near-twin in {other}, "
+    for source, other, row in _between(copies["twins"]):
+        if row["turned"] and source != other:
+            total = counts[source]["yes"] + counts[source]["no"]
+            lines.append(
+                f"{row['turned']} of the {total} slices of {source} have a flipped or turned near-twin in {other}, "
                 f"{row['plain']} a plain one, {row['any']} either."
             )
-    said.append(
+    lines.append(
         f"{conflicts['pairs']} pairs look alike and bear two labels, {conflicts['within_patient']} of them within one "
         f"patient; {conflicts['mixed']} groups hold two labels as written."
     )
-    refused = result["strangers"]["refused"]
-    said.append(f"{len(refused)} slices do not pass as a brain MRI: {_by_gate(refused) or 'none'}.")
+    refused = result["implausible"]["refused"]
+    lines.append(f"{len(refused)} slices do not pass as a brain MRI: {_by_check(refused) or 'none'}.")
     if result["sets"]["refused"] or result["sets"]["leaking_units"]:
-        said += set_sentences(result["sets"])
-    return [*said, *_given_away(result["confounding"])]
+        lines += set_sentences(result["sets"])
+    return [*lines, *_confounders(result["confounding"])]
 
 
 def _between(twins: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Mapping[str, int]]]:
     """Yield from, to and counts of every two sources that share pictures."""
-    return ((one, other, row) for one, others in twins.items() for other, row in others.items())
+    return ((source, other, row) for source, others in twins.items() for other, row in others.items())
 
 
-def _by_gate(refused: Sequence[Mapping[str, str]]) -> str:
-    numbers = {gate: sum(one["gate"] == gate for one in refused) for gate in ("reader", "pixels", "model")}
-    return ", ".join(f"{number} by the {_GATES[gate]}" for gate, number in numbers.items() if number)
+def _by_check(refused: Sequence[Mapping[str, str]]) -> str:
+    numbers = {check: sum(row["check"] == check for row in refused) for check in _CHECKS}
+    return ", ".join(f"{number} by the {_CHECKS[check]}" for check, number in numbers.items() if number)
 
 
-_GATES = {"reader": "reader", "pixels": "pixel gate", "model": "model's own gate"}
-
-
-def _given_away(result: Mapping[str, Any]) -> Iterator[str]:
-    """Say how well source and label are result without looking for a tumour."""
-    seen = result["source"]["picture"]
-    if seen["accuracy"]:
+def _confounders(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how well source and label are predicted without looking for a tumour."""
+    source = result["source"]["picture"]
+    if source["accuracy"]:
         yield (
-            f"A linear classifier names the source of {seen['accuracy']['value']:.1%} of the slices; the largest one "
-            f"alone makes {seen['largest']:.1%}."
+            f"A linear classifier names the source of {source['accuracy']['value']:.1%} of the slices; the largest one "
+            f"alone makes {source['largest']:.1%}."
         )
     areas = {name: row["all"]["auc"]["value"] for name, row in result["label"].items() if row["all"]["auc"]}
     if areas:
@@ -154,7 +174,7 @@ def _given_away(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def set_sentences(sets: Mapping[str, Any]) -> Iterator[str]:
-    """Say where the sets come from and whether anything leaks."""
+    """Yield where the sets come from and whether anything leaks."""
     if sets["refused"]:
         yield f"No groups.csv was written: {sets['refused']}."
         return
@@ -162,251 +182,166 @@ def set_sentences(sets: Mapping[str, Any]) -> Iterator[str]:
     yield f"Sets {origin}; {sets['leaking_units']} leak-free units lie in more than one of them."
 
 
-def _count_rows(rows: Mapping[str, Mapping[str, int]]) -> list[tuple[object, ...]]:
-    return [(value, row["yes"], row["no"], row["units"], row["patients"] or "–") for value, row in rows.items()]
+def count_rows(rows: Mapping[str, Mapping[str, int]]) -> Rows:
+    """Return slices, units and patients by value as rows."""
+    return [(value, row["yes"], row["no"], row["units"], row["patients"] or UNKNOWN) for value, row in rows.items()]
 
 
-def _samples(found: Audit) -> Iterator[str]:
-    """Yield a grid of slices per class, the sources taking turns."""
-    records = found.dataset.records
-    for label, words in ((1, "With tumour"), (0, "Without tumour")):
-        rng = np.random.default_rng(0)
-        turns = sorted(
-            (place, records[index].source, index)
-            for source in sorted({record.source for record in records})
-            for place, index in enumerate(rng.permutation(_of(found, label, source)).tolist())
-        )
-        yield heading(words, 3) + gallery(_card(found, index) for _, _, index in turns[:_GRID])
-
-
-def _of(found: Audit, label: int, source: str) -> list[int]:
-    """Return the readable slices of one label and source."""
-    return [
-        index
-        for index, record in enumerate(found.dataset.records)
-        if record.label == label and record.source == source and found.looks.readable[index]
-    ]
-
-
-def _card(found: Audit, index: int, remark: str = "", other: int | None = None) -> str:
-    """Return one slice, framed as it is compared, beside its twin where it has one."""
-    shown = [found.framed[place][::2, ::2] for place in (index, other) if place is not None]
-    data = cv2.imencode(".jpg", np.hstack(shown), (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
-    names = " ~ ".join(found.dataset.records[place].path for place in (index, other) if place is not None)
-    return figure(picture(data, names, "jpeg"), f"{names}{f' · {remark}' if remark else ''}")
-
-
-def _duplicates(found: Audit) -> Iterator[str]:
-    result = found.figures["duplicates"]
-    yield table(("near-duplicates", "number"), copy_rows(result))
-    yield table(("source", "yes: slices", "groups", "no: slices", "groups"), group_rows(result["by_source"]))
-    yield table(
-        ("slices of", "with a near-twin in", "plain", "flipped or turned", "either"), twin_rows(result["twins"])
-    )
-    across = [
-        (int(first), int(second))
-        for first, second, turned in zip(found.pairs.first, found.pairs.second, found.pairs.turned, strict=True)
-        if turned and found.dataset.records[first].source != found.dataset.records[second].source
-    ]
-    yield heading(f"Flipped or turned twins across sources ({len(across)} pairs)", 3)
-    shown = np.random.default_rng(0).permutation(len(across))[:_TWINS].tolist()
-    yield gallery(_card(found, across[place][0], other=across[place][1]) for place in shown)
-
-
-def copy_rows(result: Mapping[str, Any]) -> list[tuple[str, int]]:
+def copy_rows(result: Mapping[str, Any]) -> Rows:
     """Return what is counted of near-duplicates as rows: in words, number."""
-    names = {
-        "identical_files": "files that another one repeats byte by byte",
-        "pairs": "pairs",
-        "turned_pairs": "of these flipped or turned",
-        "groups": "groups",
-        "shared": "groups of more than one slice",
-        "slices_in_shared": "slices in these",
-        "largest": "slices in the largest group",
-    }
-    return [
-        *((words, result[name]) for name, words in names.items()),
-        *((f"groups over several {place}", number) for place, number in result["across"].items()),
-    ]
+    across = [(f"groups over several {place}", number) for place, number in result["across"].items()]
+    return [*((words, result[name]) for name, words in _COPIES.items()), *across]
 
 
-def group_rows(by_source: Mapping[str, Mapping[str, int]]) -> list[tuple[object, ...]]:
+def group_rows(by_source: Mapping[str, Mapping[str, int]]) -> Rows:
     """Return slices and near-duplicate groups by source and label as rows."""
     names = ("yes_slices", "yes_groups", "no_slices", "no_groups")
     return [(source, *(row[name] for name in names)) for source, row in by_source.items()]
 
 
-def twin_rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
+def twin_rows(twins: Mapping[str, Mapping[str, Any]]) -> Rows:
     """Return near-twins within and between sources as rows."""
-    return [(one, other, row["plain"], row["turned"], row["any"]) for one, other, row in _between(found)]
+    return [(source, other, row["plain"], row["turned"], row["any"]) for source, other, row in _between(twins)]
 
 
-def _conflicts(found: Audit) -> Iterator[str]:
-    result = found.figures["conflicts"]
-    place = {record.path: index for index, record in enumerate(found.dataset.records)}
-    yield paragraph(
-        f"{result['pairs']} pairs, {result['within_patient']} of them neighbouring slices of one patient. Joined, they "
-        f"would make {result['mixed_before']} groups with two labels; they share a unit, but no group: "
-        f"{result['mixed']} remain."
-    )
-    yield gallery(
-        _card(found, place[one["yes"]], f"yes ~ no{', turned' if one['turned'] else ''}", place[one["no"]])
-        for one in result["listed"][:_NAMED]
-    )
-
-
-def _strangers(found: Audit) -> Iterator[str]:
-    result = found.figures["strangers"]
-    place = {record.path: index for index, record in enumerate(found.dataset.records)}
-    yield paragraph(f"The model asked: {result['model']}." if result["model"] else _NO_GATE)
-    yield gallery(
-        _card(found, place[one["path"]], f"{_GATES[one['gate']]}: {one['reason']}") for one in result["refused"]
-    )
-    yield paragraph(
-        "What a gate lets pass may still be no brain: these are the slices of each source that are least like any "
-        f"other, by {result['measure']}. Most are brains; look for those that are not.",
-        "remark",
-    )
-    for source, rows in result["strangest"].items():
-        yield heading(source, 3)
-        yield gallery(_card(found, place[row["path"]], f"distance {row['distance']}") for row in rows)
-
-
-def _confounding(result: Mapping[str, Any]) -> Iterator[str]:
-    yield table(
-        ("source result from", "accuracy", "largest source", "balanced accuracy"), source_rows(result["source"])
-    )
-    head, rows = label_rows(result["label"])
-    yield table(head, rows, "AUC of one property alone for the label, on units that were not learnt from")
-    yield table(
-        ("one threshold on", "balanced accuracy", "tumour when", "AUC of the number"), cut_rows(result["threshold"])
-    )
-
-
-def source_rows(result: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    """Return how well the source is result as rows."""
+def source_rows(result: Mapping[str, Mapping[str, Any]]) -> Rows:
+    """Return how well the source is predicted as rows."""
     return [
-        (name, _span(row["accuracy"]), row["largest"], row["balanced_accuracy"])
+        (name, interval(row["accuracy"]), row["largest"], row["balanced_accuracy"])
         if row["accuracy"]
-        else (name, row["why"], "–", "–")
+        else (name, row["why"], UNKNOWN, UNKNOWN)
         for name, row in result.items()
     ]
 
 
-def label_rows(result: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows of the AUC by property and source; properties without any figure say why."""
+def label_rows(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return ``head`` and ``rows`` of the AUC by property and source; a cell without a figure says why."""
     scopes = list(next(iter(result.values())))
     kept = [scope for scope in scopes if any(row[scope]["auc"] for row in result.values())]
-    rows = [(name, *(_span(row[scope]["auc"]) or row[scope]["why"] for scope in kept)) for name, row in result.items()]
-    return ("property", *kept), rows
+    rows = [
+        (name, *(interval(row[scope]["auc"]) if row[scope]["auc"] else row[scope]["why"] for scope in kept))
+        for name, row in result.items()
+    ]
+    return {"head": ("property", *kept), "rows": rows}
 
 
-def cut_rows(result: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
+def cut_rows(result: Mapping[str, Mapping[str, Any]]) -> Rows:
     """Return how far one threshold gets as rows."""
     return [
         (
             name,
-            _span(row["balanced_accuracy"]),
+            interval(row["balanced_accuracy"]),
             f"{'above' if row['above'] else 'below'} {row['cut']:.3g}",
             row["auc"],
         )
         if row["balanced_accuracy"]
-        else (name, row["why"], "–", "–")
+        else (name, row["why"], UNKNOWN, UNKNOWN)
         for name, row in result.items()
     ]
 
 
-def _span(cell: Mapping[str, float] | None) -> str:
-    return f"{cell['value']:.3f} ({cell['low']:.3f}–{cell['high']:.3f})" if cell else ""
+def _plots(audited: Audit) -> dict[str, bytes]:
+    """Draw every plot: PNG by name."""
+    labels = np.array([record.label for record in audited.dataset.records])
+    sources = np.array([record.source for record in audited.dataset.records])
+    readable = audited.statistics.readable
+    scopes = {"all": readable} | {str(name): (sources == name) & readable for name in np.unique(sources)}
+    drawn = {
+        "classes": plots.classes(audited.figures["counts"]["source"]),
+        "intensities": plots.intensities({
+            name: _mean_levels(audited, labels, chosen) for name, chosen in scopes.items()
+        }),
+    }  # fmt: skip
+    result = audited.figures["confounding"]["source"]["picture"]
+    if result["accuracy"]:
+        drawn["sources"] = plots.matrix(result["names"], np.array(result["matrix"]), "Source, predicted from pixels")
+    return drawn
 
 
-def write_summary(result: Mapping[str, Any], out: Path) -> None:
-    """Write ``<out>.json`` and ``<out>.md``: numbers and names, no picture.
-
-    Parameters
-    ----------
-    result : mapping
-        Of the audit.
-    out : Path
-        Without suffix.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(_lines(result)) + "\n")
+def _mean_levels(audited: Audit, labels: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Return the mean histogram of either label: (64,) by "yes" and "no"."""
+    return {
+        word: audited.statistics.levels[chosen & (labels == label)].mean(axis=0)
+        for label, word in ((1, "yes"), (0, "no"))
+        if (chosen & (labels == label)).any()
+    }
 
 
-def _lines(result: Mapping[str, Any]) -> Iterator[str]:
-    cost = result["cost"]
-    yield from ("# Audit of the labelled slices", "")
-    yield (
-        f"Written by `make audit` in {cost['seconds']:.0f} s, {cost['peak_mb']} MB at most. Intervals: 95 %, bootstrap "
-        "over leak-free units (near-duplicate groups and patients)."
-    )
-    yield from ("", *(f"- {sentence}" for sentence in findings(result)), "", "## What is there")
-    for name, rows in result["counts"].items():
-        if name != "folder" and set(rows) != {"not known"}:
-            yield from _markdown((name, "yes", "no", "leak-free units", "patients known"), _count_rows(rows))
-    yield from ("", "## What is there twice")
-    copies = result["duplicates"]
-    yield from _markdown(("near-duplicates", "number"), copy_rows(copies))
-    yield from _markdown(
-        ("slices of", "with a near-twin in", "plain", "flipped or turned", "either"), twin_rows(copies["twins"])
-    )
-    yield from ("", "## Sets", "", *set_sentences(result["sets"]))
-    yield from _markdown(
-        ("set", "yes", "no", "leak-free units"),
-        [(name, *row.values()) for name, row in result["sets"]["slices"].items()],
-    )
-    yield from _conflict_lines(result["conflicts"])
-    yield from _stranger_lines(result["strangers"])
-    yield from ("", "## What gives the label or the source away")
-    yield from _markdown(
-        ("source result from", "accuracy", "largest source", "balanced accuracy"),
-        source_rows(result["confounding"]["source"]),
-    )
-    yield from ("", "AUC of one property alone for the label, on units that were not learnt from:")
-    yield from _markdown(*label_rows(result["confounding"]["label"]))
-    yield from _markdown(
-        ("one threshold on", "balanced accuracy", "tumour when", "AUC of the number"),
-        cut_rows(result["confounding"]["threshold"]),
-    )
-
-
-def _conflict_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", "## What is alike and bears two labels", "")
-    yield (
-        f"{result['pairs']} pairs, {result['within_patient']} of them neighbouring slices of one patient. Joined, they "
-        f"would make {result['mixed_before']} groups with two labels; as written, {result['mixed']} groups have two."
-    )
-    listed = [one for one in result["listed"] if not one["same_patient"]]
-    if listed:
-        yield from ("", "Not of one known patient:", "")
-        yield from (
-            f"- `{one['yes']}` ~ `{one['no']}`{' (turned)' if one['turned'] else ''}" for one in listed[:_NAMED]
+def _samples(audited: Audit) -> dict[str, list[Picture]]:
+    """Return pictures of either label, the sources taking turns."""
+    records = audited.dataset.records
+    result = {}
+    for label, words in ((1, "With tumour"), (0, "Without tumour")):
+        rng = np.random.default_rng(0)
+        turns = sorted(
+            (place, records[index].source, index)
+            for source in sorted({record.source for record in records})
+            for place, index in enumerate(rng.permutation(_readable(audited, label, source)).tolist())
         )
-    if len(listed) > _NAMED:
-        yield f"- … and {len(listed) - _NAMED} more, in the JSON"
+        result[words] = [_picture(audited, index) for _, _, index in turns[:_GRID]]
+    return result
 
 
-def _stranger_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", "## What does not look like a brain MRI", "")
-    yield f"The model asked: {result['model']}." if result["model"] else _NO_GATE
-    yield ""
-    yield from (f"- `{one['path']}`: {_GATES[one['gate']]}, {one['reason']}" for one in result["refused"])
-    yield from (
-        "",
-        f"Least like any other slice, by {result['measure']}; most are brains, none was refused for it:",
-        "",
-    )
-    for source, rows in result["strangest"].items():
-        yield f"- {source}: {', '.join(_named(row['path']) for row in rows)}"
+def _readable(audited: Audit, label: int, source: str) -> list[int]:
+    """Return the readable slices of one label and source."""
+    return [
+        index
+        for index, record in enumerate(audited.dataset.records)
+        if record.label == label and record.source == source and audited.statistics.readable[index]
+    ]
 
 
-def _named(path: str) -> str:
-    return f"`{path.rsplit('/', 1)[-1]}`"
+def _picture(audited: Audit, index: int, remark: str = "", other: int | None = None) -> Picture:
+    """Return one slice, framed as it is compared, beside its twin where it has one."""
+    places = [place for place in (index, other) if place is not None]
+    image = np.hstack([audited.framed[place][::2, ::2] for place in places])
+    data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
+    names = " ~ ".join(audited.dataset.records[place].path for place in places)
+    return Picture(data_uri(data, "jpeg"), f"{names}{f' · {remark}' if remark else ''}", names)
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Yield a table."""
-    yield from ("", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}")
-    yield from (f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)
+def _turned_twins(audited: Audit) -> list[tuple[int, int]]:
+    """Return the flipped or turned pairs across sources."""
+    records, pairs = audited.dataset.records, audited.pairs
+    return [
+        (int(first), int(second))
+        for first, second, turned in zip(pairs.first, pairs.second, pairs.turned, strict=True)
+        if turned and records[first].source != records[second].source
+    ]
+
+
+def _pairs(audited: Audit, twins: Sequence[tuple[int, int]]) -> list[Picture]:
+    """Return a random sample of pairs as pictures."""
+    shown = np.random.default_rng(0).permutation(len(twins))[:_TWINS].tolist()
+    return [_picture(audited, twins[place][0], other=twins[place][1]) for place in shown]
+
+
+def _places(audited: Audit) -> dict[str, int]:
+    return {record.path: index for index, record in enumerate(audited.dataset.records)}
+
+
+def _conflicts(audited: Audit) -> list[Picture]:
+    """Return the first pairs that look alike and bear two labels."""
+    place = _places(audited)
+    return [
+        _picture(audited, place[pair["yes"]], f"yes ~ no{', turned' if pair['turned'] else ''}", place[pair["no"]])
+        for pair in audited.figures["conflicts"]["listed"][:_LISTED]
+    ]
+
+
+def _refused(audited: Audit) -> list[Picture]:
+    """Return every slice that a check refused."""
+    place = _places(audited)
+    return [
+        _picture(audited, place[row["path"]], f"{_CHECKS[row['check']]}: {row['reason']}")
+        for row in audited.figures["implausible"]["refused"]
+    ]
+
+
+def _farthest(audited: Audit) -> dict[str, list[Picture]]:
+    """Return by source the slices that are least like any other."""
+    place = _places(audited)
+    return {
+        source: [_picture(audited, place[row["path"]], f"distance {row['distance']}") for row in rows]
+        for source, rows in audited.figures["implausible"]["farthest"].items()
+    }

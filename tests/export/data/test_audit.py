@@ -1,4 +1,4 @@
-"""The audit of drawn heads with planted copies, conflicts, strangers and confounders."""
+"""The audit of drawn heads with planted copies, conflicts, implausible slices and confounders."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from export.cli import main
-from export.data.audit import Audit, Wanted, audit, conflicts, counts, farness, twins
+from export.data.audit import Audit, AuditOptions, audit, conflicts, counts, nearest_distances, twins
 from export.data.dataset import read_dataset
 from export.data.duplicates import Pairs
 from export.data.groups import read_groups
 from export.data.phantoms import phantom
 from export.errors import DataError
-from export.reports.audit import findings, write_page, write_summary
+from export.reports.audit import sentences, write_audit, write_summary
 from screener.evaluate.labelled import Record
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(data: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Audit, Path]:
     out = tmp_path_factory.mktemp("audit")
-    return audit(data, out, out / "cache", Wanted(model=str(tiny_model))), out
+    return audit(data, out, out / "cache", AuditOptions(model=str(tiny_model))), out
 
 
 def test_copies_are_counted_within_and_across(found: tuple[Audit, Path]) -> None:
@@ -82,11 +82,11 @@ def test_one_picture_with_two_labels_is_named_and_kept_apart(found: tuple[Audit,
     assert (result["pairs"], result["within_patient"], result["mixed_before"], result["mixed"]) == (2, 0, 1, 0)
 
 
-def test_what_is_no_brain_is_named_with_the_gate_that_found_it(found: tuple[Audit, Path]) -> None:
-    refused = {one["path"]: one["gate"] for one in found[0].figures["strangers"]["refused"]}
+def test_implausible_slices_are_listed_with_the_check_that_refused_them(found: tuple[Audit, Path]) -> None:
+    refused = {one["path"]: one["check"] for one in found[0].figures["implausible"]["refused"]}
     assert refused["b/yes/noise.png"] == "pixels"
     assert refused["b/no/broken.png"] == "reader"
-    assert found[0].figures["strangers"]["measure"] == "thumbnails"  # the tiny model has no features to tell by
+    assert found[0].figures["implausible"]["measure"] == "thumbnails"  # the tiny model has no features to tell by
     assert found[0].figures["sets"]["slices"]["unreadable"] == {"yes": 0, "no": 1, "units": 1}
 
 
@@ -103,13 +103,13 @@ def test_groups_csv_is_what_training_reads(found: tuple[Audit, Path], data: Path
     audited, out = found
     given = read_groups(out / "groups.csv", read_dataset(data))
     given.refuse_leaks(audited.dataset, audited.pairs)
-    assert given.found.sets.tolist() == audited.found.sets.tolist()
+    assert given.found.sets.tolist() == audited.split.sets.tolist()
     assert audited.figures["sets"]["leaking_units"] == 0
     assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(audited.figures))
 
 
-def test_the_page_shows_and_the_summary_does_not(found: tuple[Audit, Path], tmp_path: Path) -> None:
-    write_page(found[0], tmp_path)
+def test_the_page_holds_pictures_and_the_summary_holds_none(found: tuple[Audit, Path], tmp_path: Path) -> None:
+    write_audit(found[0], tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert "<script" not in page
     assert "b/no/mislabelled.png" in page
@@ -117,9 +117,9 @@ def test_the_page_shows_and_the_summary_does_not(found: tuple[Audit, Path], tmp_
     write_summary(found[0].figures, tmp_path / "sum")
     text = (tmp_path / "sum.md").read_text()
     assert "data:image" not in text
-    assert all(sentence in text for sentence in findings(found[0].figures))
+    assert all(sentence in text for sentence in sentences(found[0].figures))
     assert any(
-        "10 of the 60 slices of a have a flipped or turned near-twin in b" in s for s in findings(found[0].figures)
+        "10 of the 60 slices of a have a flipped or turned near-twin in b" in s for s in sentences(found[0].figures)
     )
     assert json.loads((tmp_path / "sum.json").read_text())["conflicts"]["pairs"] == 2
 
@@ -127,18 +127,18 @@ def test_the_page_shows_and_the_summary_does_not(found: tuple[Audit, Path], tmp_
 def test_too_small_a_set_is_still_audited(tmp_path: Path) -> None:
     for seed in range(4):
         write(tmp_path / "d" / ("yes" if seed % 2 else "no") / f"{seed}.png", head(seed, tumour=seed % 2 == 1))
-    audited = audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", Wanted())
+    audited = audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", AuditOptions())
     assert "too few near-duplicate groups" in audited.figures["sets"]["refused"]
-    assert any(sentence.startswith("No groups.csv was written: too few") for sentence in findings(audited.figures))
+    assert any(sentence.startswith("No groups.csv was written: too few") for sentence in sentences(audited.figures))
     assert not (tmp_path / "out/groups.csv").exists()
-    write_page(audited, tmp_path / "out")
+    write_audit(audited, tmp_path / "out")
     write_summary(audited.figures, tmp_path / "sum")
     assert "fewer than 5 folds" in (tmp_path / "sum.md").read_text()
     with pytest.raises(DataError, match="no slice comes from gone"):
-        audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", Wanted(test_sources=("gone",)))
+        audit(tmp_path / "d", tmp_path / "out", tmp_path / "cache", AuditOptions(test_sources=("gone",)))
 
 
-def test_patients_are_counted_and_their_neighbours_told_apart() -> None:
+def test_conflicts_within_a_patient_are_marked_and_patients_counted() -> None:
     records = [Record("a/1.png", 1, "s", patient="p"), Record("a/2.png", 0, "s", patient="p"), Record("b/3.png", 0)]
     pairs = Pairs(np.array([0, 0]), np.array([1, 2]), np.array([False, True]))
     result = conflicts(records, pairs, np.array([0, 1, 2]))
@@ -155,10 +155,10 @@ def test_patients_are_counted_and_their_neighbours_told_apart() -> None:
     }
 
 
-def test_farness_ignores_ones_own_unit() -> None:
+def test_nearest_distances_leave_out_slices_of_the_same_unit() -> None:
     features = np.array([[0.0, 0], [0, 1], [3, 0], [3, 4]], np.float32)
-    assert farness(features, np.array([0, 0, 1, 2])).tolist() == pytest.approx([3, 10**0.5, 3, 4])
-    assert farness(features, np.zeros(4, np.int64)).tolist() == [0, 0, 0, 0]
+    assert nearest_distances(features, np.array([0, 0, 1, 2])).tolist() == pytest.approx([3, 10**0.5, 3, 4])
+    assert nearest_distances(features, np.zeros(4, np.int64)).tolist() == [0, 0, 0, 0]
 
 
 def leaky(groups: Path, out: Path) -> Path:
@@ -197,7 +197,7 @@ def test_the_command_needs_no_tensorflow_and_sees_what_leaks(
     assert "leaky.csv" in (tmp_path / "sum.md").read_text()
 
 
-def test_no_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_without_data_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCREENER_DATA", raising=False)
     monkeypatch.setattr("sys.argv", ["export", "audit"])
     with pytest.raises(SystemExit) as ended:

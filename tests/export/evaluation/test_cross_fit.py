@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from export.evaluation.cross_fit import FOLDS, gather, left_out, write_report
+from export.evaluation.cross_fit import FOLDS, gather, left_out
 from export.files import save_json
+from export.reports.render import write_results
 from screener.evaluate.heads import Row
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_a_fold_that_is_missing_is_named(tmp_path: Path) -> None:
     found = gather(tmp_path)
     assert found["missing"] == [FOLDS[1].name, FOLDS[2].name]
     assert found["certificate"]["target"] is None
-    write_report(tmp_path / "out", found)
+    write_results(tmp_path / "out", "cross_fit", found)
     text = (tmp_path / "out.md").read_text()
     assert f"Not measured yet: {FOLDS[1].name}, {FOLDS[2].name}." in text
     assert "3 of 5 patients" in text

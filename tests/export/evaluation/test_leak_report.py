@@ -10,16 +10,17 @@ import pytest
 
 from export.errors import DataError
 from export.evaluation import leak
+from export.reports.render import write_results
 from screener.evaluate.metrics import Scored, operating_figures, summary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def judged(_: Path, run: Path, __: str) -> dict[str, Any]:
+def scored(_: Path, run: Path, __: str) -> dict[str, Any]:
     scores = np.array([0.1, 0.9, 0.8, 0.2] if run.name == "control" else [0.1, 0.2, 0.8, 0.9])
-    scored = Scored(np.array([0, 0, 1, 1]), scores, np.arange(4))
-    return {"epochs": 3, **summary(scored), "at_default": operating_figures(scored, 0.5)}
+    labelled = Scored(np.array([0, 0, 1, 1]), scores, np.arange(4))
+    return {"epochs": 3, **summary(labelled), "at_default": operating_figures(labelled, 0.5)}
 
 
 def runs(folder: Path, **control: object) -> tuple[Path, Path]:
@@ -29,10 +30,10 @@ def runs(folder: Path, **control: object) -> tuple[Path, Path]:
     return folder / "leaking", folder / "control"
 
 
-def test_both_runs_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leak, "_judged", judged)
+def test_the_page_compares_both_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leak, "_figures", scored)
     result = leak.leak(tmp_path, *runs(tmp_path), "kept")
-    leak.write_leak(tmp_path / "result", result)
+    write_results(tmp_path / "result", "leak", result)
     table = (tmp_path / "result.md").read_text()
     assert "| flipped copies left in | 1.000 " in table
     assert "| leak-free | 0.500 " in table
@@ -40,9 +41,9 @@ def test_both_runs_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("control", [{"seed": 2}, {"ignore_flips": True}])
-def test_runs_that_differ_otherwise_are_no_warning(
+def test_runs_that_differ_in_another_option_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(leak, "_judged", None)  # result before anything is measured
+    monkeypatch.setattr(leak, "_figures", None)  # refused before anything is measured
     with pytest.raises(DataError, match="not in --ignore-flips alone"):
         leak.leak(tmp_path, *runs(tmp_path, **control), "kept")

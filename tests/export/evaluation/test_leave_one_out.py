@@ -115,14 +115,14 @@ def test_the_threshold_comes_from_the_runs_own_tune_set(
 
 def test_a_finished_experiment_is_not_repeated(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not leave_one_out.run(data, tmp_path, [NORTH], TERMS, max_minutes=0)
-    with pytest.raises(DataError, match="not judged yet: north"):
-        gather(tmp_path, [NORTH])
+    with pytest.raises(DataError, match="not evaluated yet: north"):
+        gather(tmp_path, [NORTH], TERMS)
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     monkeypatch.setattr(leave_one_out, "run_training", None)
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     with pytest.raises(DataError, match="north was judged under other terms"):
         leave_one_out.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
-    write_leave_one_out(tmp_path / "result", gather(tmp_path, [NORTH]), TERMS)
+    write_leave_one_out(tmp_path / "result", gather(tmp_path, [NORTH], TERMS))
     table = (tmp_path / "result.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
     assert "nan" not in table
@@ -134,13 +134,14 @@ def test_ablations_are_judged_on_slices_that_touch_no_test_source(data: Path, tm
         for name, augmentation, again in (("all", (), 0), ("no", ("strip=0",), 2))
     ]
     assert leave_one_out.run(data, tmp_path, trials, TERMS)
-    result = gather(tmp_path, trials)
+    result = gather(tmp_path, trials, TERMS)
+    experiments = result["experiments"]
     whole = leave_one_out.judge(data, tmp_path / "all", replace(trials[0], chooses=False), TERMS)
-    counts = [sum(part["slices"] for part in one["parts"].values()) for one in (result["all"], whole)]
+    counts = [sum(part["slices"] for part in one["parts"].values()) for one in (experiments["all"], whole)]
     # Patients p… reach over sources here, so that some slices are joined with the test source's.
     assert counts[0] <= counts[1]
-    assert result["all"]["stripped"].keys() == {"tcga_lgg stripped"}
-    write_ablation(tmp_path / "augmentation", result, TERMS)
+    assert experiments["all"]["stripped"].keys() == {"tcga_lgg stripped"}
+    write_ablation(tmp_path / "augmentation", result)
     assert "- no: strip=0; seed 3" in (tmp_path / "augmentation.md").read_text()
 
 

@@ -16,7 +16,7 @@ from small import SIDE, SMALL
 from export.data.phantoms import phantom
 from export.errors import DataError
 from export.evaluation.robustness import DAMAGES, MEASURED, damaged, robustness
-from export.reports.run import _classes, run_report
+from export.reports.run import class_rows, run_report
 from export.training import loop as setup
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def trained(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *, heat: boo
 
 
 @pytest.mark.parametrize("heat", [True, False])
-def test_a_run_is_shown_with_everything_it_got_wrong(
+def test_the_page_shows_every_figure_and_every_mistake_of_a_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool
 ) -> None:
     run = trained(data, tmp_path / "run", monkeypatch, heat=heat)
@@ -75,7 +75,7 @@ def test_a_run_is_shown_with_everything_it_got_wrong(
     assert "<script" not in page
     assert page.index("Missed (") < page.index("False alarms (")
     assert all(words in page for words in ("true: tumour", "predicted: ", "confidence ", "weighted by slices"))
-    assert ("does not say where" in page) == (not heat)
+    assert ("has no heatmap" in page) == (not heat)
     matrix = result["figures"]["confusion"]
     assert f"Missed ({matrix['missed']})" in page
     assert f"False alarms ({matrix['alarms']})" in page
@@ -89,7 +89,7 @@ def test_a_run_is_shown_with_everything_it_got_wrong(
     assert sum(found["sensitivity"]["count"] for found in sizes.values()) == matrix["caught"] + matrix["missed"]
 
 
-def test_the_test_set_is_judged_with_the_threshold_of_the_tune_set(
+def test_the_test_set_is_measured_at_the_threshold_of_the_tune_set(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trained(data, tmp_path / "run", monkeypatch, heat=False)
@@ -103,7 +103,7 @@ def test_the_classification_report_is_scikit_learns() -> None:
     labels = np.array([1] * 10 + [0] * 30)
     said = np.array([1] * 7 + [0] * 3 + [1] * 5 + [0] * 25)
     requested = classification_report(labels, said, output_dict=True)
-    rows = {row[0]: row[1:] for row in _classes({"caught": 7, "missed": 3, "alarms": 5, "quiet": 25})}
+    rows = {row[0]: row[1:] for row in class_rows({"caught": 7, "missed": 3, "alarms": 5, "quiet": 25})}
     names = {"tumour": "1", "no tumour": "0", "mean of both": "macro avg", "weighted by slices": "weighted avg"}
     for name, key in names.items():
         result = requested[key]
@@ -111,10 +111,10 @@ def test_the_classification_report_is_scikit_learns() -> None:
             *(f"{result[rate]:.3f}" for rate in ("precision", "recall", "f1-score")),
             result["support"],
         )
-    assert _classes({"caught": 0, "missed": 3, "alarms": 0, "quiet": 5})[0][1] == "–"
+    assert class_rows({"caught": 0, "missed": 3, "alarms": 0, "quiet": 5})[0][1] == "–"
 
 
-def test_a_run_without_an_epoch_is_told(data: Path, tmp_path: Path) -> None:
+def test_a_run_without_an_epoch_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(DataError, match="holds no trained model"):
         run_report(data, tmp_path / "run", tmp_path / "report")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from export.evaluation.whole_heads import AGGREGATIONS, noisy_or, top_mean, whole_heads, write_report
+from export.evaluation.whole_heads import AGGREGATIONS, noisy_or, top_mean, whole_heads
+from export.reports.render import write_results
 from tests.conftest import write_slice
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def heads(tmp_path: Path) -> Path:
     return data
 
 
-def test_what_is_known_of_drawn_heads_is_found(heads: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_figures_of_drawn_heads_are_as_drawn(heads: Path, tiny_model: Path, tmp_path: Path) -> None:
     found = whole_heads(heads, tiny_model)
     assert found["adjusted"]["drawn T1"]["alone"] > 0.95
     assert found["parts"]["highest mean of five neighbours"]["auc"] == 1.0
@@ -50,7 +51,7 @@ def test_what_is_known_of_drawn_heads_is_found(heads: Path, tiny_model: Path, tm
     assert (highest["sensitivity, drawn"]["hits"], highest["specificity, drawn"]["hits"]) == (2, 1)
     assert found["levels"]["drawn, middle"]["count"] > found["levels"]["drawn, middle"]["hits"] > 0
     assert found["refused"]["drawn, border"]["count"] == 2
-    write_report(tmp_path / "out", found)
+    write_results(tmp_path / "out", "whole_heads", found)
     assert json.loads((tmp_path / "out.json").read_text()) == found
     text = (tmp_path / "out.md").read_text()
     assert all(f"| {name} |" in text for name in AGGREGATIONS)
