@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvaluateOptions:
     """What the options say."""
 
     threshold: str
@@ -26,7 +26,7 @@ class Wanted:
     color: bool
 
 
-def run(source: Path, wanted: Wanted) -> ExitCode:
+def run(source: Path, options: EvaluateOptions) -> ExitCode:
     """Measure, tell, and hold to what is required.
 
     Raises
@@ -40,26 +40,26 @@ def run(source: Path, wanted: Wanted) -> ExitCode:
     from screener.model.session import Model
     from screener.triage import operating_point
 
-    lacking([], list(wanted.require))  # a name that is unknown is told before the work, not after it
-    evidence = read_evidence(wanted.evidence)
-    if wanted.out is not None and not wanted.out.parent.is_dir():
-        raise UsageError(f"the folder of {wanted.out} does not exist", "create it first, or name a file elsewhere")
+    lacking([], list(options.require))  # a name that is unknown is measured before the work, not after it
+    evidence = read_evidence(options.evidence)
+    if options.out is not None and not options.out.parent.is_dir():
+        raise UsageError(f"the folder of {options.out} does not exist", "create it first, or name a file elsewhere")
     found = read_labelled(source)
-    model = Model.load(wanted.model)
+    model = Model.load(options.model)
     _require_scipy()
-    told = measure(found, model, operating_point(wanted.threshold, model.card.operating_points))
-    lines = checklist(told, evidence)
-    told["checklist"] = as_json(lines)
+    measured = measure(found, model, operating_point(options.threshold, model.card.operating_points))
+    lines = checklist(measured, evidence)
+    measured["checklist"] = as_json(lines)
     try:
-        if wanted.out is not None:
+        if options.out is not None:
             from screener.report.document import save
             from screener.report.evaluation import evaluation_page
 
-            save(wanted.out, evaluation_page(found.root, told, model))
+            save(options.out, evaluation_page(found.root, measured, model))
     finally:
         # Measuring takes long: a page that cannot be written hides no figure.
-        _tell(told, wanted)
-    if missing := lacking(lines, list(wanted.require)):
+        _print(measured, options)
+    if missing := lacking(lines, list(options.require)):
         named = "; ".join(f"{line.asked}: {line.status.value} ({line.why})" for line in missing)
         raise NotShownError(f"required and not shown: {named}", "see the checklist; it says what would help")
     return ExitCode.NOT_ASSESSABLE if found.faults else ExitCode.OK
@@ -74,16 +74,16 @@ def _require_scipy() -> None:
         ) from None
 
 
-def _tell(told: dict[str, Any], wanted: Wanted) -> None:
+def _print(measured: dict[str, Any], options: EvaluateOptions) -> None:
     """Print the figures on stdout; what is wrong with the set goes to stderr."""
     from screener.report.console import console, safe
     from screener.report.evaluation import tables
 
-    for fault in told["faults"]:
+    for fault in measured["faults"]:
         sys.stderr.write(f"warning: {safe(fault)}\n")
-    if wanted.json:
-        sys.stdout.write(f"{json.dumps(told, allow_nan=False)}\n")
+    if options.json:
+        sys.stdout.write(f"{json.dumps(measured, allow_nan=False)}\n")
         return
-    out = console(sys.stdout, color=wanted.color)
-    for part in tables(told):
+    out = console(sys.stdout, color=options.color)
+    for part in tables(measured):
         out.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)

@@ -307,15 +307,15 @@ def evaluate(
         list[str] | None, typer.Option(help="Line of the checklist that must pass, or all; repeatable.")
     ] = None,
 ) -> None:
-    """Measure a model on labelled slices: by slice, patient and site, with intervals and the release checklist.
+    """Measure a model on labelled slices: by study, sequence, level and site, with intervals and the checklist.
 
     Exit codes: 0 measured; 1 the page cannot be written; 2 usage; 3 nothing to measure; 4 measured, but some lines or
     files could not be used; 7 model; 9 a required line of the checklist does not pass.
     """
-    from screener.cli.evaluate import Wanted, run
+    from screener.cli.evaluate import EvaluateOptions, run
 
     color = wants_color()
-    raise typer.Exit(run(source, Wanted(threshold, model, out, json, evidence, tuple(require or ()), color)))
+    raise typer.Exit(run(source, EvaluateOptions(threshold, model, out, json, evidence, tuple(require or ()), color)))
 
 
 @app.command()

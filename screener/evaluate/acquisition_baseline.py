@@ -6,7 +6,7 @@ beside this baseline, which sees image size and grey statistics only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _LARGEST = 40.0
 """A larger logit is a probability of 0 or 1 in double precision."""
 
 
-def grey_statistics(image: NDArray[np.generic]) -> list[float]:
+def grey_statistics(image: NDArray[Any]) -> list[float]:
     """Return height, width, mean, standard deviation and five percentiles of a grey picture of shape (H, W)."""
     levels = np.percentile(image, [5, 25, 50, 75, 95]).tolist()
     return [*map(float, image.shape), float(image.mean()), float(image.std()), *levels]

@@ -56,7 +56,7 @@ def checklist(told: Mapping[str, Any], evidence: Mapping[str, Any]) -> list[Line
     evidence : mapping
         From `read_evidence`.
     """
-    lines = [_figure(name, bar, told["slices"][name]) for name, bar in BARS.items()]
+    lines = [_figure(name, bar, told["studies"][name]) for name, bar in BARS.items()]
     lines.append(_sites(told["sites"]))
     return [*lines, *(_human(name, asked, told, evidence.get(name)) for name, asked in HUMAN.items())]
 
@@ -75,7 +75,7 @@ def _figure(name: str, bar: float, found: Mapping[str, Any]) -> Line:
 
 def _sites(sites: Mapping[str, Any]) -> Line:
     asked = f"at least {LEAST_SITES} sites, each with both labels"
-    whole = [name for name, told in sites.items() if name and 0 < told["positives"] < told["slices"]]
+    whole = [name for name, told in sites.items() if name and 0 < told["positives"] < told["count"]]
     if not any(sites):
         return Line("sites", asked, Status.NOT_SHOWN, "no site is named")
     status = Status.PASS if len(whole) >= LEAST_SITES else Status.FAIL

@@ -57,7 +57,10 @@ class LabelledRow(msgspec.Struct, frozen=True):
     patient: Annotated[str, Meta(description="Whose slice it is; known only within the source and site.")] = ""
     site: Annotated[str, Meta(description="Hospital.")] = ""
     fold: Annotated[str, Meta(description="Part of the source that is never divided.")] = ""
-    series: Annotated[str, Meta(description="Series that the slice belongs to.")] = ""
+    study: Annotated[str, Meta(description="Examination, where a patient has several.")] = ""
+    series: Annotated[
+        str, Meta(description="Series that the slice belongs to; the series of a patient and examination make a study.")
+    ] = ""
     slice_index: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Number within the series, from 1, lowest first.")
     ] = None
@@ -71,6 +74,13 @@ class LabelledRow(msgspec.Struct, frozen=True):
     def height(self) -> float | None:
         """Where in the head the slice lies, from 0 (lowest) to 1; None where the order of the source tells none."""
         return height_of(self.source, self.slice_index, self.n_slices)
+
+    @property
+    def study_key(self) -> tuple[str, ...]:
+        """Name the study: the patient and the examination, else the series; a slice without a series is alone."""
+        if self.patient and self.series:
+            return "patient", self.source, self.site, self.patient, self.study
+        return ("series", self.source, self.series) if self.series else ("slice", self.path)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -124,6 +134,8 @@ class LabelledSet:
         Lines that are used otherwise than as written, each named.
     remarks : tuple of str
         What the figures cannot show, or must be read with.
+    rows : tuple of LabelledRow
+        Every slice that can be used, whatever its label, in the order of the set: studies consist of all of them.
     """
 
     root: Path
@@ -133,6 +145,7 @@ class LabelledSet:
     faults: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    rows: tuple[LabelledRow, ...] = ()
 
     @property
     def paths(self) -> list[Path]:
@@ -147,13 +160,20 @@ class LabelledSet:
 
     def units(self) -> NDArray[np.int64]:
         """Return a number for every patient; a slice of an unknown one is its own: (N,)."""
+        return self._units(self.slices)
+
+    def row_units(self) -> NDArray[np.int64]:
+        """Return a number for the patient of every row: (M,)."""
+        return self._units(self.rows)
+
+    def _units(self, chosen: Sequence[Record | LabelledRow]) -> NDArray[np.int64]:
         import numpy as np
 
         known: dict[str, int] = {}
-        keys = [self.patient(one) or one.path for one in self.slices]
+        keys = [self.patient(one) or one.path for one in chosen]
         return np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
 
-    def patient(self, one: Record) -> str:
+    def patient(self, one: Record | LabelledRow) -> str:
         """Name a patient so that two sources or sites cannot share one; empty when unknown."""
         return f"{one.source}\n{one.site}\n{one.patient}" if one.patient else ""
 
@@ -207,7 +227,7 @@ def read_slices(source: Path) -> LabelledSet:
     if not source.exists():
         raise UsageError(f"{source} does not exist", "name a folder with yes/ and no/, or a CSV")
     table = source / MANIFEST if source.is_dir() else source
-    read = _from_table(table) if table.is_file() else _Reading(list(_from_folders(source)))
+    read = _from_table(table) if table.is_file() else _from_folders(source)
     return LabelledSet(
         source if source.is_dir() else source.parent,
         tuple(read.slices),
@@ -216,6 +236,7 @@ def read_slices(source: Path) -> LabelledSet:
         tuple(read.faults),
         tuple(read.mended),
         tuple(_remarks(read)),
+        tuple(read.rows),
     )
 
 
@@ -287,10 +308,12 @@ class _Reading:
     border: int = 0
     faults: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
+    rows: list[LabelledRow] = field(default_factory=list)
 
 
-def _from_folders(root: Path) -> Iterator[Record]:
-    """Walk ``yes/`` and ``no/`` at any depth."""
+def _from_folders(root: Path) -> _Reading:
+    """Walk ``yes/`` and ``no/`` at any depth; every picture is a study of its own."""
+    result = _Reading()
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in _SUFFIXES or not path.is_file():
             continue
@@ -300,13 +323,17 @@ def _from_folders(root: Path) -> Iterator[Record]:
             patient = way.parts[place + 1] if place + 2 < len(way.parts) else ""
             site = "/".join(way.parts[:place])
             label = _FOLDERS[way.parts[place].lower()]
-            yield Record(way.as_posix(), label, source=site or root.name, patient=patient, site=site)
+            source = site or root.name
+            result.slices.append(Record(way.as_posix(), label, source=source, patient=patient, site=site))
+            word: Label = "yes" if label else "no"
+            result.rows.append(LabelledRow(way.as_posix(), word, source=source, patient=patient, site=site))
+    return result
 
 
 def _from_table(table: Path) -> _Reading:
     """Read a CSV; every line that cannot be used is named."""
     result = _Reading()
-    known: dict[Path, tuple[int, Label, Record]] = {}
+    known: dict[Path, tuple[int, LabelledRow, Record]] = {}
     contradicted: set[Path] = set()
     for number, row in read_table(table):
         if isinstance(row, str):
@@ -315,7 +342,7 @@ def _from_table(table: Path) -> _Reading:
         where, place = f"{table}:{number}", (table.parent / row.path).resolve()
         if place in known:
             line, former, _ = known[place]
-            contradicted |= {place} if row.label != former else set()
+            contradicted |= {place} if row.label != former.label else set()
             told = _twice(contradicted=place in contradicted)
             result.faults.append(f"{where}: path {row.path!r} stands on line {line} already, {told}")
             continue
@@ -324,11 +351,12 @@ def _from_table(table: Path) -> _Reading:
         except ValueError as error:
             result.faults.append(f"{where}: {error}")
             continue
-        known[place] = (number, row.label, record)
+        known[place] = (number, row, record)
         result.mended += [f"{where}: {text}" for text in mended]
-    for place, (_, label, record) in known.items():
+    for place, (_, row, record) in known.items():
         if place not in contradicted:
-            _keep(result, label, record)
+            result.rows.append(row)
+            _keep(result, row.label, record)
     return result
 
 
@@ -403,14 +431,15 @@ def _remarks(read: _Reading) -> Iterator[str]:
         )
     seen: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for one in slices:
-        if one.patient:
+        # The slices of a whole series have both labels wherever there is a tumour.
+        if one.patient and not one.series:
             seen[one.source, one.site, one.patient].add(one.label)
     both = sorted(patient for (_, _, patient), found in seen.items() if len(found) > 1)
     if both:
         named = ", ".join(both[:10]) + (" …" if len(both) > 10 else "")  # noqa: PLR2004 - enough to look them up
         yield (
-            f"{len(both)} patients have slices of both labels: each counts as a patient with a tumour ({named}). "
-            "Right where the tumour does not reach every slice; otherwise mend the labels."
+            f"{len(both)} patients have slices of both labels ({named}). Right where the tumour does not reach every "
+            "slice; otherwise correct the labels."
         )
     if read.border:
         yield f"{read.border} slices are labelled border: they count neither way."

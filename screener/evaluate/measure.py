@@ -1,4 +1,4 @@
-"""Measure a model on labelled slices: by slice, by patient, by site, refusals counted by the contract."""
+"""Measure a model on labelled slices: by study, slice, sequence, level and site, refusals counted by the contract."""
 
 from __future__ import annotations
 
@@ -11,28 +11,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from screener import __version__
+from screener.evaluate.acquisition_baseline import baseline_scores, grey_statistics
 from screener.evaluate.detection import detection, supported
+from screener.evaluate.heads import Row, adjusted, key_slices, parts_compared, random_parts, series_of
+from screener.evaluate.levels import level_of
 from screener.evaluate.metrics import (
     Scored,
+    auc,
     brier,
     calibration_error,
     called,
     confusion_figures,
+    rate,
     reliability,
     summary,
 )
 from screener.evaluate.score import score_files
+from screener.evaluate.studies import StudyJudge, decisions, probabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from screener.evaluate.heads import Known
     from screener.evaluate.labelled import LabelledSet
     from screener.evaluate.score import Answers
+    from screener.evaluate.studies import LabelledStudy
     from screener.model.card import OperatingPoint
     from screener.model.session import Model
+    from screener.pipeline.study import Aggregation
 
+DECIDED = 0.5
+"""Between 0, not flagged, and 1, flagged."""
+_COUNTED = frozenset({"yes", "no"})
 _NAMED = ("path", "label", "patient", "site")
 """What is told of a slice that was misjudged."""
 PREVALENCES = (0.01, 0.05, 0.2)
@@ -51,13 +64,17 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
     Returns
     -------
     dict
-        ``slices, patients`` and ``sites``: see `figures`; ``detection``: see `detected`; ``missed`` and
-        ``false_alarms``: the slices, worst first; ``refusals`` by reason; what was measured with what; remarks and
-        faults of the set.
+        By study, see `study_figures`: ``studies``, ``sequences`` and ``sites``. By slice: ``slices``, see `figures`;
+        ``levels``, see `level_figures`; ``without_anatomy``. Within heads: ``heads``, see `head_figures`. Beside the
+        AUC by study: ``acquisition_baseline``, see `baseline`. As a certificate counts: ``detection``, see `detected`.
+        Mistakes, worst first: ``missed_studies, false_alarm_studies, missed, false_alarms``. ``refusals`` by reason;
+        what was measured with what; remarks and faults of the set.
     """
-    answers = score_files(found.paths, model)
-    scored = Scored(found.labels(), answers.scores, found.units())
-    places = np.array([one.site for one in found.slices])
+    answers = score_files([found.root / row.path for row in found.rows], model)
+    judge = StudyJudge.of(found, answers, model.card, model.sha256, point)
+    studies = judge.studies()
+    slices = slice_scores(found, answers)
+    sequences = sorted({row.sequence for row in found.rows} - {""})
     return {
         "model": model.card.title,
         "model_sha256": model.sha256,
@@ -65,37 +82,168 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "operating_point": point.name,
         "threshold": point.threshold,
+        "study_threshold": judge.aggregation.point(judge.policy).threshold,
         "data": found.fingerprint(),
-        "slices": figures(scored, point.threshold),
-        "patients": figures(by_patient(scored), point.threshold),
-        "sites": {str(site): figures(scored.part(places == site), point.threshold) for site in np.unique(places)},
-        "detection": detected(scored, np.array([found.patient(one) for one in found.slices]), point.threshold),
+        "studies": study_figures(studies),
+        "slices": figures(slices, point.threshold),
+        "sequences": {name: study_figures(chosen) for name in sequences if (chosen := judge.studies(name))},
+        "sites": {site: study_figures([one for one in studies if one.site == site]) for site in _sites(studies)},
+        "levels": level_figures(found, answers, point.threshold),
+        "heads": head_figures(found, answers, judge.aggregation),
+        "acquisition_baseline": baseline(found, studies),
+        "without_anatomy": without_anatomy(found, answers, point.threshold),
+        "detection": detected(
+            _scored_rows(found, answers), np.array([found.patient(row) for row in found.rows]), point.threshold
+        ),
         "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
+        **_mistaken_studies(studies),
         **_mistakes(found, answers, point.threshold),
-        "remarks": [*found.remarks, *_without_anatomy(found, model, point.threshold)],
+        "remarks": list(found.remarks),
         "faults": list(found.faults),
     }
 
 
-def _without_anatomy(found: LabelledSet, model: Model, threshold: float) -> Iterator[str]:
-    """Say what happened to slices that show no anatomy, which no other figure counts."""
-    if not found.without_anatomy:
-        return
-    answers = score_files([found.root / one.path for one in found.without_anatomy], model)
-    refused = sum(map(bool, answers.reasons))
-    flagged = int((answers.scores >= threshold).sum())
-    yield (
-        f"Of {len(found.without_anatomy)} slices without anatomy in view {refused} were refused, which is right, and "
-        f"{flagged} flagged, which is a false alarm."
-    )
+def _sites(studies: Sequence[LabelledStudy]) -> list[str]:
+    return sorted({one.site for one in studies})
 
 
-def figures(scored: Scored, threshold: float) -> dict[str, Any]:
+def slice_scores(found: LabelledSet, answers: Answers) -> Scored:
+    """Return the slices labelled ``yes`` and ``no``: the others count neither way, or apart."""
+    rows = _scored_rows(found, answers)
+    return rows.part(np.array([row.label in _COUNTED for row in found.rows]))
+
+
+def _scored_rows(found: LabelledSet, answers: Answers) -> Scored:
+    """Return all rows of a set."""
+    return Scored(np.array([row.label == "yes" for row in found.rows], np.int64), answers.scores, found.row_units())
+
+
+def without_anatomy(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, int]:
+    """Return how many slices are labelled ``none``, and how many of them were refused, as is right, and flagged."""
+    chosen = np.array([row.label == "none" for row in found.rows])
+    scores = answers.scores[chosen]
+    return {
+        "slices": int(chosen.sum()),
+        "refused": int(np.isnan(scores).sum()),
+        "flagged": int((np.nan_to_num(scores, nan=-1.0) >= threshold).sum()),
+    }
+
+
+def study_figures(studies: Sequence[LabelledStudy]) -> dict[str, Any]:
+    """Return what `figures` returns, by study: rates from the decisions, AUC and calibration from the probabilities."""
+    return figures(probabilities(studies), DECIDED, decisions(studies))
+
+
+def level_figures(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, Any]:
+    """Return sensitivity and specificity by slice for the lower 40 %, the middle and the top 20 % of the series.
+
+    Empty where no slice has a known height. Slices labelled ``none`` and ``border`` are left out.
+    """
+    levels = np.array([level_of(row.height) if row.label in _COUNTED else "" for row in found.rows])
+    scored = _scored_rows(found, answers)
+    told: dict[str, Any] = {}
+    for level in ("lower", "middle", "top"):
+        part = scored.part(levels == level)
+        if len(part.labels):
+            flagged, positive = called(part, threshold), part.labels == 1
+            told[level] = {
+                "sensitivity": asdict(rate(flagged[positive], part.units[positive])),
+                "specificity": asdict(rate(~flagged[~positive], part.units[~positive])),
+            }
+    return told
+
+
+def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation) -> dict[str, Any]:
+    """Return the figures that the hospital cannot give away; empty where no series has a slice with a tumour.
+
+    Returns
+    -------
+    dict
+        ``adjusted``: covariate-adjusted AUC by source and sequence, slices alone and in context; ``parts``: part with a
+        tumour against part without, same heads, and ``random_parts``, what random scores get there; ``key_slices``: on
+        the tumour, beside chance.
+    """
+    rows = [
+        Row(
+            one.path,
+            one.label,
+            one.source,
+            one.sequence,
+            one.patient or one.series,
+            one.site,
+            one.series,
+            one.slice_index,
+            one.n_slices,
+            None if reason else float(score),
+        )
+        for one, score, reason in zip(found.rows, answers.scores, answers.reasons, strict=True)
+        if one.series and one.slice_index is not None and one.n_slices is not None
+    ]
+    series = series_of(rows)
+    if not any(row.label == "yes" for row in rows):
+        return {}
+
+    def how(known: Known) -> float:
+        return aggregation.series(known) or 0.0
+
+    random = random_parts(series, how)
+    return {
+        "adjusted": adjusted(series),
+        "parts": parts_compared(series, how),
+        "random_parts": None if math.isnan(random) else random,
+        "key_slices": key_slices(series),
+    }
+
+
+def baseline(found: LabelledSet, studies: Sequence[LabelledStudy]) -> dict[str, Any] | None:
+    """Return the AUC by study of the acquisition baseline; None where too few patients have either label.
+
+    Returns
+    -------
+    dict or None
+        ``auc``, and how many ``studies`` and ``patients`` are behind it.
+    """
+    paths = [found.root / row.path for row in found.rows]
+    features: list[NDArray[np.float64]] = []
+    usable: list[LabelledStudy] = []
+    for study in studies:
+        grey = [one for one in (_grey(paths[place]) for place in study.members) if one is not None]
+        if grey:
+            features.append(np.mean(grey, axis=0))
+            usable.append(study)
+    labels = np.array([one.positive for one in usable], np.int64)
+    units = np.array([one.unit for one in usable], np.int64)
+    # Both labels must stay whoever is left out.
+    if min(len(np.unique(units[labels == label])) for label in (0, 1)) < 2:  # noqa: PLR2004
+        return None
+    scores = baseline_scores(np.array(features), labels, units)
+    return {"auc": auc(labels, scores), "studies": len(usable), "patients": len(np.unique(units))}
+
+
+def _grey(path: Path) -> list[float] | None:
+    """Return the statistics of a picture; None where it cannot be decoded."""
+    from screener.inbox import RefusedError, decode
+
+    try:
+        return grey_statistics(decode(path.read_bytes())[0])
+    except (RefusedError, OSError):
+        return None
+
+
+def figures(scored: Scored, threshold: float, decided: Scored | None = None) -> dict[str, Any]:
     """Return counts, AUC, the confusion matrix and what follows, PPV and NPV at some prevalences, and calibration.
 
-    Brier score and calibration error are those of the assessable slices: a refusal has no probability.
+    Brier score and calibration error are those of what is assessable: a refusal has no probability.
+
+    Parameters
+    ----------
+    scored : Scored
+    threshold : float, in [0, 1]
+    decided : Scored, optional
+        What the threshold is applied to, where that is not the probabilities.
     """
-    told = {**summary(scored), **confusion_figures(scored, threshold)}
+    told = {**summary(scored), **confusion_figures(decided or scored, threshold)}
+    told["count"] = told.pop("slices")
     for name in ("auc", "assessable_auc"):
         told[name] = _plain(told[name])
     seen = scored.part(scored.assessable)
@@ -128,21 +276,6 @@ def at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[
     return told
 
 
-def by_patient(scored: Scored) -> Scored:
-    """Judge patients: the score is that of the most suspicious slice.
-
-    A patient with a slice that shows a tumour is one with a tumour, and refused only where every slice was. One without
-    is refused where any slice was: that slice goes to a person, and counts as a false alarm, however quiet the others.
-    """
-    units, place = np.unique(scored.units, return_inverse=True)
-    labels = np.zeros(len(units), np.int64)
-    np.maximum.at(labels, place, scored.labels)
-    scores = np.full(len(units), -1.0)
-    np.maximum.at(scores, place, np.nan_to_num(scored.scores, nan=-1.0))
-    whole = np.bincount(place, ~scored.assessable) == 0
-    return Scored(labels, np.where((scores < 0) | ((labels == 0) & ~whole), np.nan, scores), units)
-
-
 def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> dict[str, Any] | None:
     """Return how many patients are found as a certificate counts them: by one drawn slice each that shows a tumour.
 
@@ -168,19 +301,43 @@ def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> di
     return {**asdict(found), "bound": bound, "supports": rung}
 
 
-def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, list[dict[str, Any]]]:
-    """List missed and falsely flagged slices, refused ones included."""
-    missed, alarms = [], []
-    for one, score, reason in zip(found.slices, answers.scores.tolist(), answers.reasons, strict=True):
-        told = {name: getattr(one, name) for name in _NAMED} | {
-            "probability": None if reason else score,
-            "reason": reason or None,
-        }
-        if one.label == 1 and (reason or score < threshold):
-            missed.append(told)
-        elif one.label == 0 and (reason or score >= threshold):
-            alarms.append(told)
+def _mistaken_studies(studies: Sequence[LabelledStudy]) -> dict[str, list[dict[str, Any]]]:
+    """List missed and falsely flagged studies, those that are not assessable included."""
+    wrong = [one for one in studies if not one.correct]
+    shown = {
+        True: [_study_json(one) for one in wrong if one.positive],
+        False: [_study_json(one) for one in wrong if not one.positive],
+    }
     return {
-        "missed": sorted(missed, key=lambda told: told["probability"] or 0.0),
-        "false_alarms": sorted(alarms, key=lambda told: -(told["probability"] or 1.0)),
+        "missed_studies": sorted(shown[True], key=lambda one: one["probability"] or 0.0),
+        "false_alarm_studies": sorted(shown[False], key=lambda one: -(one["probability"] or 1.0)),
+    }
+
+
+def _study_json(one: LabelledStudy) -> dict[str, Any]:
+    finding = one.finding
+    return {
+        "study": one.name,
+        "site": one.site,
+        "decision": finding.decision.value,
+        "probability": finding.probability,
+        "reason": None if finding.reason is None else finding.reason.value,
+        "key_slices": [key.path for key in finding.key_slices],
+    }
+
+
+def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, list[dict[str, Any]]]:
+    """List missed and falsely flagged slices, refused ones included; one without anatomy is rightly refused."""
+    missed, alarms = [], []
+    for row, score, reason in zip(found.rows, answers.scores.tolist(), answers.reasons, strict=True):
+        shown = {name: getattr(row, name) for name in _NAMED}
+        shown |= {"probability": None if reason else score, "reason": reason or None}
+        flagged = not reason and score >= threshold
+        if row.label == "yes" and not flagged:
+            missed.append(shown)
+        elif flagged if row.label == "none" else (row.label == "no" and (flagged or reason)):
+            alarms.append(shown)
+    return {
+        "missed": sorted(missed, key=lambda one: one["probability"] or 0.0),
+        "false_alarms": sorted(alarms, key=lambda one: -(one["probability"] or 1.0)),
     }

@@ -22,25 +22,27 @@ PICTURES = 200
 """Mistakes shown of each kind."""
 _BATCH = 16
 _RATES = ("sensitivity", "specificity", "accuracy", "precision", "f1")
-_HEAD = ("part", "slices or patients", "with tumour", "refused", "AUC", *_RATES, "Brier", "ECE")
+_HEAD = ("part", "studies or slices", "with tumour", "refused", "AUC", *_RATES, "Brier", "ECE")
 _HOW = (
-    "Intervals: 95 %, bootstrap over patients; those of rates exact where there is no exception, and no narrower than "
-    "that below ten patients. A refused slice counts as missed when it shows a tumour and as a false alarm when it "
-    "does not; Brier score and calibration error (ECE) are those of the assessable slices. A patient counts as flagged "
-    "when a slice is, and one without a tumour as a false alarm when a slice was refused."
+    "A study is positive if any of its slices is; its answer comes from its slices as in a scan. Intervals: 95 %, "
+    "bootstrap over patients; those of rates exact where there is no exception, and no narrower than that below ten "
+    "patients. What is refused counts as missed when it shows a tumour and as a false alarm when it does not; Brier "
+    "score and calibration error (ECE) are those of what is assessable."
 )
+_LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
 
 
 def _rows(told: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of the table of figures."""
-    parts = [("slices", told["slices"]), ("patients", told["patients"])]
+    """Yield the cells of the table of figures: by study first."""
+    parts = [("studies", told["studies"])]
+    parts += [(f"sequence {name}", found) for name, found in told["sequences"].items()]
     sites = told["sites"]
     if any(sites):
         parts += [(f"site {name or 'unknown'}", found) for name, found in sites.items()]
-    for name, found in parts:
+    for name, found in [*parts, ("slices", told["slices"])]:
         yield (
             name,
-            str(found["slices"]),
+            str(found["count"]),
             str(found["positives"]),
             str(found["refused"]["hits"]),
             _interval(found["auc"]),
@@ -48,6 +50,67 @@ def _rows(told: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             _plain(found["brier"]),
             _plain(found["calibration_error"]),
         )
+
+
+def _level_rows(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (_LEVELS[level], _counted(rates["sensitivity"]), _counted(rates["specificity"]))
+        for level, rates in told["levels"].items()
+    ]
+
+
+def _counted(found: Mapping[str, Any]) -> str:
+    """Show a rate with its interval and the slices and patients behind it."""
+    if found["value"] is None:
+        return "–"
+    return f"{_interval(found)}, {found['hits']} of {found['count']} slices, {found['units']} patients"
+
+
+def _head_rows(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the figures that the hospital cannot give away."""
+    heads = told["heads"]
+    for name, found in heads.get("adjusted", {}).items():
+        shown = f"{found['alone']:.3f} alone, {found['in_context']:.3f} in context"
+        yield (
+            f"covariate-adjusted AUC, {name}",
+            f"{shown}; {found['positives']} slices with tumour, {found['patients']} patients",
+        )
+    if parts := heads.get("parts"):
+        fair = "" if heads["random_parts"] is None else f"; random scores get {heads['random_parts']:.3f}"
+        specificity = _share(parts["specificity"])
+        yield (
+            "tumour-free part of the same heads",
+            f"AUC {parts['auc']:.3f}, specificity at sensitivity 0.95: {specificity}{fair}",
+        )
+    for name, found in heads.get("key_slices", {}).items():
+        yield f"key slice on the tumour, {name}", f"{_share(found)}; chance {found['chance']:.3f}"
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    return f"{_interval(found)}, {found['hits']} of {found['count']}"
+
+
+def _pooled(told: Mapping[str, Any]) -> str | None:
+    """Say what the hospital alone would give; None where that cannot be computed."""
+    found = told["acquisition_baseline"]
+    if found is None:
+        return None
+    return (
+        f"Acquisition baseline: image size and grey statistics alone, one patient left out, get an AUC by study of "
+        f"{found['auc']:.3f} ({found['studies']} studies, {found['patients']} patients). Where it is high, patients "
+        "with and without a tumour come from different scanners, and the AUC by study says little."
+    )
+
+
+def _without_anatomy(told: Mapping[str, Any]) -> str | None:
+    """Say what happened to slices that show no anatomy, which no other figure by slice counts."""
+    found = told["without_anatomy"]
+    if not found["slices"]:
+        return None
+    return (
+        f"Of {found['slices']} slices without anatomy in view {found['refused']} were refused, which is right, and "
+        f"{found['flagged']} flagged, which is a false alarm."
+    )
 
 
 def _interval(found: Mapping[str, float | None]) -> str:
@@ -61,12 +124,12 @@ def _plain(value: float | None) -> str:
 
 
 def _confusion(told: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    matrix = told["slices"]["confusion"]
+    matrix = told["studies"]["confusion"]
     return [("tumour", matrix["caught"], matrix["missed"]), ("no tumour", matrix["alarms"], matrix["quiet"])]
 
 
 def _prevalences(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    rows = told["slices"]["at_prevalence"].items()
+    rows = told["studies"]["at_prevalence"].items()
     return [(f"{float(share):.0%}", _plain(row["ppv"]), _plain(row["npv"])) for share, row in rows]
 
 
@@ -96,15 +159,21 @@ def tables(told: Mapping[str, Any]) -> Iterator[Table | str]:
     """Yield what the terminal shows: rich tables and lines of text."""
     yield safe(_identity(told))
     yield _rich("Figures", _HEAD, _rows(told))
-    yield _rich("Slices", ("truth", "flagged", "not flagged"), _confusion(told))
-    if told["slices"]["at_prevalence"]:
-        yield _rich("If so many slices show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(told))
+    yield from filter(None, [_pooled(told), _without_anatomy(told)])
+    if told["heads"]:
+        yield _rich("Figures that the hospital cannot give away", ("figure", "value"), _head_rows(told))
+    if told["levels"]:
+        yield _rich("Slices by level of the head", ("level", "sensitivity", "specificity"), _level_rows(told))
+    yield _rich("Studies", ("truth", "flagged", "not flagged"), _confusion(told))
+    if told["studies"]["at_prevalence"]:
+        yield _rich("If so many studies show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(told))
     yield _detection(told)
     yield _rich("Release checklist", ("line", "status", "why"), _checklist(told))
     yield from (safe(remark) for remark in told["remarks"])
     if told["refusals"]:
         yield "Refused: " + ", ".join(f"{count} {reason}" for reason, count in told["refusals"].items())
-    yield f"{len(told['missed'])} missed, {len(told['false_alarms'])} false alarms (--out FILE shows each)."
+    yield f"Studies: {len(told['missed_studies'])} missed, {len(told['false_alarm_studies'])} false alarms."
+    yield f"Slices: {len(told['missed'])} missed, {len(told['false_alarms'])} false alarms (--out FILE shows each)."
     yield _HOW
     yield NOTICE["en"]
 
@@ -144,29 +213,51 @@ def evaluation_page(root: Path, told: Mapping[str, Any], model: Model) -> str:
         heading("Figures"),
         table(_HEAD, _rows(told)),
         paragraph(_HOW, "remark"),
-        table(("truth", "flagged", "not flagged"), _confusion(told), "Slices"),
+        *(paragraph(line) for line in filter(None, [_pooled(told), _without_anatomy(told)])),
+        *_whole_heads(told),
+        table(("truth", "flagged", "not flagged"), _confusion(told), "Studies"),
         paragraph(_detection(told)),
         heading("Release checklist"),
         table(("line", "status", "why"), _checklist(told)),
         *_chances(told),
         *_faults(told["faults"]),
     ]
-    parts += _mistakes("Missed", told["missed"], root, model)
-    parts += _mistakes("False alarms", told["false_alarms"], root, model)
+    parts += _study_table("Missed studies", told["missed_studies"])
+    parts += _study_table("Studies flagged or refused without a tumour", told["false_alarm_studies"])
+    parts += _mistakes("Missed slices", told["missed"], root, model)
+    parts += _mistakes("Slices flagged or refused without a tumour", told["false_alarms"], root, model)
     return document(f"{model.card.title} on labelled slices", parts)
+
+
+def _whole_heads(told: Mapping[str, Any]) -> Iterator[str]:
+    if told["heads"]:
+        yield heading("Figures that the hospital cannot give away")
+        yield table(("figure", "value"), _head_rows(told))
+    if told["levels"]:
+        yield table(("level", "sensitivity", "specificity"), _level_rows(told), "Slices by level of the head")
+
+
+def _study_table(title: str, studies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield heading(f"{title} ({len(studies)})")
+    if studies:
+        rows = [
+            (one["study"], one["site"], _plain(one["probability"]), one["reason"] or "", ", ".join(one["key_slices"]))
+            for one in studies
+        ]
+        yield table(("study", "site", "probability", "reason", "key slices"), rows)
 
 
 def _chances(told: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a verdict is worth where tumours are rarer, and how far probabilities can be believed."""
-    if told["slices"]["at_prevalence"]:
-        yield heading("If so many slices show a tumour")
+    if told["studies"]["at_prevalence"]:
+        yield heading("If so many studies show a tumour")
         yield table(("prevalence", "PPV", "NPV"), _prevalences(told))
     yield heading("Calibration")
     yield table(
-        ("probability", "slices", "mean probability", "share with tumour"),
+        ("probability", "studies", "mean probability", "share with tumour"),
         [
             (f"{row['low']:.1f}–{row['high']:.1f}", row["count"], _plain(row["mean"]), _plain(row["share"]))
-            for row in told["slices"]["reliability"]
+            for row in told["studies"]["reliability"]
         ],
     )
 

@@ -27,7 +27,7 @@ def test_a_set_is_measured_and_required_lines_decide_the_exit_code(screener: Com
     assert "not a medical device" in found.stdout
     assert out.read_text().startswith("<!doctype html>")
     told = json.loads(screener("evaluate", source, "--model", screener.model, "--json").stdout)
-    assert told["slices"]["confusion"] == {"caught": 4, "alarms": 0, "quiet": 4, "missed": 0}
+    assert told["studies"]["confusion"] == {"caught": 4, "alarms": 0, "quiet": 4, "missed": 0}
     required = screener("evaluate", source, "--model", screener.model, "--require", "surveillance", "--json")
     assert required.returncode == 9
     assert "surveillance plan: not shown" in required.stderr

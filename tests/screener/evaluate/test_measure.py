@@ -12,7 +12,7 @@ import pytest
 from screener.errors import NothingFoundError, UsageError
 from screener.evaluate.checklist import LINES, Status, checklist, lacking, read_evidence
 from screener.evaluate.labelled import read_labelled
-from screener.evaluate.measure import by_patient, detected, figures, measure
+from screener.evaluate.measure import detected, figures, measure
 from screener.evaluate.metrics import Scored
 from screener.model.session import Model
 from screener.report.evaluation import evaluation_page, tables
@@ -66,6 +66,7 @@ def test_folders_name_site_patient_and_label(folders: Path) -> None:
 def test_figures_count_refusals_by_the_contract(folders: Path, model: Model) -> None:
     found = told(folders, model)
     assert found["slices"]["confusion"] == {"caught": 5, "alarms": 2, "quiet": 5, "missed": 1}
+    assert found["studies"]["confusion"] == found["slices"]["confusion"], "every picture is a study of its own"
     assert found["refusals"] == {"unsupported_type": 1}
     assert [one["path"] for one in found["missed"]] == ["north/yes/p4/a.png"]
     assert {one["path"] for one in found["false_alarms"]} == {"south/no/p7/a.png", "south/no/p99/broken.png"}
@@ -87,8 +88,8 @@ def test_every_bad_line_is_named_and_the_rest_is_measured(folders: Path, model: 
     assert [fault.partition(": ")[0].rpartition(":")[2] for fault in found.faults] == ["3", "4", "5"]
     assert "p0" in " ".join(found.remarks), "a patient on both labels is named"
     measured = measure(found, model, model.card.operating_points["auto"])
-    assert measured["slices"]["slices"] == 2
-    assert measured["patients"]["slices"] == measured["patients"]["positives"] == 1
+    assert measured["slices"]["count"] == measured["studies"]["count"] == 2, "each picture is a study of its own"
+    assert (measured["studies"]["positives"], measured["studies"]["units"]) == (1, 1)
     assert measured["faults"]
 
 
@@ -125,20 +126,6 @@ def test_a_set_that_is_none_is_told(tmp_path: Path) -> None:
         read_labelled(tmp_path / "b.csv")
 
 
-def test_a_patient_is_as_suspicious_as_the_most_suspicious_slice() -> None:
-    labels, scores = np.array([1, 0, 1, 1, 0, 0]), np.array([0.2, 0.9, np.nan, 0.1, 0.1, 0.3])
-    found = by_patient(Scored(labels, scores, np.array([1, 1, 2, 2, 3, 3])))
-    assert found.labels.tolist() == [1, 1, 0]
-    assert found.scores.tolist() == [0.9, 0.1, 0.3]
-
-
-def test_no_patient_is_quiet_whose_alarms_were_refused() -> None:
-    found = by_patient(Scored(np.array([0, 0, 0, 1]), np.array([np.nan, np.nan, 0.1, np.nan]), np.array([1, 1, 1, 2])))
-    assert np.isnan(found.scores).all()
-    told = figures(found, 0.5)
-    assert (told["confusion"]["alarms"], told["confusion"]["missed"], told["confusion"]["quiet"]) == (1, 1, 0)
-
-
 def test_ppv_and_npv_follow_bayes() -> None:
     labels = np.repeat([1, 0], [100, 100])
     scores = np.concatenate([np.repeat([0.9, 0.1], [90, 10]), np.repeat([0.9, 0.1], [20, 80])])
@@ -155,7 +142,7 @@ def measured(correct: int, wrong: int) -> dict[str, Any]:
     labels = np.repeat([1, 0], (correct + wrong))
     right = np.tile(np.arange(correct + wrong) < correct, 2)
     scored = Scored(labels, np.where(right, labels, 1 - labels).astype(float), np.arange(len(labels)))
-    return {"slices": figures(scored, 0.5), "sites": {"": {}}, "model_sha256": "m"}
+    return {"studies": figures(scored, 0.5), "sites": {"": {}}, "model_sha256": "m"}
 
 
 def test_a_line_passes_with_its_interval_or_not_at_all() -> None:
@@ -170,10 +157,10 @@ def test_a_line_passes_with_its_interval_or_not_at_all() -> None:
 def test_a_few_patients_with_many_slices_show_nothing(patients: int) -> None:
     labels = np.repeat([1, 0], 500)
     scores = np.where(np.arange(1000) % 50 == 0, 1 - labels, labels).astype(float)
-    told = {"slices": figures(Scored(labels, scores, np.arange(1000) % patients), 0.5), "sites": {"": {}}}
-    assert told["slices"]["accuracy"]["value"] == 0.98
+    told = {"studies": figures(Scored(labels, scores, np.arange(1000) % patients), 0.5), "sites": {"": {}}}
+    assert told["studies"]["accuracy"]["value"] == 0.98
     assert [line(told, name) for name in ("accuracy", "sensitivity", "specificity")] == [Status.NOT_SHOWN] * 3
-    area = told["slices"]["auc"]
+    area = told["studies"]["auc"]
     assert (area["low"], area["high"]) == (0, 1) if patients == 1 else 0 < area["low"] <= area["value"]
 
 
