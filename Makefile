@@ -132,9 +132,6 @@ whole-heads: $(VENV)/full
 
 bench: $(VENV)/full
 	$(BIN)/python -m bench.speed $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
-	$(BIN)/python -m bench.int8 $(if $(DATA),--data "$(DATA)")
-	$(BIN)/python -m bench.shortcuts $(if $(DATA),--data "$(DATA)")
-	$(BIN)/python -m bench.outputs
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.pages
 	$(BIN)/python -m bench.studies

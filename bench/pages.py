@@ -134,7 +134,7 @@ def overlays(repeats: int) -> dict[str, float]:
 
     model = Model.load()
     points = model.card.operating_points
-    judge = TriagePolicy(
+    policy = TriagePolicy(
         operating_point("auto", points), points["confirmation"].threshold, model.card.title, model.sha256
     )
     beyond = []
@@ -144,7 +144,7 @@ def overlays(repeats: int) -> dict[str, float]:
             raise SystemExit(f"{file} cannot be read")
         tensor = prepare(slice_.pixels, model.card.preprocessing)[None]
         predict = partial(model.predict, tensor, heatmaps=True)
-        whole = partial(explain, slice_, model, judge, Look(), "en")
+        whole = partial(explain, slice_, model, policy, Look(), "en")
         seconds = [(timed(whole), timed(predict)) for _ in range(_OVERLAYS * repeats + 1)][1:]
         beyond.append(statistics.median(both - alone for both, alone in seconds) * 1000)
     return {"slices": len(beyond), "median_ms": statistics.median(beyond), "slowest_ms": max(beyond)}

@@ -227,10 +227,10 @@ def _first_findings(bench: Bench) -> list[dict[str, Any]]:
         places.append((f"{count:,} files in one folder", place))
     return [
         {
-            "inbox": told,
+            "inbox": words,
             "seconds": statistics.median(first_line(bench.scan(place, "--json")) for _ in range(3)),
         }
-        for told, place in places
+        for words, place in places
     ]
 
 

