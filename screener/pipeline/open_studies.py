@@ -206,6 +206,8 @@ class OpenStudies:
         scan.counts["studies_seen_before"] += found.seen_before
         if facts is not None and self._index is not None:
             self._index.keep(study_id, msgspec.msgpack.encode(_answered(slices, sorted(digests), found)))
+        if scan.observer is not None:
+            scan.observer.see_study(found)
         yield found
 
     def _logged(self, log: AuditLog, slices: StudySlices, found: StudyFinding) -> StudyFinding:

@@ -94,6 +94,9 @@ class ScanObserver(Protocol):
     def see(self, finding: Finding, thumbnail: object, heatmap: NDArray[np.float32] | None) -> None:
         """Take a finding that is in the log; no thumbnail and no heatmap for what was refused or judged before."""
 
+    def see_study(self, finding: StudyFinding) -> None:
+        """Take the answer about a study, after the last of its slices."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:

@@ -265,12 +265,17 @@ def study_lines(aggregation: Aggregation, point: OperatingPoint, lang: Language)
     if known is None:
         return [words["aggregation"].format(window=aggregation.window)]
     threshold = comma(exact(known.threshold), lang)
-    told = [words["study_point"].format(window=aggregation.window, threshold=threshold, name=known.name)]
-    told += _measured(known, lang, "study_rate")
-    if known.certificate is None:
-        return [*told, words["study_uncertified"].format(name=known.name)]
-    told.append(_certified(known.name, known.certificate, lang, "study_certified"))
-    return [*told, words["study_recipe"]] if known.certificate.certifies == "recipe" else told
+    told = words["study_point"].format(window=aggregation.window, threshold=threshold, name=known.name)
+    return [told, *study_point_lines(known, lang)]
+
+
+def study_point_lines(point: OperatingPoint, lang: Language) -> list[str]:
+    """Say what a threshold of studies was measured to do by patient, and whether that is certified."""
+    words, told = TEXT[lang], _measured(point, lang, "study_rate")
+    if point.certificate is None:
+        return [*told, words["study_uncertified"].format(name=point.name)]
+    told.append(_certified(point.name, point.certificate, lang, "study_certified"))
+    return [*told, words["study_recipe"]] if point.certificate.certifies == "recipe" else told
 
 
 def point_lines(point: OperatingPoint, lang: Language) -> list[str]:

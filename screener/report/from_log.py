@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from screener.audit import Kind, finding_of
-from screener.audit.events import BadLineError, hash_in, parse
+from screener.audit.events import BadLineError, hash_in, parse, study_finding_of
 from screener.audit.reader import EventReader, last_inbox, last_run, marked, recorded, target_of, verdict_of
 from screener.audit.segments import lines
 from screener.errors import UsageError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from screener.audit import AuditLog, Event
     from screener.domain.slice import Slice
+    from screener.domain.study import StudyFinding
+    from screener.domain.verdict import Verdict
     from screener.errors import AuditLogError
     from screener.finding_store import Item
     from screener.inbox.isolation import SafeDecoder
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from screener.pipeline.scan import Scan
 
 _RESULT_MARK = b'"event":"RESULT"'
+_STUDY_MARK = b'"event":"STUDY"'
 _BATCH = 16
 """Slices whose heatmaps are computed at once."""
 
@@ -82,6 +85,7 @@ def write_report(
         raise UsageError(f"no run in {log} tells of an inbox", "name another log with --log")
     with ReportWriter(out, About(wanted, "", "", 0.0, "", ""), lang, images=images) as report:
         latest_results(story, report.spool, wanted)
+        report.model = model
         start = last_run(story, wanted)
         report.about = about(story, start)
         if unlisted := _counted(story, start, "seen_elsewhere"):
@@ -130,12 +134,13 @@ def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
     report.about = replace(
         report.about, head=log.head, log=str(story.log), deferred=deferred, skipped=skipped, warnings=warnings
     )
+    report.model = scan.model
     recall(report, log.path)
     illustrate(report, scan.model)
 
 
 def recall(report: ReportWriter, log: Path) -> None:
-    """Note the verdicts that slices shown again were given before."""
+    """Note the verdicts that slices and studies shown again were given before."""
     verdicts = {
         target: verdict_of(event) for event in marked(log, Kind.REVIEW) if (target := target_of(event)) is not None
     }
@@ -145,6 +150,26 @@ def recall(report: ReportWriter, log: Path) -> None:
         if _RESULT_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
             with suppress(BadLineError, KeyError, TypeError, ValueError):
                 report.spool.judge_again(finding_of(parse(line.raw)), verdicts[digest])
+        elif _STUDY_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
+            with suppress(BadLineError, KeyError, TypeError, ValueError):
+                _recall_study(report, parse(line.raw), verdicts[digest])
+
+
+def _recall_study(report: ReportWriter, event: Event, verdict: Verdict) -> None:
+    """Note a verdict on a study: on the answer that is shown again, or as one given on an earlier answer."""
+    judged = study_finding_of(event)
+    item = report.spool.studies.find(report.about.inbox, judged.study_id)
+    if item is None:
+        return
+    if item.finding.seen_before and replace(judged, seen_before=True) == without_curves(item.finding):
+        report.spool.studies.add(replace(item, verdict=verdict, result=event["hash"], judged=event["timestamp"]))
+    else:
+        report.spool.studies.add(replace(item, earlier_verdict=verdict))
+
+
+def without_curves(finding: StudyFinding) -> StudyFinding:
+    """Return a study as the log records it."""
+    return replace(finding, series=tuple(replace(one, curve=()) for one in finding.series))
 
 
 def illustrate(report: ReportWriter, model: Model | None) -> None:
@@ -152,27 +177,31 @@ def illustrate(report: ReportWriter, model: Model | None) -> None:
     from screener.inbox.isolation import SafeDecoder
 
     with SafeDecoder() as decoder:
-        bare = report.spool.bare()
-        while batch := list(islice(bare, _BATCH)):
+        # Listed before any is added: what the page shows does not depend on the pictures that it finds.
+        wanted = iter(list(report.wanted()))
+        while batch := list(islice(wanted, _BATCH)):
             _illustrate(report, model, decoder, batch)
 
 
-def _illustrate(report: ReportWriter, model: Model | None, decoder: SafeDecoder, batch: list[tuple[int, Item]]) -> None:
+def _illustrate(
+    report: ReportWriter, model: Model | None, decoder: SafeDecoder, batch: list[tuple[Item, bool]]
+) -> None:
     from screener.preprocess import frame
-    from screener.report.pictures import thumbnail
+    from screener.report.pictures import encode, thumbnail
 
-    found: list[tuple[int, Item, Slice]] = []
-    for key, item in batch:
+    found: list[tuple[Item, Slice, bool]] = []
+    for item, large in batch:
         slice_ = slice_of(report.images, item, decoder)
         if isinstance(slice_, str):
-            report.spool.illustrate(key, None, slice_)
+            report.pictures.note_missing(item.finding, slice_)
         else:
-            found.append((key, item, slice_))
-    heatmaps = heatmaps_of(model, [(item, slice_) for _, item, slice_ in found])
-    for (key, item, slice_), heatmap in zip(found, heatmaps, strict=True):
+            found.append((item, slice_, large))
+    heatmaps = iter(heatmaps_of(model, [(item, slice_) for item, slice_, large in found if large]))
+    for item, slice_, large in found:
+        heatmap = next(heatmaps) if large else None
         where = None if model is None or heatmap is None else frame(slice_.pixels, model.card.preprocessing)
-        picture = report.markup(item.finding, thumbnail(slice_.pixels, where), heatmap)
-        report.spool.illustrate(key, picture)
+        picture = encode(thumbnail(slice_.pixels, where))
+        report.pictures.put(item.finding, picture if large else replace(picture, large=b""), heatmap)
 
 
 def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 SIDE = 256
 """Longest side of a thumbnail, in pixels: a mass of 5 % of the head's width still has a dozen of them."""
+STRIP_SIDE = 112
+"""Longest side of a picture in the strip of a series, in pixels: about 3 KB in the page."""
 _QUALITY = 80
+_STRIP_QUALITY = 60
 _FINE_SIDE = 40
 """Side to which a heatmap is at least enlarged: printers show the cells of a small picture as blocks."""
 _CONTOUR_SIDE = 128
@@ -42,6 +45,60 @@ class Thumbnail:
 
     pixels: NDArray[np.uint8]
     view: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A slice as files.
+
+    Attributes
+    ----------
+    large, small : bytes
+        JPEG of the thumbnail, and of the strip's size; empty where it is not kept.
+    width, height : int
+        Of the large one, in pixels.
+    view : tuple of float
+        As in `Thumbnail`.
+    """
+
+    large: bytes
+    small: bytes
+    width: int
+    height: int
+    view: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The evidence over a slice, as the template draws it.
+
+    Attributes
+    ----------
+    strongest : str
+        Highest value, with two decimals.
+    view : tuple of str
+        Left, top, width and height of the map, in pixels of the slice.
+    image : str
+        Data URI of the map in grey.
+    path : str
+        SVG path of the line around the most suspicious region; empty where there is none.
+    """
+
+    strongest: str
+    view: tuple[str, str, str, str]
+    image: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A slice as the template draws it: size in pixels, data URI, what a screen reader says, evidence."""
+
+    width: int
+    height: int
+    image: str
+    label: str
+    evidence: Evidence | None = None
 
 
 def thumbnail(pixels: NDArray[np.float32], where: Frame | None = None) -> Thumbnail:
@@ -86,35 +143,40 @@ def _view(where: Frame, scale: tuple[float, float]) -> tuple[float, float, float
     )
 
 
-def draw(picture: Thumbnail, heatmap: NDArray[np.float32] | None, label: str) -> str:
-    """Return a thumbnail as an SVG element, its heatmap hidden until the page shows it.
+def encode(small: Thumbnail) -> Picture:
+    """Turn a thumbnail into the files that a page shows: itself, and one for the strip of its series."""
+    height, width = small.pixels.shape
+    return Picture(
+        _jpeg(small.pixels, _QUALITY), _jpeg(_strip(small.pixels), _STRIP_QUALITY), width, height, small.view
+    )
+
+
+def drawing(picture: Picture, heatmap: NDArray[np.float32] | None, label: str) -> Drawing:
+    """Return what the template draws of a slice, its evidence hidden until the page shows it.
 
     Parameters
     ----------
-    picture : Thumbnail
+    picture : Picture
+        With its large size.
     heatmap : ndarray of shape (h, w), float32, in [0, 1], or None
     label : str
-        What a screen reader says; already escaped.
+        What a screen reader says.
     """
-    height, width = picture.pixels.shape
-    parts = [
-        f'<svg class="picture" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">',
-        f'<image width="{width}" height="{height}" href="{_uri("jpeg", picture.pixels)}"/>',
-    ]
-    if heatmap is not None:
-        left, top, wide, high = picture.view
-        fine = _finer(heatmap)
-        # Between two cells evidence may peak above both.
-        most = max(float(heatmap.max()), float(fine.max()))
-        parts.append(
-            f'<g class="heat" data-strongest="{most:.2f}">'
-            f'<image class="evidence" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}" '
-            f'preserveAspectRatio="none" href="{_uri("png", eight_bit(fine / strongest(fine)))}"/>'
-        )
-        if path := _path(heatmap, picture.view):
-            parts.append(f'<path class="line dark" d="{path}"/><path class="line" d="{path}"/>')
-        parts.append("</g>")
-    return "".join((*parts, "</svg>"))
+    image = uri("jpeg", picture.large)
+    if heatmap is None:
+        return Drawing(picture.width, picture.height, image, label)
+    fine = _finer(heatmap)
+    # Between two cells evidence may peak above both.
+    most = max(float(heatmap.max()), float(fine.max()))
+    evidence = uri("png", _png(eight_bit(fine / strongest(fine))))
+    left, top, wide, high = (f"{value:.1f}" for value in picture.view)
+    heat = Evidence(f"{most:.2f}", (left, top, wide, high), evidence, _path(heatmap, picture.view))
+    return Drawing(picture.width, picture.height, image, label, heat)
+
+
+def uri(kind: str, data: bytes) -> str:
+    """Return a picture file as a data URI."""
+    return f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
 
 
 def jpeg(
@@ -131,7 +193,6 @@ def jpeg(
     both : bool
         Put the slice as it is beside it.
     """
-    import cv2
     import numpy as np
 
     from screener.preprocess import frame
@@ -142,16 +203,32 @@ def jpeg(
         evidence = frame(pixels, model.card.preprocessing).restore(heatmap)
         parts.append(overlay(small, shrink(evidence), Look()))
     shown = np.hstack(parts) if both else parts[-1]
-    return cv2.imencode(".jpg", shown, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].tobytes()
+    return _jpeg(shown, _QUALITY)
 
 
-def _uri(kind: str, pixels: NDArray[np.uint8]) -> str:
-    """Encode a grey picture as a data URI."""
+def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     import cv2
 
-    options = (cv2.IMWRITE_JPEG_QUALITY, _QUALITY) if kind == "jpeg" else (cv2.IMWRITE_PNG_COMPRESSION, 9)
-    _, data = cv2.imencode(f".{kind}", pixels, options)
-    return f"data:image/{kind};base64,{b64encode(data.tobytes()).decode('ascii')}"
+    return cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    import cv2
+
+    return cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes()
+
+
+def _strip(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make the longest side at most `STRIP_SIDE`."""
+    import cv2
+    import numpy as np
+
+    height, width = pixels.shape
+    scale = STRIP_SIDE / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,14 +1,12 @@
-"""The review page as markup and in words, in English and French."""
+"""The review page: its words, in English and French, and its template filled with them."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from screener.domain.verdict import Diagnosis
-from screener.messages import NOTICE
 from screener.report.messages import EVIDENCE
-from screener.report.page import text
+from screener.report.rendering import render
 from screener.review.verdicts import NOTE_LIMIT
 
 if TYPE_CHECKING:
@@ -145,45 +143,12 @@ def words(lang: Language) -> dict[str, str]:
 
 
 def markup(lang: Language) -> str:
-    """Return the page; it holds nothing about any patient."""
-    labels = {name: text(value) for name, value in _WORDS[lang].items()}
-    # "<" is the only letter by which text could leave a script element.
-    messages = json.dumps(words(lang)).replace("<", "\\u003c")
-    buttons = "".join(
-        f'<button type="button" class="verdict" data-diagnosis="{diagnosis.value}" aria-pressed="false" disabled>'
-        f"{text(DIAGNOSIS[lang][diagnosis])} <kbd>{key}</kbd></button>"
-        for diagnosis, key in KEYS.items()
-    )
-    return (
-        f'<!doctype html>\n<html lang="{lang}">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="dark">\n'
-        f'<title>{labels["title"]} – screener</title>\n<link rel="icon" href="data:,">\n'
-        '<link rel="stylesheet" href="review.css">\n</head>\n<body>\n'
-        f'<header><h1>{labels["title"]}</h1><span id="doctor"></span><span id="progress" role="status"></span>'
-        f'<span id="unasked"></span><span id="blind" hidden>{labels["blind"]}</span></header>\n'
-        '<p id="trouble" role="alert" hidden></p>\n<main aria-busy="true">\n'
-        f'<section class="stage" aria-label="{labels["slice"]}"><canvas id="canvas" tabindex="0" role="img" '
-        f'aria-label="{labels["canvas"]}"></canvas><p id="missing" hidden></p>'
-        '<p class="stack" id="stack" hidden><span id="position"></span>'
-        f'<input type="range" id="slider" min="0" value="0" aria-label="{labels["slice"]}">'
-        f'<button type="button" id="key">{labels["next_key"]} <kbd>x</kbd></button></p>'
-        f'<p class="view"><span id="window"></span><button type="button" id="heat" aria-pressed="false">'
-        f'{labels["heatmap"]}</button><button type="button" id="reset">{labels["reset"]}</button></p></section>\n'
-        f'<section class="side" aria-label="{labels["verdict"]}">\n<dl id="facts"></dl>\n'
-        f'<div id="tool" hidden><h2>{labels["tool"]}</h2><p id="advice"></p><dl id="opinion"></dl>'
-        f'<p class="soft">{text(EVIDENCE[lang])}</p></div>\n'
-        f'<h2>{labels["verdict"]}</h2>\n<div class="verdicts">{buttons}</div>\n'
-        f'<p id="one" hidden><label><input type="checkbox" id="only"> {labels["only"]} <kbd>l</kbd></label> '
-        f'<span class="soft">{labels["only_hint"]}</span></p>\n'
-        f'<label for="note">{labels["note"]}</label>\n<textarea id="note" rows="3" maxlength="{NOTE_LIMIT}" '
-        'autocomplete="off" spellcheck="false"></textarea>\n<p id="state" role="status"></p>\n'
-        f'<p class="go"><button type="button" id="back">{labels["back"]} <kbd>k</kbd></button>'
-        f'<button type="button" id="forward">{labels["forward"]} <kbd>j</kbd></button>'
-        f'<button type="button" id="next">{labels["next"]} <kbd>↵</kbd></button>'
-        f'<button type="button" id="again">{labels["again"]}</button></p>\n'
-        f'<p class="soft">{labels["keys_view"]}<br>{labels["keys_go"]}</p>\n</section>\n</main>\n'
-        f"<footer>{text(NOTICE[lang])}</footer>\n"
-        f'<script type="application/json" id="words">{messages}</script>\n<script src="review.js"></script>\n'
-        "</body>\n</html>\n"
+    """Return the page, from ``review.html`` among the templates; it holds nothing about any patient."""
+    return render(
+        "review.html",
+        lang,
+        words=words(lang),
+        evidence=EVIDENCE[lang],
+        diagnoses=[(diagnosis.value, DIAGNOSIS[lang][diagnosis], key) for diagnosis, key in KEYS.items()],
+        note_limit=NOTE_LIMIT,
     )

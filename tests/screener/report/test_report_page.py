@@ -24,7 +24,7 @@ from screener.report import html as page_file
 from screener.report.html import ReportWriter
 from screener.report.messages import EXPLAIN, PAGE, REASON, WORKLIST
 from screener.report.page import MARK, About
-from screener.report.pictures import thumbnail
+from screener.report.pictures import encode, thumbnail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,13 +56,13 @@ def write(tmp_path: Path, *found: tuple[str, float | None, str | None], lang: La
     return Parsed(out.read_text("utf-8"))
 
 
-def test_patients_come_in_the_order_of_their_first_slice(tmp_path: Path) -> None:
+def test_cards_come_in_reading_order(tmp_path: Path) -> None:
     parsed = write(
         tmp_path,
         ("b/1", 0.1, "b"), ("b/2", None, "b"), ("a/1", 0.5, "a"), ("a/2", 0.05, "a"), ("c/1", 0.95, "c"),
     )  # fmt: skip
-    assert [attrs["data-n"] for attrs in parsed.slices()] == ["1", "2", "5", "3", "4"]
-    assert [attrs["data-urgency"] for attrs in parsed.slices()] == ["HIGH", "MEDIUM", "LOW", "REVIEW", "LOW"]
+    assert [attrs["data-urgency"] for attrs in parsed.slices()] == ["HIGH", "MEDIUM", "REVIEW", "LOW", "LOW"]
+    assert [attrs["id"] for attrs in parsed.slices()] == ["s1", "s2", "s3", "s4", "s5"]
 
 
 @pytest.mark.parametrize("lang", ["en", "fr"])
@@ -100,7 +100,7 @@ def test_every_reason_is_explained() -> None:
 def test_hostile_names_and_notes_stay_text(tmp_path: Path, evil: str) -> None:
     out = tmp_path / "list.html"
     with ReportWriter(out, replace(about(tmp_path / "inbox"), log=evil, warnings=(evil,)), "en") as report:
-        small = thumbnail(np.zeros((40, 40), np.float32))
+        small = encode(thumbnail(np.zeros((40, 40), np.float32)))
         report.add(finding(f"{evil}/{evil}", 0.95, evil, model=evil), small)
         report.spool.add(
             Item(
@@ -150,7 +150,7 @@ def test_page_is_private_and_whole_or_not_there(tmp_path: Path, monkeypatch: pyt
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page_file.page, "card", full)
+    monkeypatch.setattr(page_file.page, "page", full)
     with pytest.raises(ScreenerError, match="No space left"):
         write(tmp_path, ("c", 0.5, None))
     assert out.read_bytes() == before
@@ -217,7 +217,7 @@ def test_what_the_list_leaves_out_is_said(tmp_path: Path, monkeypatch: pytest.Mo
         report.add(finding("h", 0.95, threshold=0.2))
     text = out.read_text("utf-8")
     assert text.count("<article") == 4
-    for words in ("7 further slices that were not flagged", "7 files were still being written", "another model or"):
+    for words in ("7 further studies that were not flagged", "7 files were still being written", "another model or"):
         assert words in text
 
 

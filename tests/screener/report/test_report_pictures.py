@@ -10,13 +10,20 @@ import pytest
 from export.data.phantoms import phantom
 from screener.preprocess import Preprocessing, frame
 from screener.report.overlay import contours
-from screener.report.pictures import SIDE, draw, thumbnail
+from screener.report.pictures import SIDE, STRIP_SIDE, Thumbnail, drawing, encode, thumbnail
+from screener.report.rendering import environment
 
 HOW = Preprocessing(160, crop="head", pad="square")
 
 
 def head(size: int = 512) -> np.ndarray:
     return phantom(3, size, tumour=True).astype(np.float32) / 255
+
+
+def draw(small: Thumbnail, grid: np.ndarray | None, label: str) -> str:
+    """Return the markup of a slice, as the template draws it."""
+    module = environment().get_template("picture.html").module
+    return str(module.picture(drawing(encode(small), grid, label), ""))  # type: ignore[attr-defined]
 
 
 def embedded(markup: str) -> list[np.ndarray]:
@@ -49,11 +56,20 @@ def test_heatmap_lies_where_the_full_size_overlay_puts_it(how: Preprocessing, sh
     assert top + height * 6.5 / 10 == pytest.approx((y + 0.5) * scale, abs=2.5)
 
 
+def test_picture_of_the_strip_is_small() -> None:
+    small = encode(thumbnail(head())).small
+    pixels = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels.shape == (STRIP_SIDE, STRIP_SIDE)
+    assert len(small) < 4_000
+    assert encode(Thumbnail(np.zeros((50, 40), np.uint8), (0, 0, 40, 50))).small
+
+
 def test_picture_carries_slice_evidence_and_line() -> None:
     small = thumbnail(head(), frame(head(), HOW))
     grid = np.zeros((10, 10), np.float32)
     grid[5, 5] = 0.5
-    markup = draw(small, grid, "Slice &quot;a&quot;")
+    markup = draw(small, grid, 'Slice "a"')
+    assert "Slice &#34;a&#34;" in markup
     slice_, evidence = embedded(markup)
     assert np.abs(slice_.astype(int) - small.pixels).mean() < 3
     assert evidence.shape == (40, 40)
