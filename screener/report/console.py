@@ -98,6 +98,9 @@ class Summary:
 
 def safe(text: str) -> str:
     r"""Make text from a file name harmless: what steers a terminal or breaks a line becomes ``\xNN`` or ``\uNNNN``."""
+    # All of these are unprintable; most text has none, and pictures are long.
+    if text.isprintable():
+        return text
     return "".join(
         letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _HARMFUL else letter
         for letter in text

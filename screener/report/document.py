@@ -20,14 +20,14 @@ MARK = "<!-- screener document -->"
 """Tells our own documents from a file that must not be replaced."""
 
 
-def document(title: str, parts: Iterable[Markup], lang: Language = "en") -> str:
+def document(title: str, parts: Iterable[str], lang: Language = "en") -> str:
     """Return a whole page that asks no other machine for anything and runs no script.
 
     Parameters
     ----------
     title : str
-    parts : iterable of Markup
-        What the other functions here return; other text is escaped.
+    parts : iterable of str
+        What the other functions here return; any other text is escaped.
     lang : {"en", "fr"}
     """
     return render("document.html", lang, title=title, mark=MARK, parts=parts)
@@ -65,7 +65,7 @@ def figure(content: Markup | str, caption: str, tone: str = "") -> Markup:
     return _part("figure", content, caption, tone)
 
 
-def gallery(figures: Iterable[Markup]) -> Markup:
+def gallery(figures: Iterable[str]) -> Markup:
     """Return small figures side by side."""
     return _part("gallery", figures)
 

@@ -24,6 +24,7 @@ from screener.finding_store import FindingStore, Item
 from screener.inbox import locate
 from screener.pipeline.study import Aggregation
 from screener.report import output, page, study_card
+from screener.report.console import number
 from screener.report.messages import PAGE
 from screener.report.picture_store import PictureStore
 from screener.report.pictures import Drawing, Picture, drawing, encode, thumbnail, uri
@@ -303,7 +304,7 @@ class _Cards:
         card = replace(
             card,
             keys=keys,
-            unused=study_card.unused_series(finding.series, self._aggregation, lang),
+            unused=study_card.unused_series(finding.series, lang),
             refused=refused[: study_card.REFUSED_SHOWN],
             refused_more=max(0, len(refused) - study_card.REFUSED_SHOWN),
         )
@@ -317,7 +318,7 @@ class _Cards:
     def _keys(self, study: StudyFinding, items: list[Item], identifier: str, *, low: bool) -> tuple[SliceCard, ...]:
         by_finding = {id(one.finding): one for one in items}
         shown = shown_slices(study, (one.finding for one in items))
-        captions = [study_card.number(key.probability, self._lang) for key in study.key_slices] or [""] * len(shown)
+        captions = [number(key.probability, self._lang) for key in study.key_slices] or [""] * len(shown)
         return tuple(
             self._slice(by_finding[id(one)], f"{identifier}-k{rank}", caption, low=low)
             for rank, (one, caption) in enumerate(zip(shown, captions, strict=False), 1)

@@ -231,9 +231,8 @@ def series_of(study: StudyFinding, slices: Iterable[Finding], aggregation: Aggre
         ordered = tuple(sorted(findings, key=_anatomical))
         if not ordered or name not in found:
             continue
-        used = aggregation.uses(found[name].sequence, found[name].plane) and found[name].probability is not None
         curve = aggregation.in_context([finding.probability for finding in ordered])
-        made.append(Series(found[name], ordered, curve, used))
+        made.append(Series(found[name], ordered, curve, found[name].probability is not None))
     return made
 
 
@@ -462,17 +461,13 @@ def series_name(series: SeriesFinding, index: int, lang: Language) -> str:
     return folder or PAGE[lang]["series"].format(number=index + 1)
 
 
-def unused_series(series: Iterable[SeriesFinding], aggregation: Aggregation, lang: Language) -> tuple[str, ...]:
+def unused_series(series: Iterable[SeriesFinding], lang: Language) -> tuple[str, ...]:
     """Say of each series that does not count why."""
     words, told = PAGE[lang], []
     for index, one in enumerate(series):
         if one.probability is not None:
             continue
-        if one.reason is not None:
-            why = REASON[lang][one.reason]
-        else:
-            used = aggregation.uses(one.sequence, one.plane)
-            why = words["nothing_assessable" if used else "not_shown_to_work"]
+        why = words["nothing_assessable"] if one.reason is None else REASON[lang][one.reason]
         told.append(words["unused"].format(name=series_name(one, index, lang), count=one.slices, reason=why))
     return tuple(told)
 

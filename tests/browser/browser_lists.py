@@ -17,16 +17,18 @@ from screener.finding_store import Item
 from screener.preprocess import Preprocessing, frame
 from screener.report.html import ReportWriter
 from screener.report.page import About
-from screener.report.pictures import thumbnail
+from screener.report.pictures import encode, thumbnail
 from screener.triage import decide, urgency_of
+from tests.study_findings import study
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from screener.domain.study import StudyFinding
     from screener.messages import Language
-    from screener.report.pictures import Thumbnail
+    from screener.report.pictures import Picture
 
 HOW = Preprocessing(160, crop="head", pad="square")
 THRESHOLD, CONFIRMATION = 0.4, 0.9
@@ -56,9 +58,9 @@ def finding(path: str, probability: float | None, reason: Reason | None = None) 
 
 
 @cache
-def head(seed: int) -> Thumbnail:
+def head(seed: int) -> Picture:
     pixels = phantom(seed, 512, tumour=True).astype(np.float32) / 255
-    return thumbnail(pixels, frame(pixels, HOW))
+    return encode(thumbnail(pixels, frame(pixels, HOW)))
 
 
 def evidence(seed: int) -> NDArray[np.float32]:
@@ -117,7 +119,36 @@ def hostile(out: Path) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(b"x")
             item = Item(replace(finding(path, 0.95), model=name), str(inbox), verdict=Verdict("", name, name, True))
-            report.spool.add(item, report.markup(item.finding, head(number), evidence(number)))
+            report.spool.add(item)
+            report.pictures.put(item.finding, head(number), evidence(number))
+            answer, slices = study(
+                f"{name.replace('/', '')}/s", {name: [0.95] * 3 + [Reason.BLANK], f"2{name}": [0.9] * 4}
+            )
+            add_study(report, answer, slices)
+    return out
+
+
+def add_study(report: ReportWriter, answer: StudyFinding, slices: list[Finding]) -> None:
+    """Take a study in with a picture of each slice."""
+    for number, one in enumerate(slices):
+        shown = one.reason is None
+        report.add(one, head(number % 7), evidence(number % 7) if shown else None)
+    report.add_study(answer)
+
+
+def studies(out: Path, lang: Language = "en") -> Path:
+    """Write a page with studies of every urgency: several series, gaps, one slice, a refusal."""
+    rising = [0.1, 0.2, 0.2, Reason.BLANK, 0.9, 0.95, 0.97, 0.9, 0.3, 0.1, 0.1, 0.05]
+    unused = [Reason.PLANE_NOT_SUPPORTED] * 4
+    with writer(out, lang) as report:
+        for answer, slices in (
+            study("anna/2026-01-02", {"flair": rising, "t1": [0.2] * 12, "sag": unused}, accession_number="A7"),
+            study("bert", {None: [0.97]}),
+            study("carla", {None: [0.1, 0.1, 0.5, 0.6, 0.55, 0.5, 0.5, 0.1]}),
+            study("dora", {None: [Reason.NOT_A_BRAIN_MRI] * 5}),
+            study("emil", {"flair": [0.1] * 9}),
+        ):
+            add_study(report, answer, slices)
     return out
 
 
@@ -127,4 +158,13 @@ def large(out: Path, count: int = 1_000) -> Path:
         for number in range(count):
             path = f"patient-{number // 5:04d}/slice-{number:04d}.png"
             report.add(finding(path, 0.4 + 0.6 * (number * 7919 % count) / count), head(number % 200), evidence(number))
+    return out
+
+
+def large_studies(out: Path, count: int = 200, slices: int = 50) -> Path:
+    """Write a page with many flagged studies of many slices."""
+    with writer(out) as report:
+        for number in range(count):
+            values = [0.5 + 0.4 * np.sin((place + number) / 5) for place in range(slices)]
+            add_study(report, *study(f"patient-{number:04}", {"flair": values}))
     return out

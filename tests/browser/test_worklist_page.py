@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from browser_lists import hostile, large, mixed
+from browser_lists import hostile, large, large_studies, mixed, studies
 
 from screener.messages import NOTICE, RECOMMENDATION
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-BY_PATIENT = [
-    *("bert/b1.png", "bert/b2.png", "anna/a2.png", "anna/a1.png", "anna/a3.png", "Zoé/z1.png"),
-    *("carla/c1.png", "carla/c3.txt", "carla/c2.png", "loose.png"),
-]
-ONE_LIST = [
+IN_ORDER = [
     *("bert/b1.png", "anna/a2.png", "bert/b2.png", "anna/a1.png", "Zoé/z1.png", "carla/c1.png", "carla/c3.txt"),
     *("loose.png", "carla/c2.png", "anna/a3.png"),
 ]
@@ -34,12 +30,20 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lists")
     mixed(folder / "en.html")
     mixed(folder / "fr.html", "fr")
+    studies(folder / "studies-en.html")
+    studies(folder / "studies-fr.html", "fr")
     return folder
 
 
 @pytest.fixture
 def opened(page: Page, lists: Path) -> Page:
     page.open(lists / "en.html")
+    return page
+
+
+@pytest.fixture
+def of_studies(page: Page, lists: Path) -> Page:
+    page.open(lists / "studies-en.html")
     return page
 
 
@@ -67,19 +71,15 @@ def test_opens_from_disk_without_a_word_and_without_the_network(opened: Page, li
     assert opened.ask(broken) == 0
 
 
-def test_order_is_that_of_the_contract_in_both_arrangements(opened: Page) -> None:
-    assert opened.shown() == BY_PATIENT
-    opened.choose("#view", "one_list")
-    assert opened.shown() == ONE_LIST
-    opened.choose("#view", "by_patient")
-    assert opened.shown() == BY_PATIENT
+def test_order_is_that_of_the_contract(opened: Page) -> None:
+    assert opened.shown() == IN_ORDER
 
 
 def test_filters_and_search_narrow_the_list_together(opened: Page) -> None:
     opened.click(".chip.low")
     opened.click(".chip.review")
     assert opened.shown() == [
-        path for path in BY_PATIENT if path not in ("anna/a3.png", "carla/c2.png", "carla/c3.txt", "loose.png")
+        path for path in IN_ORDER if path not in ("anna/a3.png", "carla/c2.png", "carla/c3.txt", "loose.png")
     ]
     assert opened.ask("document.querySelector('.chip.low').getAttribute('aria-pressed')") == "false"
     opened.type("#search", "zoe")
@@ -96,29 +96,28 @@ def test_folder_and_verdict_filters(opened: Page) -> None:
     opened.choose("#reviewed", "done")
     assert opened.shown() == ["loose.png"]
     opened.choose("#reviewed", "open")
-    assert opened.shown() == BY_PATIENT[:-1]
+    assert opened.shown() == [path for path in IN_ORDER if path != "loose.png"]
     opened.choose("#folder", "carla")
     assert opened.shown() == ["carla/c1.png", "carla/c3.txt", "carla/c2.png"]
-    assert opened.ask("[...document.querySelectorAll('.patient')].filter(p => p.checkVisibility()).length") == 1
     opened.choose("#reviewed", "all")
     opened.choose("#folder", "/")
     assert opened.shown() == ["loose.png"]
     opened.choose("#folder", "")
-    assert opened.shown() == BY_PATIENT
+    assert opened.shown() == IN_ORDER
 
 
 def test_keys_move_over_what_is_shown_and_toggle_the_heatmap(opened: Page) -> None:
     opened.press("j")
     assert selected(opened) == "bert/b1.png"
     opened.press("j", "J", "k")
-    assert selected(opened) == "bert/b2.png"
-    assert not heat(opened, "bert/b2.png")
+    assert selected(opened) == "anna/a2.png"
+    assert not heat(opened, "anna/a2.png")
     opened.press(" ")
-    assert heat(opened, "bert/b2.png")
+    assert heat(opened, "anna/a2.png")
     assert not heat(opened, "bert/b1.png")
     assert opened.ask("scrollY") == 0, "the space bar does not scroll as well"
     opened.press(" ")
-    assert not heat(opened, "bert/b2.png")
+    assert not heat(opened, "anna/a2.png")
     opened.click(".chip.high")
     opened.press("k", "k", "k")
     assert selected(opened) == "anna/a1.png", "hidden slices are passed over"
@@ -133,12 +132,12 @@ def test_enter_opens_a_slice_and_keys_work_inside(opened: Page) -> None:
     assert opened.ask("document.querySelector('.stage').classList.contains('heat-on')")
     assert heat(opened, "bert/b1.png")
     opened.press("j")
-    assert "bert/b2.png" in opened.ask("document.querySelector('#viewer dl').textContent")
+    assert "anna/a2.png" in opened.ask("document.querySelector('#viewer dl').textContent")
     opened.press("\ue00c")
     assert not opened.ask("document.querySelector('#viewer').open")
     # A dialog tells that it was closed a moment after it is.
     opened.wait(f"{SELECTED} !== 'bert/b1.png'")
-    assert selected(opened) == "bert/b2.png", "the list goes on where the viewer was"
+    assert selected(opened) == "anna/a2.png", "the list goes on where the viewer was"
     opened.press("/")
     assert opened.ask("document.activeElement.id") == "search"
     opened.press("j", "k")
@@ -158,7 +157,7 @@ def test_all_heatmaps_and_the_line_of_the_most_suspicious_region(opened: Page) -
     assert not heat(opened, "anna/a3.png")
 
 
-@pytest.mark.parametrize("lang", ["en", "fr"])
+@pytest.mark.parametrize("lang", ["en", "fr", "studies-en", "studies-fr"])
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1366, 420])
 def test_no_serious_violation_of_accessibility(
@@ -173,7 +172,7 @@ def test_no_serious_violation_of_accessibility(
 
 
 @pytest.mark.parametrize("width", [1366, 1024, 420])
-@pytest.mark.parametrize("lang", ["en", "fr"])
+@pytest.mark.parametrize("lang", ["en", "fr", "studies-en", "studies-fr"])
 def test_nothing_is_cut_off_at_any_width(page: Page, lists: Path, lang: str, width: int) -> None:
     page.size(width, 768)
     page.open(lists / f"{lang}.html")
@@ -234,10 +233,11 @@ def test_hostile_names_and_notes_do_not_run(page: Page, tmp_path: Path) -> None:
     page.open(hostile(tmp_path / "list.html"))
     for _ in range(4):
         page.press("j", "\ue007", " ", "\ue00c")
-    page.choose("#view", "one_list")
     page.click("#heatmaps")
     assert page.ask("window.broken === undefined")
-    assert page.ask("document.querySelectorAll('img, iframe, script:not(#words)').length") == 1
+    assert (
+        page.ask("document.querySelectorAll('img:not(.strip img, .cine img), iframe, script:not(#words)').length") == 1
+    )
     assert page.complaints() == []
     assert {url.partition(":")[0] for url in page.requests()} == {"file"}
     links = page.ask(
@@ -245,6 +245,7 @@ def test_hostile_names_and_notes_do_not_run(page: Page, tmp_path: Path) -> None:
     )
     assert set(links) == {"file:"}
     assert len(links) == 4
+    assert page.ask("document.querySelectorAll('[role=tab]').length") == 8
 
 
 def test_policy_stops_what_would_be_slipped_in(opened: Page) -> None:
@@ -270,3 +271,70 @@ def test_list_can_be_read_without_scripts(lists: Path) -> None:
     body = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert body.count("<article") == 10
     assert 'class="controls" hidden' in body, "switches that would do nothing are not shown"
+
+
+TOLD = "document.querySelector('.panel:not([hidden]) .looked-at').textContent"
+CINE = "document.querySelector('.panel:not([hidden]) .cine > *').localName"
+
+
+def test_studies_come_in_order_and_are_searched_by_name(of_studies: Page) -> None:
+    patients = "[...document.querySelectorAll('.item')].filter(s => s.checkVisibility()).map(s => s.dataset.patient)"
+    assert of_studies.ask(patients) == ["bert", "anna", "carla", "dora", "emil"]
+    of_studies.type("#search", "2026-01")
+    assert of_studies.ask(patients) == ["anna"]
+    assert of_studies.complaints() == []
+
+
+def test_series_are_looked_through_with_keys_wheel_and_pointer(of_studies: Page) -> None:
+    of_studies.press("j", "j")
+    of_studies.wait(f"{TOLD}.startsWith('Slice 7 of 12')")
+    assert of_studies.ask(CINE) == "svg", "a key slice in its large size, with its evidence"
+    of_studies.press("\ue014")
+    assert of_studies.ask(TOLD).startswith("Slice 8 of 12")
+    of_studies.press("\ue012", "\ue012", "\ue012", "\ue012")
+    assert of_studies.ask(TOLD).startswith("Slice 4 of 12")
+    assert "hardly any contrast" in of_studies.ask(TOLD)
+    of_studies.press("\ue012")
+    assert of_studies.ask(CINE) == "img"
+    of_studies.ask(
+        "document.querySelector('.cine').dispatchEvent(new WheelEvent('wheel', {deltaY: 9, cancelable: true}))"
+    )
+    assert of_studies.ask(TOLD).startswith("Slice 4 of 12")
+    of_studies.click(".panel:not([hidden]) .strip li:nth-child(6)")
+    assert of_studies.ask(TOLD).startswith("Slice 6 of 12")
+    of_studies.ask(
+        "(() => {const c = document.querySelector('.curve'), b = c.getBoundingClientRect();"
+        "c.dispatchEvent(new PointerEvent('pointermove', {clientX: b.left + b.width * 0.79, clientY: b.top}))})()"
+    )
+    assert of_studies.ask(TOLD).startswith("Slice 10 of 12")
+
+
+def test_series_are_tabs_for_the_keyboard(of_studies: Page) -> None:
+    of_studies.press("j", "j")
+    of_studies.click("[role=tab][aria-selected=true]")
+    of_studies.press("\ue014")
+    assert of_studies.ask("document.activeElement.textContent").startswith("t1")
+    assert of_studies.ask("document.querySelectorAll('.tabbed .panel:not([hidden])').length") == 1
+    of_studies.wait(f"{TOLD}.startsWith('Slice 1 of 12')")
+    of_studies.press("\ue014", "\ue014")
+    assert of_studies.ask("document.activeElement.getAttribute('aria-selected')") == "true"
+
+
+def test_key_slice_opens_with_its_numbers(of_studies: Page) -> None:
+    of_studies.press("j", "j", "\ue007")
+    told = of_studies.ask("document.querySelector('#viewer dl').textContent")
+    assert "anna" in told
+    assert "006.png" in told
+    of_studies.press("\ue00c")
+    of_studies.ask("document.querySelectorAll('.key')[2].querySelector('svg').dispatchEvent("
+                   "new MouseEvent('click', {bubbles: true}))")  # fmt: skip
+    assert of_studies.ask("document.querySelector('#viewer').open")
+    assert of_studies.complaints() == []
+
+
+def test_ten_thousand_slices_stay_light_and_open(page: Page, tmp_path: Path) -> None:
+    out = large_studies(tmp_path / "list.html")
+    assert out.stat().st_size <= 50 << 20
+    page.open(out)
+    assert page.ask("document.querySelectorAll('.study').length") == 200
+    assert page.complaints() == []

@@ -59,6 +59,13 @@
     if (cines.has(panel)) return cines.get(panel);
     const strip = all("li", panel);
     const [stage, curve, slider, told] = [".cine", ".curve", ".slider", ".looked-at"].map((one) => by(one, panel));
+    // Pictures are made when a panel is seen: thousands of them would keep the page from opening.
+    for (const slice of strip.filter((one) => one.dataset.picture)) {
+      const picture = document.createElement("img");
+      picture.alt = slice.dataset.label;
+      picture.src = slice.dataset.picture;
+      slice.replaceChildren(picture);
+    }
     let at = -1;
     const look = (place) => {
       const next = Math.min(strip.length - 1, Math.max(0, place));
@@ -76,7 +83,6 @@
       if (!stage) return;
       const large = slice.dataset.key && by(".picture:not(.none)", document.getElementById(slice.dataset.key));
       const picture = (large || by("img", slice))?.cloneNode(true);
-      if (picture) picture.loading = "eager";
       stage.replaceChildren(...(picture ? [picture] : []));
     };
     const found = { look, step: (by_) => look(at + by_), first: () => look(Number(panel.dataset.first) - 1) };
