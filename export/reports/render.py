@@ -111,7 +111,7 @@ def write_page(out: Path, template: str, **values: object) -> None:
         The file cannot be written.
     """
     output.refuse(out, MARK, "document of screener")
-    style = (files("screener.report") / "assets/document.css").read_text("utf-8")
+    style = (files("screener.report") / "assets/report.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = environment().get_template(f"{template}.html.j2").render(style=style, style_hash=digest, mark=MARK, **values)
     with output.whole(out) as file:
