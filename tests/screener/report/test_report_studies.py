@@ -176,7 +176,9 @@ def test_hostile_names_of_studies_stay_text(tmp_path: Path, evil: str) -> None:
     assert sum(tag == "script" for tag, _ in parsed.elements) == 2
     assert not [tag for tag, _ in parsed.elements if tag in ("iframe", "object", "base", "form")]
     assert not [name for _, attrs in parsed.elements for name in attrs if name.startswith("on") or name == "style"]
-    addresses = [attrs[name] for _, attrs in parsed.elements for name in ("href", "src", "data-picture") if attrs.get(name)]
+    addresses = [
+        attrs[name] for _, attrs in parsed.elements for name in ("href", "src", "data-picture") if attrs.get(name)
+    ]
     assert all(one and one.startswith(("data:image/", "#")) for one in addresses)
     assert not re.search("[\u202e\x1b]", (tmp_path / "list.html").read_text("utf-8"))
 
