@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from export.evaluation.sample import Sample
+    from screener.evaluate.metrics import Scored
 
 KINDS = ("source", "site", "sequence", "plane")
 SIZES = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
@@ -40,7 +41,7 @@ def set_figures(sample: Sample, threshold: float, weights: NDArray[np.float64] |
         does; ``refusals`` by reason; ``parts``: the same by kind and value; ``pointing``.
     """
     scored, promised = sample.scored, sample.part(sample.promised)
-    result = figures(scored, threshold)
+    result = _slice_figures(scored, threshold)
     del result["reliability"]
     if weights is not None:
         seen = scored.assessable
@@ -58,11 +59,17 @@ def set_figures(sample: Sample, threshold: float, weights: NDArray[np.float64] |
     }
 
 
+def _slice_figures(scored: Scored, threshold: float) -> dict[str, Any]:
+    """Return figures whose count is one of ``slices``, as cards name it."""
+    result = figures(scored, threshold)
+    return {"slices": result.pop("count"), **result}
+
+
 def _by(sample: Sample, values: NDArray[np.str_], threshold: float) -> dict[str, dict[str, Any]]:
     result = {}
     for value in np.unique(values).tolist():
-        found = figures(sample.scored.part(values == value), threshold)
-        result[value or "unknown"] = {name: found[name] for name in _SHOWN}
+        row = _slice_figures(sample.scored.part(values == value), threshold)
+        result[value or "unknown"] = {name: row[name] for name in _SHOWN}
     return result
 
 
