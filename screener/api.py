@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from screener.domain.slice import Identity, Refused, Slice
+from screener.domain.slice import Identity, Slice
 from screener.errors import UsageError
 from screener.model.session import Model
+from screener.pipeline.slice import SlicePipeline, build_finding
 from screener.triage import TriagePolicy, screening_point
 
 if TYPE_CHECKING:
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from screener.domain.finding import Finding
+    from screener.domain.slice import Refused
     from screener.domain.study import StudyFinding
+    from screener.inbox import FileBytes
 
 
 class Screener:
@@ -57,6 +61,9 @@ class Screener:
         accept_uncertified: bool = False,
     ) -> None:
         self.model = Model.load(model, threads=threads)
+        self._pipeline = SlicePipeline.of(self.model)
+        # A decoder that was started for a risky file ends with the last use of this object.
+        weakref.finalize(self, self._pipeline.close)
         self._threads = threads
         points = self.model.card.operating_points
         self.judge = TriagePolicy(
@@ -72,8 +79,8 @@ class Screener:
         Parameters
         ----------
         source : path or ndarray
-            A JPEG or PNG file; or an image of shape (H, W) or (H, W, 3): unsigned integers use the range that
-            screening gives files of the same depth, floats must lie in [0, 1].
+            A JPEG, PNG or DICOM file of one slice; or an image of shape (H, W) or (H, W, 3): unsigned integers use the
+            range that screening gives files of the same depth, floats must lie in [0, 1].
 
         Returns
         -------
@@ -83,19 +90,13 @@ class Screener:
         Raises
         ------
         UsageError
-            The array is no image.
+            The array is no image, or the file holds several slices.
         """
-        from screener.preprocess import prepare
-        from screener.quality import refuse
+        from screener.domain.slice import Refused
 
         found = self._read(Path(source)) if isinstance(source, str | Path) else _from_array(source)
-        refused = found if isinstance(found, Refused) else refuse(found)
-        if refused is not None:
-            return self.judge.refusal(refused)
-        assert isinstance(found, Slice)  # noqa: S101 - what is left when nothing was refused
-        tensor = prepare(found.pixels, self.model.card.preprocessing)
-        prediction = self.model.predict(tensor[None])[0]
-        return self.judge.finding(found.identity, prediction, self.model.refuse(prediction))
+        outcome = found if isinstance(found, Refused) else self._pipeline.score([found])[0]
+        return build_finding(outcome, self.judge)
 
     def scan(self, inbox: str | Path) -> Iterator[Finding]:
         """Judge every file below a folder, in the order of the walk, without writing a log.
@@ -128,10 +129,13 @@ class Screener:
         check(inbox)
         yield from Scan(inbox, self.model, self.judge, options=ScanOptions(jobs=self._threads)).results()
 
-    def _read(self, path: Path) -> Slice | Refused:
-        from screener.inbox import Entry, read
+    def _read(self, path: Path) -> FileBytes | Refused:
+        from screener.inbox import Entry
 
-        return read(Entry(path.resolve(), path.name, None))
+        items = self._pipeline.read(Entry(path.resolve(), path.name, None)).items
+        if len(items) > 1:
+            raise UsageError(f"{path} holds {len(items)} slices", "use scan or studies on the folder that holds it")
+        return items[0]
 
 
 def _from_array(image: NDArray[Any]) -> Slice:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from screener.domain.slice import Identity, Refused
     from screener.domain.study import StudyFinding
     from screener.inbox import Entry, FileBytes
-    from screener.pipeline.scan import FileSlices, Scan
+    from screener.pipeline.scan import Scan
+    from screener.pipeline.slice import FileSlices
 
 
 @dataclass(slots=True)

@@ -15,8 +15,9 @@ from screener.domain.slice import Reason
 from screener.errors import ModelError, NothingFoundError
 from screener.inbox import RefusedError, WalkOptions
 from screener.model.session import Model
-from screener.pipeline import scan as pipeline
-from screener.pipeline.scan import Scan, ScanOptions, summary_counts
+from screener.pipeline import slice as slices
+from screener.pipeline.executor import ThreadExecutor
+from screener.pipeline.scan import BATCH, Scan, ScanOptions, summary_counts
 from screener.triage import TriagePolicy
 from tests.conftest import many, tiny_card, write_model, write_slice
 
@@ -75,16 +76,16 @@ def test_only_a_bounded_number_of_files_is_read_ahead(
     inbox = many(tmp_path / "inbox", 200)
     read = itertools.count()
     seen = []
-    fetch = pipeline.fetch
+    fetch = slices.fetch
 
     def counting(*arguments: object) -> object:
         seen.append(next(read))
         return fetch(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "fetch", counting)
+    monkeypatch.setattr(slices, "fetch", counting)
     findings = Scan(inbox, model, judge(model)).findings()
     next(findings)
-    assert len(seen) <= 2 * pipeline.BATCH + pipeline._AHEAD + pipeline._FETCHED
+    assert len(seen) <= 2 * BATCH + 2 * ThreadExecutor.batches_ahead + ThreadExecutor.files_ahead
     findings.close()
 
 
@@ -186,7 +187,7 @@ def test_a_decoder_that_dies_with_the_run_blames_no_file(
             scan.stop()
         raise RefusedError(Reason.DECODER_CRASHED, "killed")
 
-    monkeypatch.setattr(pipeline.SafeDecoder, "__call__", dying)
+    monkeypatch.setattr(slices.SafeDecoder, "__call__", dying)
     reasons = [finding.reason for finding in scan.findings()]
     assert reasons == ([] if stopping else [Reason.DECODER_CRASHED] * 4)
 
