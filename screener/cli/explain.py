@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screener.cli.scan import checked_language
+from screener.cli.language import checked_language
 from screener.errors import ExitCode, NothingFoundError, UsageError
 
 if TYPE_CHECKING:

@@ -61,9 +61,9 @@ class OpenStudies:
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
-        self._grouping = scan.options.walk.grouping
+        self._grouping = scan.walk.grouping
         self._aggregation = Aggregation.of(scan.model.card)
-        self._index = HeaderIndex(scan.options.limits) if self._grouping.by == "folder" else None
+        self._index = HeaderIndex(scan.limits) if self._grouping.by == "folder" else None
         self._open: dict[str, StudySlices] = {}
         self._digests: dict[str, set[str]] = {}
         self._names: dict[str, FolderNames] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,9 +12,10 @@ from screener.audit import finding_of
 from screener.domain.finding import Decision, Finding
 from screener.domain.slice import Prediction, Reason, Refused
 from screener.errors import NothingFoundError
-from screener.inbox import Entry, FileBytes, Limits, WalkOptions, find
+from screener.inbox import Entry, FileBytes, Limits, find
 from screener.inbox.walk import WalkOutcome
 from screener.model.session import AT_ONCE
+from screener.pipeline.config import ScanConfig
 from screener.pipeline.executor import done, in_order, local_executor
 from screener.pipeline.open_studies import OpenStudies
 from screener.pipeline.slice import FileSlices, PipelineSettings, ScoredSlice, build_finding
@@ -22,7 +23,6 @@ from screener.pipeline.slice import FileSlices, PipelineSettings, ScoredSlice, b
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from typing import Literal
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,43 +33,10 @@ if TYPE_CHECKING:
     from screener.model.session import Model
     from screener.pipeline.executor import Executor, Pending
     from screener.preprocess import Frame
-    from screener.privacy import Pseudonyms
     from screener.triage import TriagePolicy
 
 BATCH = 16
 """Slices logged at once: few waits for the disk, and little is lost in a crash."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """How an inbox is screened.
-
-    Attributes
-    ----------
-    walk : WalkOptions
-    limits : Limits
-    limit : int or None
-        Files to look at, at most.
-    rescan : bool
-        Score again what this model, preprocessing and threshold already judged.
-    doctor_id : str or None
-        Who ordered the scan; goes into the log.
-    pseudonyms : Pseudonyms or None
-        Names under which folders, patients and files appear everywhere but on the disk.
-    isolation : {"risky", "always", "never"}
-        Which files are decoded in a process of their own.
-    jobs : int or None
-        Threads, each of which decodes and scores; None, and at most: the cores that this process may use.
-    """
-
-    walk: WalkOptions = field(default_factory=WalkOptions)
-    limits: Limits = field(default_factory=Limits)
-    limit: int | None = None
-    rescan: bool = False
-    doctor_id: str | None = None
-    pseudonyms: Pseudonyms | None = None
-    isolation: Literal["risky", "always", "never"] = "risky"
-    jobs: int | None = None
 
 
 class ScanObserver(Protocol):
@@ -120,7 +87,8 @@ class Scan:
     judge : TriagePolicy
     log : AuditLog or None
         Open for writing, with its START written; None screens without a record.
-    options : ScanOptions
+    config : ScanConfig
+        Of which model, threshold and log are given apart.
     executor : callable
         Makes the `Executor` that reads and scores, from the settings, the model and the jobs that are wanted.
 
@@ -140,12 +108,13 @@ class Scan:
         model: Model,
         judge: TriagePolicy,
         log: AuditLog | None = None,
-        options: ScanOptions | None = None,
+        config: ScanConfig | None = None,
         *,
         executor: Callable[[PipelineSettings, Model, int | None], Executor] = local_executor,
     ) -> None:
         self.inbox, self.model, self.judge, self.log = inbox, model, judge, log
-        self.options = options or ScanOptions()
+        self.config = config or ScanConfig()
+        self.walk, self.pseudonyms, self.limits = self.config.walk_options(), self.config.pseudonyms(), Limits()
         self.counts: Counter[str] = Counter()
         self.observer: ScanObserver | None = None
         self._stopped = False
@@ -194,11 +163,11 @@ class Scan:
 
     def _cut(self) -> bool:
         """Say whether the limit ended the walk: the studies in hand may then lack slices."""
-        return self.options.limit is not None and self.counts["files"] >= self.options.limit
+        return self.config.limit is not None and self.counts["files"] >= self.config.limit
 
     def _outcomes(self) -> Iterator[_Outcome]:
         """Yield what became of each file, in the order of the walk, while the executor works ahead."""
-        with self._make_executor(self._settings(), self.model, self.options.jobs) as executor:
+        with self._make_executor(self._settings(), self.model, self.config.jobs) as executor:
             files = in_order(lambda item: self._read(executor, item), self._wanted(), executor.files_ahead)
             slices = (self._known(item) for file in files for item in self._studies.relate(file))
             batches = _batched(slices, AT_ONCE)
@@ -210,15 +179,15 @@ class Scan:
                     return
 
     def _settings(self) -> PipelineSettings:
-        options, observer = self.options, self.observer
+        observer = self.observer
         return PipelineSettings(
             model=str(self.model.location.onnx),
             model_sha256=self.model.sha256,
-            limits=options.limits,
-            isolation=options.isolation,
-            own_study=options.walk.grouping.by == "folder",
-            own_patient=options.walk.patient_pattern is None,
-            pseudonyms=options.pseudonyms,
+            limits=self.limits,
+            isolation=self.config.isolate,
+            own_study=self.walk.grouping.by == "folder",
+            own_patient=self.walk.patient_pattern is None,
+            pseudonyms=self.pseudonyms,
             heatmaps=observer is not None,
             keep=None if observer is None else observer.thumbnail,
         )
@@ -232,9 +201,9 @@ class Scan:
 
     def _found(self) -> Iterator[Entry | Refused]:
         """Walk the inbox, under pseudonyms where they are wanted."""
-        walk = find(self.inbox, options=self.options.walk, counts=self._fates, arriving=self._studies.arrive)
-        for item in self._studies.ordered(islice(walk, self.options.limit)):
-            renamed = item if self.options.pseudonyms is None else self.options.pseudonyms.rename(item)
+        walk = find(self.inbox, options=self.walk, counts=self._fates, arriving=self._studies.arrive)
+        for item in self._studies.ordered(islice(walk, self.config.limit)):
+            renamed = item if self.pseudonyms is None else self.pseudonyms.rename(item)
             if isinstance(item, Entry) and isinstance(renamed, Entry):
                 self._studies.note(item, renamed)
             yield renamed
@@ -259,7 +228,7 @@ class Scan:
 
     def _remembered(self, identity: Identity) -> Remembered | ScoredSlice | None:
         """Return the earlier finding about this slice, or the earlier score of the same bytes."""
-        if self.log is None or self.options.rescan:
+        if self.log is None or self.config.rescan:
             return None
         about = {
             "model_sha256": self.model.sha256,
@@ -327,7 +296,7 @@ class Scan:
         if self.log is not None:
             hashes = self.log.results(
                 [finding for finding in findings if not finding.seen_before],
-                doctor_id=self.options.doctor_id,
+                doctor_id=self.config.doctor,
                 preprocessing=self.model.card.preprocessing.fingerprint(),
             )
             written = iter(hashes)

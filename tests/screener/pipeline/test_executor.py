@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from screener.errors import ModelError
 from screener.model.session import Model
+from screener.pipeline.config import ScanConfig
 from screener.pipeline.executor import Executor, SequentialExecutor, ThreadExecutor, done, in_order, local_executor
-from screener.pipeline.scan import Scan, ScanOptions
+from screener.pipeline.scan import Scan
 from screener.pipeline.slice import PipelineSettings, SlicePipeline
 from screener.triage import TriagePolicy
 from tests.conftest import many
@@ -55,7 +56,7 @@ def test_both_implementations_give_the_same_findings(model: Model, tmp_path: Pat
 
 
 def test_one_job_starts_no_thread(model: Model, tmp_path: Path) -> None:
-    findings = Scan(many(tmp_path / "inbox", 40), model, policy(model), options=ScanOptions(jobs=1)).findings()
+    findings = Scan(many(tmp_path / "inbox", 40), model, policy(model), config=ScanConfig(jobs=1)).findings()
     before = threading.active_count()
     next(findings)
     assert threading.active_count() == before
