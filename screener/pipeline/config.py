@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
@@ -24,23 +25,23 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     threshold: Annotated[str, _meta(fields.THRESHOLD)] = "auto"
     accept_uncertified: Annotated[bool, _meta(fields.ACCEPT_UNCERTIFIED)] = False
-    model: Annotated[str | None, _meta(fields.MODEL)] = None
-    log: Annotated[Path | None, _meta(fields.LOG)] = None
-    limit: Annotated[int | None, _meta(fields.LIMIT)] = None
+    model: Annotated[str, _meta(fields.MODEL)] | None = None
+    log: Annotated[Path, _meta(fields.LOG)] | None = None
+    limit: Annotated[int, _meta(fields.LIMIT)] | None = None
     rescan: Annotated[bool, _meta(fields.RESCAN)] = False
-    doctor: Annotated[str | None, _meta(fields.DOCTOR)] = None
-    patient_regex: Annotated[str | None, _meta(fields.PATIENT_REGEX)] = None
+    doctor: Annotated[str, _meta(fields.DOCTOR)] | None = None
+    patient_regex: Annotated[str, _meta(fields.PATIENT_REGEX)] | None = None
     settle: Annotated[float, _meta(fields.SETTLE)] = 0.0
     follow_symlinks: Annotated[bool, _meta(fields.FOLLOW_SYMLINKS)] = False
     isolate: Annotated[Literal["risky", "always", "never"], _meta(fields.ISOLATE)] = "risky"
-    jobs: Annotated[int | None, _meta(fields.JOBS)] = None
+    jobs: Annotated[int, _meta(fields.JOBS)] | None = None
     precision: Annotated[Literal["auto", "fp32", "int8"], _meta(fields.PRECISION)] = "auto"
     wait: Annotated[float, _meta(fields.WAIT)] = 0.0
-    log_group: Annotated[str | None, _meta(fields.LOG_GROUP)] = None
-    anchor: Annotated[Path | None, _meta(fields.ANCHOR)] = None
+    log_group: Annotated[str, _meta(fields.LOG_GROUP)] | None = None
+    anchor: Annotated[Path, _meta(fields.ANCHOR)] | None = None
     fsync_every: Annotated[float, _meta(fields.FSYNC_EVERY)] = 0.0
     nice: Annotated[int, _meta(fields.NICE)] = 5
-    pseudonymise: Annotated[Path | None, _meta(fields.PSEUDONYMISE)] = None
+    pseudonymise: Annotated[Path, _meta(fields.PSEUDONYMISE)] | None = None
     redact_paths: Annotated[bool, _meta(fields.REDACT_PATHS)] = False
     group_by: Annotated[str, _meta(fields.GROUP_BY)] = "folder"
 
@@ -108,17 +109,29 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 _PLACES = frozenset({"model", "log", "anchor", "pseudonymise"})
 
 
+@cache
+def field_types() -> dict[str, Any]:
+    """Return the annotated type of each field, without its ``None``: the range and the meaning are in its metadata."""
+    hints = get_type_hints(ScanConfig, include_extras=True)
+    return {name: next((one for one in get_args(hint) if _described(one)), hint) for name, hint in hints.items()}
+
+
+def _described(hint: object) -> bool:
+    return hasattr(hint, "__metadata__")
+
+
 def _check(name: str, value: object) -> None:
     """Check one value, so that the message can name it and say what would be right."""
-    kind = get_type_hints(ScanConfig, include_extras=True).get(name)
+    kind = field_types().get(name)
     if kind is None:
         raise UsageError(f"a scan has no option {name}", f"choose from {', '.join(ScanConfig.__struct_fields__)}")
+    if value is None and getattr(ScanConfig(), name) is None:
+        return
     try:
         msgspec.convert(value, kind, dec_hook=_path)
     except msgspec.ValidationError as error:
-        choices = [str(choice) for choice in get_args(get_args(kind)[0]) if isinstance(choice, str)]
-        meaning = kind.__metadata__[0].description
-        hint = f"choose one of {', '.join(choices)}" if choices else f"its meaning: {meaning}"
+        choices = [str(choice) for choice in get_args(get_args(kind)[0])]
+        hint = f"choose one of {', '.join(choices)}" if choices else f"its meaning: {kind.__metadata__[0].description}"
         raise UsageError(f"--{name.replace('_', '-')} {value!r}: {error}", hint) from None
 
 
