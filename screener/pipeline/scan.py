@@ -19,6 +19,7 @@ from screener.pipeline.config import ScanConfig
 from screener.pipeline.executor import done, in_order, local_executor
 from screener.pipeline.open_studies import OpenStudies
 from screener.pipeline.slice import FileSlices, PipelineSettings, ScoredSlice, build_finding
+from screener.pipeline.study import Logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,11 +55,10 @@ class ScanObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A finding of an earlier run, with the hash and time of its RESULT event."""
+    """A finding of an earlier run, and its RESULT event."""
 
     finding: Finding
-    result: str
-    timestamp: str
+    logged: Logged
 
 
 _Outcome = ScoredSlice | Refused | Remembered
@@ -250,7 +250,7 @@ class Scan:
                     plane=identity.plane,
                 )
                 self.counts["seen_elsewhere"] += self.log.elsewhere(event)
-                return Remembered(found, event["hash"], event["timestamp"])
+                return Remembered(found, Logged(event["hash"], event["timestamp"], event["run_id"]))
         event = self.log.score_of(identity.sha256, frame=identity.frame, **about)
         return None if event is None else ScoredSlice(identity, Prediction(float(event["probability"])), reused=True)
 
@@ -282,13 +282,13 @@ class Scan:
 
     def _answered(self, batch: list[_Outcome]) -> Iterator[Finding | StudyFinding]:
         """Yield the findings of a batch, each study before the first slice of the next folder."""
-        for finding, result, timestamp in self._decide(batch):
+        for finding, logged in self._decide(batch):
             yield from self._studies.close_before(finding)
-            self._studies.take(finding, result, timestamp)
+            self._studies.take(finding, logged)
             yield finding
 
-    def _decide(self, batch: list[_Outcome]) -> list[tuple[Finding, str, str]]:
-        """Judge everything and log what is new, in the order of the walk: finding, hash, time if logged earlier."""
+    def _decide(self, batch: list[_Outcome]) -> list[tuple[Finding, Logged]]:
+        """Judge everything and log what is new, in the order of the walk."""
         if any(isinstance(item, ScoredSlice) and not item.reused for item in batch):
             self.model.refuse_replaced()
         findings = [self._finding(item) for item in batch]
@@ -306,7 +306,7 @@ class Scan:
             self.counts["unread"] += finding.reason in _UNREAD
         self._show(batch, findings)
         return [
-            (finding, item.result, item.timestamp) if isinstance(item, Remembered) else (finding, next(written), "")
+            (finding, item.logged if isinstance(item, Remembered) else Logged(next(written)))
             for item, finding in zip(batch, findings, strict=True)
         ]
 
