@@ -124,7 +124,7 @@ class KeySliceV2(msgspec.Struct, frozen=True):
 
 
 class EarlierResultsV2(msgspec.Struct, frozen=True):
-    """Some of the RESULT events that a run wrote about one study, by their numbers: as short as the study is long."""
+    """Some of the RESULT events that a run wrote about one study, by their numbers, which takes little room."""
 
     run_id: Annotated[str, Meta(description="Run that wrote them.")]
     study_id: Annotated[str | None, Meta(description="Study that they name; null where they name none.")]
