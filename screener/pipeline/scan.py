@@ -44,7 +44,7 @@ class ScanObserver(Protocol):
     """Someone who wants to see the slices go by, such as a report with pictures."""
 
     def thumbnail(self, pixels: NDArray[np.float32], where: Frame) -> object:
-        """Keep what is wanted of a slice's pixels, of which the model sees a part; picklable, and called by workers."""
+        """Keep what is wanted of a slice's pixels, of which the model sees a part; called from worker threads."""
 
     def see(self, finding: Finding, thumbnail: object, heatmap: NDArray[np.float32] | None) -> None:
         """Take a finding that is in the log; no thumbnail and no heatmap for what was refused or judged before."""
