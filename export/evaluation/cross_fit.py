@@ -22,8 +22,9 @@ from export.release.from_run import release
 from export.release.release import Release
 from export.release.study_section import TARGETS
 from export.release.study_threshold import measured, study_scores
-from export.training.loop import Options, configured, finished
+from export.training.loop import configured, finished
 from export.training.loop import train as run_training
+from export.training.options import Options
 from screener.evaluate.heads import adjusted, key_slices, parts_compared, series_of
 from screener.evaluate.metrics import exact_interval, lower_bound
 from screener.model.session import Model

@@ -6,18 +6,22 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import keras
+import msgspec
 import numpy as np
+from msgspec import Meta
 from sklearn.model_selection import StratifiedGroupKFold
 
 from export.architectures import Start, names, recipe
 from export.errors import DataError
 from export.training.batches import Sampler, TrainingBatches, plain, stratum_of, stratum_weights
-from export.training.loop import Options, compile_model, prepare_training, resized
+from export.training.loop import compile_model, prepare_training, resized
+from export.training.options import Options, hold_to_ranges
 from export.training.pretrain import labelled_part, pretrain
+from screener.domain.estimate import Count
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
     from export.architectures import Recipe
     from export.training.batches import Stratum
-    from export.training.loop import Loss, TrainingSetup
+    from export.training.loop import TrainingSetup
+    from export.training.options import Loss
     from screener.evaluate.labelled import Record
 
 FOLDS = 5
@@ -36,28 +41,16 @@ _BATCH = 32
 _SHARES = (0.1, 0.3, 1.0)
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What is the same for every recipe.
+class Terms(msgspec.Struct, frozen=True):
+    """What is the same for every recipe; the bounds keep the comparison small."""
 
-    Attributes
-    ----------
-    slices : int
-        Size of the sample; at most 3,000.
-    size : int
-        Side of the input in pixels; at most 112.
-    epochs : int
-        At most 12.
-    seed : int
-    test_sources : tuple of str
-        Sources from which no recipe learns; all their slices are judged.
-    """
-
-    slices: int = 1000
-    size: int = 96
-    epochs: int = 8
-    seed: int = 1
-    test_sources: tuple[str, ...] = ()
+    slices: Annotated[int, Meta(ge=1, le=3000, description="Size of the sample.")] = 1000
+    size: Annotated[int, Meta(ge=64, le=112, description="Side of the input in pixels.")] = 96
+    epochs: Annotated[int, Meta(ge=1, le=12, description="Epochs of every training.")] = 8
+    seed: Annotated[Count, Meta(description="Of the sample, the folds and the weights.")] = 1
+    test_sources: Annotated[
+        tuple[str, ...], Meta(description="Sources from which no recipe learns; all their slices are judged.")
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -161,18 +154,12 @@ def prepare(data: Path, cache: Path, terms: Terms, unseen: NDArray[np.uint8] | N
     DataError
         The terms reach beyond their bounds, or the data cannot be divided so.
     """
-    _refuse(terms)
+    hold_to_ranges(terms, "the comparison is to stay small")
     options = Options("lite", seed=terms.seed, test_sources=terms.test_sources)
     setup = prepare_training(data, equal("lite", terms, 1), options, cache, unseen)
     chosen = sample(setup, terms)
     folds = divide(setup, chosen, terms.seed)
     return Course(setup, chosen, folds, dict(_parts(setup, chosen, folds, terms)))
-
-
-def _refuse(terms: Terms) -> None:
-    for name, most in (("slices", 3000), ("size", 112), ("epochs", 12)):
-        if getattr(terms, name) > most:
-            raise DataError(f"{name}: {getattr(terms, name)} is more than {most}", "the comparison is to stay small")
 
 
 def sample(setup: TrainingSetup, terms: Terms) -> NDArray[np.int64]:
@@ -266,7 +253,7 @@ def _claim(folder: Path, course: Course, terms: Terms) -> None:
     """Write the terms down, or check that they are the ones that the comparison was started on."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "terms.json"
-    requested = {**asdict(terms), "test_sources": list(terms.test_sources), "data": course.setup.dataset.fingerprint()}
+    requested = {**msgspec.to_builtins(terms), "data": course.setup.dataset.fingerprint()}
     if path.exists() and json.loads(path.read_text()) != requested:
         raise DataError(f"{folder} holds a comparison on other terms or data", "name another folder with --run")
     path.write_text(json.dumps(requested, indent=1) + "\n")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from export.errors import DataError
 from export.training.batches import plain
-from export.training.loop import Options, best_model, prepare_training
+from export.training.loop import best_model, prepare_training
+from export.training.options import Options
 from screener import __version__
 from screener.evaluate.metrics import Scored, operating_figures, summary
 
@@ -25,7 +26,7 @@ def leak(data: Path, leaking: Path, control: Path, source: str) -> dict[str, Any
     DataError
         The runs differ in something else, or in nothing.
     """
-    options = [asdict(Options.of(run)) for run in (leaking, control)]
+    options = [structs.asdict(Options.of(run)) for run in (leaking, control)]
     differing = sorted(key for key in options[0] if options[0][key] != options[1][key])
     if differing != ["ignore_flips"]:
         raise DataError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import numpy as np
-from msgspec import structs
+from msgspec import Meta, structs
 
 from export.data.sources import KNOWN
 from export.errors import DataError
@@ -17,9 +18,11 @@ from export.evaluation.sample import WITHOUT_PROMISE
 from export.files import save_json
 from export.release.from_run import as_trained
 from export.training.batches import plain
-from export.training.loop import Options, best_model, configured, finished, prepare_training
+from export.training.loop import best_model, configured, finished, prepare_training
 from export.training.loop import train as run_training
+from export.training.options import Options, Side
 from export.training.skull_stripping import strip_skull
+from screener.domain.estimate import Count
 from screener.evaluate.metrics import Scored, auc, confusion_figures, summary
 from screener.preprocess import Preprocessing, prepare
 
@@ -83,20 +86,19 @@ ABLATIONS = tuple(
 """The recipe as it is, with two seeds; without its newest augmentation; and with one that it does not have."""
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What is the same for every experiment of one table."""
+class Terms(msgspec.Struct, frozen=True):
+    """What is the same for every experiment of one table; see `export.training.options.Options`."""
 
     recipe: str = "lite"
-    epochs: int = 4
-    steps: int = 90
-    size: int | None = None
-    seed: int = 1
+    epochs: Annotated[int, Meta(ge=1)] = 4
+    steps: Annotated[int, Meta(ge=1)] = 90
+    size: Side | None = None
+    seed: Count = 1
     test_sources: tuple[str, ...] = ()
 
     def options(self, experiment: LeaveOneOut) -> Options:
         """Return what the training is asked for."""
-        shared = asdict(self) | {"seed": self.seed + experiment.again}
+        shared = structs.asdict(self) | {"seed": self.seed + experiment.again}
         return Options(**shared, left_out=experiment.left_out, augmentation=experiment.augmentation)
 
 

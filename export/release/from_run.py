@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,8 @@ from export.release.layers import layers_graph, write_layers
 from export.release.release import Ground, Release, publish
 from export.release.threshold_selection import FIXED_POINTS
 from export.training.batches import plain
-from export.training.loop import Progress, best_model, prepare_training
+from export.training.loop import best_model, prepare_training
+from export.training.options import Progress
 from screener import __version__
 from screener.model.card import Card, CardPoint, Outputs
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from export.architectures import Recipe
-    from export.training.loop import Options, TrainingSetup
+    from export.training.loop import TrainingSetup
+    from export.training.options import Options
     from screener.model.card import EmbeddingReference
 
 _PARITY_SLICES = 256
@@ -144,7 +145,7 @@ def _version(requested: Release) -> str:
 
 def _history(run: Path, monitor: str) -> dict[str, Any]:
     """Say how long the run took and which epoch it kept, by which figure on the tune set."""
-    progress = Progress(**json.loads((run / "progress.json").read_text()))
+    progress = Progress.of(run)
     return {
         "epochs": len(progress.history),
         "best_epoch": progress.best(monitor) + 1,

@@ -240,7 +240,8 @@ def certify_again(data: Path, run: Path, requested: Release, demo: Path) -> Card
     import onnx
 
     from export.data.dataset import read_dataset
-    from export.training.loop import Options, configured
+    from export.training.loop import configured
+    from export.training.options import Options
 
     folder = requested.folder
     if not (folder / "model.onnx").is_file():

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from export.errors import DataError
@@ -99,7 +100,7 @@ def collect(course: Course, folder: Path, terms: Terms) -> dict[str, Any]:
     pooled = list(dict.fromkeys(cell.variant for cell in cells(sources)))
     records = course.setup.dataset.records
     return {
-        "terms": asdict(terms),
+        "terms": msgspec.to_builtins(terms),
         "sample": counts(records, course.chosen),
         "units": len(np.unique(course.setup.found.units[course.chosen])),
         "hours": round(sum(row["seconds"] for row in measured.values()) / 3600, 2),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from export.errors import DataError
 from export.reports.render import write_results
@@ -35,7 +36,7 @@ def gather(folder: Path, experiments: Sequence[LeaveOneOut], terms: Terms) -> di
     if missing:
         raise DataError(f"not evaluated yet: {', '.join(missing)}", "run the same command again; it goes on")
     return {
-        "terms": asdict(terms),
+        "terms": msgspec.to_builtins(terms),
         "without_promise": list(WITHOUT_PROMISE),
         "experiments": {
             one.name: json.loads((folder / one.name / "leave_one_out.json").read_text()) for one in experiments

@@ -9,16 +9,16 @@ import sys
 import time
 import zipfile
 from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from msgspec import structs
 from sklearn.metrics import roc_auc_score
 
-from export.architectures import Recipe, Start, recipe
+from export.architectures import Recipe, recipe
 from export.data.cache import load_views
 from export.data.dataset import read_dataset
 from export.data.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
@@ -27,6 +27,7 @@ from export.data.splits import split, write_groups
 from export.errors import DataError
 from export.files import atomically
 from export.training.batches import Sampler, TrainingBatches, plain, slice_weights
+from export.training.options import AFRESH, Options, Progress
 from export.training.pretrain import labelled_part, pretrain
 from screener.evaluate.levels import tenth_of
 from screener.evaluate.within_head import covariate_adjusted_auc
@@ -39,79 +40,13 @@ if TYPE_CHECKING:
     from export.data.cache import Views
     from export.data.dataset import Dataset
     from export.data.splits import Split
+    from export.training.options import Loss
     from screener.evaluate.labelled import Record
 
-Loss = Literal["cross-entropy", "class-weighted", "focal"]
-LOSSES: tuple[Loss, ...] = ("cross-entropy", "class-weighted", "focal")
 _HEATMAP_WEIGHT = 2.0
 _CLIP_NORM = 1.0
 _SETTLING_MOMENTUM = 0.9
-_AFRESH = "begin again with --restart, or choose another folder with --run"
 _PLATEAU_PATIENCE, _PLATEAU_FACTOR, _LEAST_RATE = 5, 0.5, 1e-7
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run was asked to do; a run is only resumed with the same options."""
-
-    recipe: str
-    loss: Loss = "cross-entropy"
-    epochs: int | None = None
-    steps: int | None = None
-    batch_size: int = 32
-    seed: int = 1
-    test_sources: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    ignore_flips: bool = False
-    size: int | None = None
-    weights: str = ""
-    frozen: bool = False
-    label_share: float = 1.0
-    pretrain_epochs: int = 0
-    augmentation: tuple[str, ...] = ()
-    groups: str = ""
-
-    @classmethod
-    def of(cls, run: Path) -> Options:
-        """Read the options that a run was started with.
-
-        Raises
-        ------
-        DataError
-            The file is damaged, or of another version.
-        """
-        lists = ("test_sources", "left_out", "augmentation")
-        try:
-            stored = json.loads((run / "options.json").read_text())
-            return cls(**stored | {name: tuple(stored[name]) for name in lists if name in stored})
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{run / 'options.json'} does not tell a run's options: {error}", _AFRESH) from None
-
-    def start(self, size: int, *, blank: bool = False) -> Start:
-        """Say how the network begins."""
-        return Start(size, Path(self.weights) if self.weights else None, self.frozen, blank)
-
-
-@dataclass
-class Progress:
-    """Where a run stands; written after every epoch.
-
-    Attributes
-    ----------
-    history : list of dict
-        Figures of every epoch: ``epoch, rate, seconds, loss, val_loss, val_auc, val_recall, …``.
-    """
-
-    history: list[dict[str, float]]
-    rate: float
-    best_loss: float = math.inf
-    since_best_loss: int = 0
-
-    def best(self, monitor: str) -> int:
-        """Return the number of the best epoch so far (the earliest one on a tie), -1 before the first."""
-        if not self.history:
-            return -1
-        return max(range(len(self.history)), key=lambda epoch: (self.history[epoch][f"val_{monitor}"], -epoch))
 
 
 @dataclass(frozen=True)
@@ -251,11 +186,10 @@ def configured(options: Options) -> Recipe:
     DataError
         There is no such recipe, or it cannot do what is asked of it.
     """
+    options.check()
     chosen = recipe(options.recipe)
     if options.pretrain_epochs and chosen.decoder is None:
         raise DataError(f"{options.recipe} has no decoder to learn from unlabelled slices with", "choose autoencoder")
-    if not 0 < options.label_share <= 1:
-        raise DataError(f"a share of {options.label_share:g} of the labels is outside 0 to 1", "1 uses all of them")
     if options.groups and (options.test_sources or options.ignore_flips):
         raise DataError("--groups says who tests, so --test-source and --ignore-flips cannot", "leave one of them out")
     chosen = replace(
@@ -289,8 +223,8 @@ def _claim(run: Path, options: Options) -> None:
     """Write the options down, or check that they are the ones that the run was started with."""
     path = run / "options.json"
     if path.exists() and Options.of(run) != options:
-        raise DataError(f"{run} holds a run with other options", _AFRESH)
-    atomically(path, lambda partial: partial.write_text(json.dumps(asdict(options), indent=2) + "\n"))
+        raise DataError(f"{run} holds a run with other options", AFRESH)
+    atomically(path, lambda partial: partial.write_text(options.text()))
 
 
 def _keep_sets(run: Path, setup: TrainingSetup) -> None:
@@ -299,7 +233,7 @@ def _keep_sets(run: Path, setup: TrainingSetup) -> None:
     going_on = path.exists() and (run / "progress.json").exists()
     write_groups(now, setup.dataset, setup.found)
     if going_on and sets_of(now) != sets_of(path):
-        raise DataError(f"the data or sets are not those that the run began with: compare {path} and {now}", _AFRESH)
+        raise DataError(f"the data or sets are not those that the run began with: compare {path} and {now}", AFRESH)
     now.replace(path)
 
 
@@ -414,13 +348,13 @@ def settle(model: keras.Model, batches: TrainingBatches, count: int) -> None:
 def _last_epoch(run: Path) -> tuple[Progress, keras.Model, list[NDArray[Any]]]:
     """Load progress, model and average as the last finished epoch left them."""
     try:
-        progress = Progress(**json.loads((run / "progress.json").read_text()))
+        progress = Progress.of(run)
         name = f"epoch-{len(progress.history):03d}"
         with np.load(run / f"{name}.npz") as stored:
             average = [stored[f"w{index}"] for index in range(len(stored.files))]
         return progress, keras.models.load_model(run / f"{name}.keras"), average
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"the checkpoint in {run} cannot be read: {error}", _AFRESH) from None
+        raise DataError(f"the checkpoint in {run} cannot be read: {error}", AFRESH) from None
 
 
 def _one_epoch(
@@ -577,7 +511,7 @@ def _checkpoint(run: Path, model: keras.Model, progress: Progress, average: list
     named: dict[str, Any] = {f"w{index}": weight for index, weight in enumerate(average)}
     atomically(run / f"{name}.npz", lambda partial: np.savez(partial, **named))
     atomically(run / f"{name}.keras", model.save)
-    atomically(run / "progress.json", lambda partial: partial.write_text(json.dumps(asdict(progress), indent=1)))
+    atomically(run / "progress.json", lambda partial: partial.write_text(progress.text()))
     for old in run.glob("epoch-*"):
         if old.stem.split(".")[0] != name:
             old.unlink()
@@ -596,7 +530,7 @@ def best_model(run: Path) -> tuple[keras.Model, Recipe, Options]:
     options = Options.of(run)
     if options.groups:
         # The file that it was given may be gone or another by now; the run's own copy says the same.
-        options = replace(options, groups=str(run / "groups.csv"))
+        options = structs.replace(options, groups=str(run / "groups.csv"))
     chosen = configured(options)
     model = chosen.build(options.start(chosen.preprocessing.size, blank=True))
     model.load_weights(run / "best.weights.h5")

@@ -15,6 +15,8 @@ from tests.conftest import write_slice
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from export.training.options import Options
+
 FULL = OSError(errno.ENOSPC, "No space left on device", "epoch-002.keras")
 
 
@@ -25,11 +27,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
     return int(ended.value.code or 0), capsys.readouterr().err
 
 
-def training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[setup.Options]:
+def training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[Options]:
     """Put something in the place of training that fails, or notes its options."""
-    asked: list[setup.Options] = []
+    asked: list[Options] = []
 
-    def instead(_: Path, __: Path, options: setup.Options, **___: Any) -> None:  # noqa: ANN401 - not looked at
+    def instead(_: Path, __: Path, options: Options, **___: Any) -> None:  # noqa: ANN401 - not looked at
         asked.append(options)
         if error is not None:
             raise error

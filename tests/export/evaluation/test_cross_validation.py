@@ -11,6 +11,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from msgspec import structs
 from small import SMALL
 
 from export.data.phantoms import phantom
@@ -127,13 +128,13 @@ def test_an_interrupted_comparison_goes_on_and_every_cell_is_measured(
 def test_a_comparison_belongs_to_its_terms(course: cross_validation.Course, tmp_path: Path) -> None:
     cross_validation.run(course, tmp_path, TERMS, max_minutes=0)
     with pytest.raises(DataError, match="other terms"):
-        cross_validation.run(course, tmp_path, replace(TERMS, epochs=2), max_minutes=0)
+        cross_validation.run(course, tmp_path, structs.replace(TERMS, epochs=2), max_minutes=0)
 
 
 @pytest.mark.parametrize("change", [{"slices": 3001}, {"size": 128}, {"epochs": 13}])
 def test_the_comparison_stays_small(data: Path, tmp_path: Path, change: dict[str, int]) -> None:
-    with pytest.raises(DataError, match="is more than"):
-        cross_validation.prepare(data, tmp_path, replace(TERMS, **change))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="Expected `int` <="):
+        cross_validation.prepare(data, tmp_path, structs.replace(TERMS, **change))  # type: ignore[arg-type]
 
 
 def test_fewer_units_than_folds_is_told(course: cross_validation.Course) -> None:

@@ -12,6 +12,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from msgspec import structs
 from small import SMALL
 
 from export.architectures.efficientnet_lite import freeze_early
@@ -24,6 +25,7 @@ from export.evaluation import leave_one_out
 from export.evaluation.leave_one_out import LeaveOneOut, Terms
 from export.reports.leave_one_out import gather, write_ablation, write_leave_one_out
 from export.training import loop
+from export.training.options import Progress
 from screener.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ def test_a_finished_experiment_is_not_repeated(data: Path, tmp_path: Path, monke
     monkeypatch.setattr(leave_one_out, "run_training", None)
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     with pytest.raises(DataError, match="north was judged under other terms"):
-        leave_one_out.run(data, tmp_path, [NORTH], replace(TERMS, epochs=2))
+        leave_one_out.run(data, tmp_path, [NORTH], structs.replace(TERMS, epochs=2))
     write_leave_one_out(tmp_path / "result", gather(tmp_path, [NORTH], TERMS))
     table = (tmp_path / "result.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
@@ -150,12 +152,12 @@ def test_an_experiment_that_stopped_improving_is_over(
 ) -> None:
     monkeypatch.setattr(loop, "recipe", lambda _: replace(LITE, patience=1))
     history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
-    monkeypatch.setattr(leave_one_out, "run_training", lambda *_, **__: loop.Progress(history, 1e-2))
+    monkeypatch.setattr(leave_one_out, "run_training", lambda *_, **__: Progress(history, 1e-2))
     monkeypatch.setattr(leave_one_out, "judge", lambda *_: {"parts": {}})
     (tmp_path / "north").mkdir()
-    assert leave_one_out.run(data, tmp_path, [NORTH], replace(TERMS, epochs=3))
+    assert leave_one_out.run(data, tmp_path, [NORTH], structs.replace(TERMS, epochs=3))
     del history[1]
-    assert not leave_one_out.run(data, tmp_path / "again", [NORTH], replace(TERMS, epochs=3))
+    assert not leave_one_out.run(data, tmp_path / "again", [NORTH], structs.replace(TERMS, epochs=3))
 
 
 def test_a_site_that_nobody_comes_from_is_named(data: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from export.errors import DataError
 from export.evaluation.robustness import DAMAGES, MEASURED, damaged, robustness
 from export.reports.run import class_rows, run_report
 from export.training import loop as setup
+from export.training.options import Options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool) -> Path:
     monkeypatch.setattr(setup, "recipe", lambda _: small(heat=heat))
-    setup.train(data, run, setup.Options("small", batch_size=8))
+    setup.train(data, run, Options("small", batch_size=8))
     return run
 
 

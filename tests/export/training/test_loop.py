@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import small
+from msgspec import structs
 
 from export.architectures import Recipe, Start, names, recipe
 from export.data.groups import sets_of
@@ -22,6 +23,7 @@ from export.errors import DataError
 from export.release.convert import parity, to_onnx, write_release
 from export.training import loop as setup
 from export.training.batches import Sampler, stratum_weights
+from export.training.options import LOSSES, Options, Progress
 from screener.evaluate.labelled import Record
 from screener.model.card import Card
 from screener.preprocess import Preprocessing
@@ -62,12 +64,12 @@ def small_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "recipe", lambda name: SMALL if name == "small" else recipe(name))
 
 
-def figures(progress: setup.Progress) -> list[float]:
+def figures(progress: Progress) -> list[float]:
     return [epoch[name] for epoch in progress.history for name in ("loss", "val_loss", "val_auc")]
 
 
 def test_an_interrupted_run_ends_as_if_never_interrupted(data: Path, tmp_path: Path) -> None:
-    options = setup.Options("small", batch_size=8)
+    options = Options("small", batch_size=8)
     whole = setup.train(data, tmp_path / "a/run", options)
     part = setup.train(data, tmp_path / "b/run", options, max_minutes=0)
     assert len(part.history) == 1
@@ -81,7 +83,7 @@ def test_an_interrupted_run_ends_as_if_never_interrupted(data: Path, tmp_path: P
 def test_a_failing_save_leaves_the_former_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options, run = setup.Options("small", batch_size=8), tmp_path / "run"
+    options, run = Options("small", batch_size=8), tmp_path / "run"
     setup.train(data, run, options, max_minutes=0)
 
     def full(*_: object, **__: object) -> None:
@@ -99,7 +101,7 @@ def test_a_failing_save_leaves_the_former_checkpoint(
 def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    options, run = setup.Options("small", epochs=2, batch_size=8), tmp_path / "run"
+    options, run = Options("small", epochs=2, batch_size=8), tmp_path / "run"
     setup.train(data, run, options, max_minutes=0)
     before = {path.name: path.read_bytes() for path in run.glob("epoch-*")}
 
@@ -112,7 +114,7 @@ def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
             patch.setattr(keras.Model, "save", full)
         elif where == "weights":
             patch.setattr(keras.Model, "save_weights", full)
-            patch.setattr(setup.Progress, "best", lambda progress, _: len(progress.history) - 1)
+            patch.setattr(Progress, "best", lambda progress, _: len(progress.history) - 1)
         else:
             write = Path.write_text
             patch.setattr(
@@ -129,7 +131,7 @@ def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
 
 @pytest.mark.parametrize("name", ["options.json", "progress.json", "epoch-001.npz", "epoch-001.keras"])
 def test_a_damaged_checkpoint_is_told_and_left_alone(data: Path, tmp_path: Path, name: str) -> None:
-    options, run = setup.Options("small", epochs=2, batch_size=8), tmp_path / "run"
+    options, run = Options("small", epochs=2, batch_size=8), tmp_path / "run"
     setup.train(data, run, options, max_minutes=0)
     (run / name).write_bytes(b"")
     with pytest.raises(DataError, match=re.escape(str(run))) as caught:
@@ -140,12 +142,12 @@ def test_a_damaged_checkpoint_is_told_and_left_alone(data: Path, tmp_path: Path,
 
 
 def test_the_sets_may_come_from_a_file(data: Path, tmp_path: Path) -> None:
-    setup.train(data, tmp_path / "a", setup.Options("small", epochs=1, batch_size=8))
+    setup.train(data, tmp_path / "a", Options("small", epochs=1, batch_size=8))
     given = tmp_path / "mine.csv"
     swapped = {"certify": "test", "test": "certify"}
     rows = [line.rsplit(",", 1) for line in (tmp_path / "a/groups.csv").read_text().splitlines()]
     given.write_text("".join(f"{start},{swapped.get(name, name)}\n" for start, name in rows))
-    options, run = setup.Options("small", epochs=2, batch_size=8, groups=str(given)), tmp_path / "b"
+    options, run = Options("small", epochs=2, batch_size=8, groups=str(given)), tmp_path / "b"
     setup.train(data, run, options, max_minutes=0)
     assert sets_of(run / "groups.csv") == sets_of(given) != sets_of(tmp_path / "a/groups.csv")
     text = given.read_text()
@@ -160,39 +162,39 @@ def test_the_sets_may_come_from_a_file(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [{"ignore_flips": True}, {"test_sources": ("heads",)}])
 def test_sets_from_a_file_and_by_option_exclude_each_other(data: Path, tmp_path: Path, more: dict[str, object]) -> None:
-    options = replace(setup.Options("small", groups="mine.csv"), **more)
+    options = structs.replace(Options("small", groups="mine.csv"), **more)
     with pytest.raises(DataError, match="--groups says who tests"):
         setup.train(data, tmp_path / "run", options)
     assert not (tmp_path / "run").exists(), "the corrected command may use the folder"
 
 
 def test_sets_from_a_file_already_say_what_stays_unseen(data: Path, tmp_path: Path) -> None:
-    setup.train(data, tmp_path / "a", setup.Options("small", epochs=1, batch_size=8))
-    options = setup.Options("small", groups=str(tmp_path / "a/groups.csv"))
+    setup.train(data, tmp_path / "a", Options("small", epochs=1, batch_size=8))
+    options = Options("small", groups=str(tmp_path / "a/groups.csv"))
     with pytest.raises(DataError, match="--unseen cannot"):
         setup.train(data, tmp_path / "run", options, unseen=np.zeros((1, 192, 192), np.uint8))
 
 
 def test_a_run_belongs_to_its_options(data: Path, tmp_path: Path) -> None:
-    setup.train(data, tmp_path / "run", setup.Options("small", batch_size=8), max_minutes=0)
+    setup.train(data, tmp_path / "run", Options("small", batch_size=8), max_minutes=0)
     with pytest.raises(DataError, match="other options"):
-        setup.train(data, tmp_path / "run", setup.Options("small", batch_size=8, seed=2))
+        setup.train(data, tmp_path / "run", Options("small", batch_size=8, seed=2))
 
 
-@pytest.mark.parametrize("loss", setup.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_trains(data: Path, tmp_path: Path, loss: setup.Loss) -> None:
-    progress = setup.train(data, tmp_path / "run", setup.Options("small", loss=loss, epochs=1, batch_size=8))
+    progress = setup.train(data, tmp_path / "run", Options("small", loss=loss, epochs=1, batch_size=8))
     assert np.isfinite(progress.history[0]["loss"])
 
 
 def test_an_all_positive_winner_is_called_out(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = setup.Progress([{"val_recall": 1.0, "val_flagged": 1.0}, {"val_recall": 0.9, "val_flagged": 0.5}], 1e-3)
+    progress = Progress([{"val_recall": 1.0, "val_flagged": 1.0}, {"val_recall": 0.9, "val_flagged": 0.5}], 1e-3)
     setup._warn_all_positive(progress, replace(SMALL, monitor="recall"))
     assert "flagging every slice" in capsys.readouterr().out
 
 
 def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
-    progress = setup.Progress([], 1e-3)
+    progress = Progress([], 1e-3)
     for loss in (1.0, *[1.0] * 5):
         setup._follow_plateau(progress, loss)
     assert progress.rate == 5e-4
@@ -206,7 +208,7 @@ def test_the_rate_halves_on_a_plateau_and_training_stops() -> None:
 
 def test_the_rate_falls_along_a_cosine_after_one_slower_epoch() -> None:
     chosen = replace(recipe("lite"), learning_rate=1.0, epochs=4)
-    rates = [setup._rate(setup.Progress([], 1.0), chosen, epoch) for epoch in range(4)]
+    rates = [setup._rate(Progress([], 1.0), chosen, epoch) for epoch in range(4)]
     assert rates == pytest.approx([0.333, 0.854, 0.5, 0.146], abs=1e-3)
 
 
@@ -332,7 +334,7 @@ def test_a_recipe_of_ones_own_is_one_function() -> None:
 
 
 def test_a_recipe_may_be_trained_at_another_size(data: Path, tmp_path: Path) -> None:
-    options = setup.Options("small", epochs=1, batch_size=8, size=64)
+    options = Options("small", epochs=1, batch_size=8, size=64)
     setup.train(data, tmp_path / "run", options)
     model, chosen, _ = setup.best_model(tmp_path / "run")
     assert model.input_shape == (None, 64, 64, 1)
@@ -342,7 +344,7 @@ def test_a_recipe_may_be_trained_at_another_size(data: Path, tmp_path: Path) -> 
 
 
 def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None:
-    options, run = setup.Options("small", epochs=1, batch_size=8), tmp_path / "run"
+    options, run = Options("small", epochs=1, batch_size=8), tmp_path / "run"
     setup.train(data, run, options)
     stored = json.loads((run / "options.json").read_text())
     for name in ("size", "weights", "frozen", "label_share", "pretrain_epochs"):
@@ -354,12 +356,15 @@ def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "result"),
     [
-        (setup.Options("small", pretrain_epochs=1), "no decoder"),
-        (setup.Options("small", label_share=0.0), "outside 0 to 1"),
-        (setup.Options("small", label_share=1.5), "outside 0 to 1"),
+        (Options("small", pretrain_epochs=1), "no decoder"),
+        (Options("small", label_share=0.0), "label_share"),
+        (Options("small", label_share=1.5), "label_share"),
+        (Options("small", size=100), "multiple of 32"),
+        (Options("small", epochs=0), "epochs"),
+        (Options("small", batch_size=0), "batch_size"),
     ],
 )
-def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: setup.Options, result: str) -> None:
+def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: Options, result: str) -> None:
     with pytest.raises(DataError, match=result):
         setup.train(data, tmp_path / "run", options)
 
@@ -369,7 +374,7 @@ def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_sho
     from export.release.release import Release
     from screener.model.session import Model
 
-    setup.train(data, tmp_path / "run", setup.Options("small", epochs=1, batch_size=8))
+    setup.train(data, tmp_path / "run", Options("small", epochs=1, batch_size=8))
     (tmp_path / "demo").mkdir()
     (tmp_path / "model").mkdir()
     (tmp_path / "model/layers.onnx").write_bytes(b"of a former model")
