@@ -20,6 +20,7 @@
 #   make fuzz-volumes  the same for the readers of DICOM and NIfTI alone
 #   make readme        renew what the README quotes from docs/results/
 #   make schema        write the JSON Schemas of cards, events and outputs to docs/schema/
+#   make messages      renew the catalogues of French words from the texts in the code
 #   make docs          the documentation as a site in build/docs, warnings as errors; reads without a network
 #   make man           the manual page, build/man/screener.1
 #   make diagram       render the picture of the architecture again; needs node and chromium
@@ -38,7 +39,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz fuzz-volumes readme schema docs man diagram clean
+.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -147,6 +148,9 @@ readme: $(VENV)/full
 
 schema: $(VENV)/base
 	$(BIN)/python docs/_ext/json_schemas.py docs/schema
+
+messages: $(VENV)/full
+	$(BIN)/python -m tools.messages
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs

@@ -1,24 +1,18 @@
-"""What the worklist page, the terminal worklist and the explained pictures say, in English and French.
+"""What the worklist page, the terminal worklist and the explained pictures say, in English; French is in ``locale/fr``.
 
 The words of decision, urgency and notice are those of `screener.messages`; here stands only what these three add.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from screener.catalogue import Catalogue, Sentence
 from screener.domain.slice import Reason
 
-if TYPE_CHECKING:
-    from screener.messages import Language
+EVIDENCE = Sentence("evidence", "A heatmap shows where the model found evidence, not the outline of a tumour.")
 
-EVIDENCE: dict[Language, str] = {
-    "en": "A heatmap shows where the model found evidence, not the outline of a tumour.",
-    "fr": "La carte de chaleur montre où le modèle a trouvé des indices, pas le contour d'une tumeur.",
-}
-
-REASON: dict[Language, dict[Reason, str]] = {
-    "en": {
+REASON = Catalogue(
+    "reason",
+    {
         Reason.EMPTY_FILE: "The file is empty.",
         Reason.UNREADABLE: "The file or folder could not be opened.",
         Reason.UNSUPPORTED_TYPE: "Not a kind of image that can be read here.",
@@ -48,57 +42,22 @@ REASON: dict[Language, dict[Reason, str]] = {
         Reason.SEVERAL_PATIENTS: "Files of several patients carry one study number: check whose images these are.",
         Reason.NOT_A_VOLUME: "Not one volume of a head.",
     },
-    "fr": {
-        Reason.EMPTY_FILE: "Le fichier est vide.",
-        Reason.UNREADABLE: "Le fichier ou le dossier n'a pas pu être ouvert.",
-        Reason.UNSUPPORTED_TYPE: "Ce type d'image ne peut pas être lu ici.",
-        Reason.CORRUPT: "Le fichier est abîmé ou incomplet.",
-        Reason.TOO_LARGE: "Le fichier est bien plus grand qu'une coupe.",
-        Reason.TOO_SMALL: "L'image est trop petite pour être évaluée.",
-        Reason.BLANK: "L'image n'a presque aucun contraste.",
-        Reason.NOT_A_BRAIN_MRI: "Ne ressemble pas à une coupe d'IRM cérébrale.",
-        Reason.NON_FINITE_SCORE: "Le modèle n'a donné aucun nombre.",
-        Reason.STILL_BEING_WRITTEN: "Le fichier était en cours d'écriture.",
-        Reason.DECODER_CRASHED: "La lecture du fichier a échoué gravement : fichier suspect.",
-        Reason.DECODER_TIMEOUT: "La lecture du fichier a pris trop de temps : fichier suspect.",
-        Reason.NOT_ONE_STUDY: "Le dossier contient des images de plusieurs patients : relancez avec --group-by file.",
-        Reason.NO_ASSESSABLE_SLICE: "Aucune coupe de l'examen n'a pu être évaluée : relire l'examen.",
-        Reason.TOO_FEW_SLICES: "Trop peu de coupes de l'examen ont pu être évaluées : relire l'examen.",
-        Reason.NO_USABLE_SERIES: "Aucune série d'une séquence et d'un plan validés pour le modèle : relire l'examen.",
-        Reason.NOT_MR: "Ce n'est pas une image d'IRM.",
-        Reason.LOCALIZER: "Un repérage : non destiné au diagnostic.",
-        Reason.DERIVED_MAP: "Une carte calculée ou une image de phase.",
-        Reason.MOSAIC: "De nombreuses coupes réunies en une image.",
-        Reason.BURNT_IN_REPORT: "Une capture d'écran ou une image avec du texte incrusté.",
-        Reason.OTHER_BODY_PART: "Une autre partie du corps.",
-        Reason.OUTSIDE_INTENDED_USE: "Le patient a moins de 18 ans : hors de l'usage prévu.",
-        Reason.PLANE_NOT_SUPPORTED: "Coupe non axiale : le modèle n'y a pas été validé.",
-        Reason.SEQUENCE_NOT_SUPPORTED: "Le modèle n'a pas été validé sur cette séquence.",
-        Reason.DUPLICATE_INSTANCE: "Deux fichiers différents prétendent être la même image.",
-        Reason.SEVERAL_PATIENTS: "Des fichiers de plusieurs patients portent un même numéro d'examen : à vérifier.",
-        Reason.NOT_A_VOLUME: "Ce n'est pas un volume d'une tête.",
-    },
-}
+)
 
-EXPLAIN: dict[Language, dict[str, str]] = {
-    "en": {
+EXPLAIN = Catalogue(
+    "explain",
+    {
         "score": "probability against threshold: {score} ({point}) · {model}",
         "scale": "Scale: from no evidence to the strongest of this slice.",
         "line": "White line: half of the strongest evidence.",
         "no_place": "No place stands out.",
         "layers": "What an early layer of the network passes on; no map means a tumour.",
     },
-    "fr": {
-        "score": "probabilité par rapport au seuil : {score} ({point}) · {model}",
-        "scale": "Échelle : d'aucun indice au plus fort de cette coupe.",
-        "line": "Ligne blanche : moitié de l'indice le plus fort.",
-        "no_place": "Aucun endroit ne ressort.",
-        "layers": "Ce que transmet une couche précoce du réseau ; aucune carte ne désigne une tumeur.",
-    },
-}
+)
 
-WORKLIST: dict[Language, dict[str, str]] = {
-    "en": {
+WORKLIST = Catalogue(
+    "worklist",
+    {
         "title": "To be read",
         "judged": "Screened",
         "inbox": "Inbox",
@@ -109,21 +68,11 @@ WORKLIST: dict[Language, dict[str, str]] = {
         "earlier": "{diagnosis} ({doctor})",
         "hidden": "{count} more not shown here (--top 0 shows all)",
     },
-    "fr": {
-        "title": "À lire",
-        "judged": "Analysée",
-        "inbox": "Dossier",
-        "empty": "Aucun examen signalé ou non évaluable n'attend de verdict.",
-        "study_counts": "À lire : {total} examens, {high} HAUTE, {medium} MOYENNE, {review} À RELIRE",
-        "counts": "À lire : {total} coupes, {high} HAUTE, {medium} MOYENNE, {review} À RELIRE",
-        "verdict": "Verdict antérieur",
-        "earlier": "{diagnosis} ({doctor})",
-        "hidden": "{count} autres ne sont pas montrées ici (--top 0 les montre)",
-    },
-}
+)
 
-PAGE: dict[Language, dict[str, str]] = {
-    "en": {
+PAGE = Catalogue(
+    "page",
+    {
         "title": "Reading worklist",
         "skip": "Skip to the list",
         "model": "Model",
@@ -166,7 +115,7 @@ PAGE: dict[Language, dict[str, str]] = {
         "study_date": "Study date",
         "key_slices": "Key slices",
         "slice_picture": "This slice with its neighbours",
-        "counts": "{total} slices: {assessed} assessed, {flagged} flagged, {refused} not assessable",
+        "counts": "Slices: {total}, assessed: {assessed}, flagged: {flagged}, not assessable: {refused}",
         "unknown_point": "{name}: whether it is certified is not known here, as the model that judged is not at hand",
         "earlier_verdict": "Earlier verdict, on another answer about this study",
         "refused": "{count} slices not assessable",
@@ -213,95 +162,4 @@ PAGE: dict[Language, dict[str, str]] = {
         "strongest": "Strongest evidence",
         "noscript": "Filters, search and keys need scripts; the list itself does not.",
     },
-    "fr": {
-        "title": "Liste de lecture",
-        "skip": "Aller à la liste",
-        "model": "Modèle",
-        "threshold": "Seuil",
-        "log": "Journal",
-        "head": "Tête du journal",
-        "inbox": "Dossier d'entrée",
-        "written": "Écrite le",
-        "tool": "Outil",
-        "run": "Cette liste",
-        "urgency": "Urgence",
-        "reviewed": "Verdict",
-        "all": "Tout verdict",
-        "open": "Non relues",
-        "done": "Relues",
-        "folder": "Dossier",
-        "any_folder": "Tout dossier",
-        "search": "Recherche",
-        "search_hint": "Patient, examen, fichier",
-        "heatmaps": "Cartes",
-        "heatmap": "Carte de chaleur",
-        "theme": "Apparence",
-        "theme_auto": "Clair, sombre",
-        "theme_light": "Clair",
-        "theme_dark": "Sombre",
-        "space": "Espace",
-        "print": "Imprimer",
-        "keys": "Touches",
-        "key_move": "suivant, précédent",
-        "key_slice_move": "parcourir ses coupes",
-        "key_overlay": "cartes de chaleur",
-        "key_open": "ouvrir",
-        "key_search": "rechercher",
-        "key_close": "fermer",
-        "shown": "{shown} sur {total} affichés",
-        "none": "Aucun examen ne correspond à ces filtres.",
-        "nothing": "Ce passage n'a évalué aucune coupe.",
-        "accession": "Numéro d'accession",
-        "study": "Examen",
-        "study_date": "Date de l'examen",
-        "key_slices": "Coupes clés",
-        "slice_picture": "Cette coupe avec ses voisines",
-        "counts": "{total} coupes : {assessed} évaluées, {flagged} signalées, {refused} non évaluables",
-        "unknown_point": "{name} : on ne sait pas ici s'il est certifié, car le modèle qui a évalué manque",
-        "earlier_verdict": "Verdict antérieur, sur une autre réponse au sujet de cet examen",
-        "refused": "{count} coupes non évaluables",
-        "more_in_log": "{count} autres ; toutes sont au journal.",
-        "unused": "Non utilisée : {name} ({count} coupes). {reason}",
-        "nothing_assessable": "Aucune de ses coupes n'a pu être évaluée.",
-        "series": "Série {number}",
-        "series_tabs": "Séries de l'examen",
-        "slider": "Coupe de la série {series}",
-        "strip": "Coupes de la série {series} dans l'ordre anatomique",
-        "place": "Coupe {number} sur {total}",
-        "at": "à {position}",
-        "in_context": "{context} avec ses voisines, {alone} seule",
-        "curve": "Probabilité de chaque coupe avec ses voisines, dans l'ordre anatomique, par rapport au seuil "
-        "{threshold} : au plus {highest}, à la coupe {place} sur {total}.",
-        "no_curve": "Aucune coupe de cette série n'a pu être évaluée.",
-        "probability": "Probabilité",
-        "not_scored": "Sans score",
-        "seen_before": "déjà vue",
-        "picture": "Coupe {path}",
-        "moved": "Sans image : le fichier a été déplacé ou modifié",
-        "unreadable": "Sans image : le fichier ne peut pas être affiché",
-        "beyond": "Sans image : au-delà des {count} premières",
-        "not_shown": "Sans image : ce qui a été refusé avant décodage n'est pas montré",
-        "verdict": "Verdict : {diagnosis} · {doctor}",
-        "agrees": "d'accord",
-        "disagrees": "pas d'accord",
-        "caps": "Seules les {urgent} premières coupes clés signalées ou non évaluables, et les {low} non signalées de "
-        "plus forte probabilité, ont ici une image.",
-        "hidden_low": "{count} autres examens non signalés ne figurent pas ici ; tous sont au journal.",
-        "deferred": "{count} fichiers étaient en cours d'écriture et sont laissés au prochain passage.",
-        "skipped": "{count} liens ou fichiers spéciaux ont été laissés de côté et non évalués.",
-        "older": "Certaines coupes ou certains examens ont été évalués avec un autre modèle ou seuil ; "
-        "chacun indique le sien.",
-        "open_file": "Ouvrir le fichier d'origine",
-        "close": "Fermer",
-        "file": "Fichier",
-        "patient": "Patient",
-        "recommendation": "Recommandation",
-        "reason": "Motif",
-        "judged": "Analysée",
-        "sha256": "SHA-256",
-        "legend_none": "Aucun indice",
-        "legend_most": "le plus fort de la coupe",
-        "strongest": "Indice le plus fort",
-        "noscript": "Les filtres, la recherche et les touches demandent des scripts ; la liste, non.",
-    },
-}
+)

@@ -1,9 +1,10 @@
-"""The review page: its words, in English and French, and its template filled with them."""
+"""The review page: its words and its template filled with them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from screener.catalogue import Catalogue
 from screener.domain.verdict import Diagnosis
 from screener.report.messages import EVIDENCE
 from screener.report.rendering import render
@@ -15,23 +16,19 @@ if TYPE_CHECKING:
 KEYS = {Diagnosis.TUMOUR: "t", Diagnosis.NO_TUMOUR: "n", Diagnosis.UNSURE: "u", Diagnosis.BAD_IMAGE: "b"}
 """Keys of the page and letters of the terminal."""
 
-DIAGNOSIS: dict[Language, dict[Diagnosis, str]] = {
-    "en": {
+DIAGNOSIS = Catalogue(
+    "review verdict",
+    {
         Diagnosis.TUMOUR: "Tumour",
         Diagnosis.NO_TUMOUR: "No tumour",
         Diagnosis.UNSURE: "Unsure",
         Diagnosis.BAD_IMAGE: "Bad image",
     },
-    "fr": {
-        Diagnosis.TUMOUR: "Tumeur",
-        Diagnosis.NO_TUMOUR: "Pas de tumeur",
-        Diagnosis.UNSURE: "Incertain",
-        Diagnosis.BAD_IMAGE: "Image mauvaise",
-    },
-}
+)
 
-_WORDS: dict[Language, dict[str, str]] = {
-    "en": {
+_WORDS = Catalogue(
+    "review",
+    {
         "title": "Review",
         "slice": "Slice",
         "tool": "What the tool says",
@@ -82,59 +79,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "window": "Window {width}, level {level}, zoom {zoom}",
         "next": "Next unread",
     },
-    "fr": {
-        "title": "Relecture",
-        "slice": "Coupe",
-        "tool": "Ce que dit l'outil",
-        "verdict": "Votre verdict",
-        "note": "Note",
-        "heatmap": "Carte de chaleur",
-        "back": "Précédente",
-        "forward": "Suivante",
-        "reset": "Vue initiale",
-        "again": "Chercher de nouveaux examens",
-        "patient": "Patient",
-        "study": "Examen",
-        "file": "Fichier",
-        "position": "Coupe {number} sur {total} {series}",
-        "next_key": "Coupe clé suivante",
-        "only": "Verdict sur cette coupe seulement",
-        "only_hint": "L'examen reste dans la liste jusqu'à ce qu'il ait son propre verdict.",
-        "slice_given": "Verdict sur cette coupe : {verdict}",
-        "earlier": "Verdict antérieur",
-        "earlier_given": "{verdict} ({doctor}), sur une réponse antérieure au sujet de cet examen",
-        "judged": "Analysée",
-        "probability": "Probabilité et seuil",
-        "reason": "Motif",
-        "model": "Modèle",
-        "reader": "Lecteur",
-        "progress": "{done} lues sur {total}",
-        "unasked": "{count} examens ou coupes non signalés ne sont pas demandés ici",
-        "blind": "En aveugle : l'avis de l'outil s'affiche après votre verdict",
-        "drawn": "Demandée car",
-        "sampled": "Non signalée ; tirée au sort pour que les oublis soient trouvés",
-        "given": "Verdict donné : {verdict} ({doctor}). Un autre le corrige ; les deux restent au journal.",
-        "saving": "Enregistrement …",
-        "saved": "Enregistré : {verdict}",
-        "failed": "Non enregistré : {error} Redonnez-le.",
-        "nothing": "Rien n'attend. Les examens non signalés gardent leur lecture habituelle.",
-        "offline": "Le serveur ne répond pas : relancez `screener review`. Ce qui est enregistré est au journal.",
-        "wrong_token": "Cette adresse n'est pas ou plus valable : ouvrez la dernière affichée par `screener review`.",
-        "moved": "Sans image : le fichier a été déplacé ou modifié.",
-        "unreadable": "Sans image : le fichier ne peut pas être affiché.",
-        "no_heat": "Sans carte : le modèle qui a évalué cette coupe manque, ou n'en a pas.",
-        "hidden": "Caché jusqu'au verdict.",
-        "canvas": "La coupe. Glisser : contraste et luminosité. Molette : coupe suivante. Ctrl et molette : zoom. "
-        "Maj et glisser : déplacer.",
-        "keys_view": "[ ] coupe, x coupe clé ; a d contraste, w s luminosité, + − zoom, flèches déplacer, "
-        "r vue initiale, espace carte",
-        "keys_go": "j k suivante, précédente ; Entrée prochaine non lue ; l cette coupe seulement ; "
-        "m note, Échap la quitte",
-        "not_scored": "sans score",
-        "window": "Fenêtre {width}, niveau {level}, zoom {zoom}",
-        "next": "Prochaine non lue",
-    },
-}
+)
 
 
 def words(lang: Language) -> dict[str, str]:

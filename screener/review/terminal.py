@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from screener.catalogue import Catalogue
 from screener.domain.study import StudyFinding
 from screener.domain.verdict import Opinion
 from screener.messages import NOTICE, RECOMMENDATION
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from screener.messages import Language
     from screener.review.queue import Case, ReviewQueue
 
-_WORDS: dict[Language, dict[str, str]] = {
-    "en": {
+_WORDS = Catalogue(
+    "review terminal",
+    {
         "progress": "{done} of {total} read",
         "question": "{choices}, s skip, q quit: ",
         "note": "Note (Enter for none): ",
@@ -38,20 +40,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "key": "key slice: {path}",
         "earlier": "earlier verdict: {diagnosis} ({doctor})",
     },
-    "fr": {
-        "progress": "{done} lues sur {total}",
-        "question": "{choices}, s passer, q quitter : ",
-        "note": "Note (Entrée : aucune) : ",
-        "again": "Tapez une de ces lettres.",
-        "recorded": "Enregistré : {verdict}",
-        "nothing": "Rien n'attend. Les examens non signalés gardent leur lecture habituelle.",
-        "end": "{count} verdicts enregistrés.",
-        "not_scored": "sans score",
-        "slices": "{series} séries, {slices} coupes",
-        "key": "coupe clé : {path}",
-        "earlier": "verdict antérieur : {diagnosis} ({doctor})",
-    },
-}
+)
 _LETTERS = {key: diagnosis for diagnosis, key in KEYS.items()}
 
 

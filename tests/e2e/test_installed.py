@@ -109,6 +109,8 @@ def test_the_wheel_writes_pages_and_explains(installed: Path, tmp_path: Path) ->
     assert run(installed, "scan", ROOT / "docs/demo/inbox/patient-01", "--quiet", state=tmp_path).returncode == 0
     assert run(installed, "report", tmp_path / "page.html", state=tmp_path).returncode == 0
     assert "<style" in (tmp_path / "page.html").read_text("utf-8")
+    assert run(installed, "report", tmp_path / "page.html", "--lang", "fr", state=tmp_path).returncode == 0
+    assert "Liste de lecture" in (tmp_path / "page.html").read_text("utf-8"), "the wheel holds the French catalogue"
     done = run(installed, "explain", slice_, "--layers", "--out", tmp_path / "explained", state=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "explained").iterdir())
@@ -117,7 +119,7 @@ def test_the_wheel_writes_pages_and_explains(installed: Path, tmp_path: Path) ->
 def test_the_wheel_holds_what_it_should(installed: Path) -> None:
     site = next(installed.parents[1].glob("lib/python*/site-packages"))
     assert {path.name for path in site.iterdir() if path.is_dir() and path.suffix != ".dist-info"} >= {"screener"}
-    for foreign in ("export", "tests", "bench"):
+    for foreign in ("export", "tests", "bench", "tools"):
         assert not (site / foreign).exists()
     metadata = next(site.glob("screener-*.dist-info"))
     assert (metadata / "licenses/LICENSE").exists()
