@@ -71,7 +71,8 @@ def _template() -> Catalog:
     for name in MODULES:
         importlib.import_module(name)
     made = _empty(None)
-    for context, text in DECLARED:
+    # Modules may have been imported in any order.
+    for context, text in sorted(DECLARED):
         made.add(text, context=context)
     return made
 
