@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from screener.domain.slice import Identity, Refused, Slice
+import msgspec
+
+from screener.domain.slice import Identity, Slice
 from screener.errors import UsageError
 from screener.model.session import Model
+from screener.pipeline.config import ScanConfig
+from screener.pipeline.slice import SlicePipeline, build_finding
 from screener.triage import TriagePolicy, screening_point
 
 if TYPE_CHECKING:
@@ -17,7 +22,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from screener.domain.finding import Finding
+    from screener.domain.slice import Refused
     from screener.domain.study import StudyFinding
+    from screener.inbox import FileBytes
+
+_OPTIONS = (
+    "limit",
+    "patient_regex",
+    "settle",
+    "follow_symlinks",
+    "isolate",
+    "group_by",
+    "pseudonymise",
+    "redact_paths",
+)
+"""Of the fields of `ScanConfig`, those that a scan without a log takes."""
 
 
 class Screener:
@@ -56,11 +75,19 @@ class Screener:
         threads: int | None = None,
         accept_uncertified: bool = False,
     ) -> None:
+        self.config = ScanConfig.of(
+            model=None if model is None else str(model),
+            threshold=str(threshold),
+            jobs=threads,
+            accept_uncertified=accept_uncertified,
+        )
         self.model = Model.load(model, threads=threads)
-        self._threads = threads
+        self._pipeline = SlicePipeline.of(self.model)
+        # A decoder that was started for a risky file ends with the last use of this object.
+        weakref.finalize(self, self._pipeline.close)
         points = self.model.card.operating_points
         self.judge = TriagePolicy(
-            point=screening_point(str(threshold), points, accept_uncertified=accept_uncertified),
+            point=screening_point(self.config.threshold, points, accept_uncertified=accept_uncertified),
             confirmation=points["confirmation"].threshold,
             model=self.model.card.title,
             model_sha256=self.model.sha256,
@@ -72,8 +99,8 @@ class Screener:
         Parameters
         ----------
         source : path or ndarray
-            A JPEG or PNG file; or an image of shape (H, W) or (H, W, 3): unsigned integers use the range that
-            screening gives files of the same depth, floats must lie in [0, 1].
+            A JPEG, PNG or DICOM file of one slice; or an image of shape (H, W) or (H, W, 3): unsigned integers use the
+            range that screening gives files of the same depth, floats must lie in [0, 1].
 
         Returns
         -------
@@ -83,55 +110,73 @@ class Screener:
         Raises
         ------
         UsageError
-            The array is no image.
+            The array is no image, or the file holds several slices.
         """
-        from screener.preprocess import prepare
-        from screener.quality import refuse
+        from screener.domain.slice import Refused
 
         found = self._read(Path(source)) if isinstance(source, str | Path) else _from_array(source)
-        refused = found if isinstance(found, Refused) else refuse(found)
-        if refused is not None:
-            return self.judge.refusal(refused)
-        assert isinstance(found, Slice)  # noqa: S101 - what is left when nothing was refused
-        tensor = prepare(found.pixels, self.model.card.preprocessing)
-        prediction = self.model.predict(tensor[None])[0]
-        return self.judge.finding(found.identity, prediction, self.model.refuse(prediction))
+        outcome = found if isinstance(found, Refused) else self._pipeline.score([found])[0]
+        return build_finding(outcome, self.judge)
 
-    def scan(self, inbox: str | Path) -> Iterator[Finding]:
+    def scan(self, inbox: str | Path, **options: object) -> Iterator[Finding]:
         """Judge every file below a folder, in the order of the walk, without writing a log.
+
+        Parameters
+        ----------
+        inbox : str or Path
+        **options
+            Of the fields of `screener.pipeline.config.ScanConfig` those that say which files are read, and how:
+            `limit`, `patient_regex`, `settle`, `follow_symlinks`, `isolate`, `group_by`, `pseudonymise` and
+            `redact_paths`.
 
         Raises
         ------
         NothingFoundError
             There is nothing to screen.
+        UsageError
+            An option is unknown, or its value cannot be used.
         """
         from screener.domain.finding import Finding
 
-        return (result for result in self._results(Path(inbox)) if isinstance(result, Finding))
+        return (result for result in self._results(Path(inbox), options) if isinstance(result, Finding))
 
-    def studies(self, inbox: str | Path) -> Iterator[StudyFinding]:
+    def studies(self, inbox: str | Path, **options: object) -> Iterator[StudyFinding]:
         """Judge every study below a folder, in the order of the walk, without writing a log.
+
+        Parameters
+        ----------
+        inbox : str or Path
+        **options
+            As for `scan`.
 
         Raises
         ------
         NothingFoundError
             There is nothing to screen.
+        UsageError
+            An option is unknown, or its value cannot be used.
         """
         from screener.domain.study import StudyFinding
 
-        return (result for result in self._results(Path(inbox)) if isinstance(result, StudyFinding))
+        return (result for result in self._results(Path(inbox), options) if isinstance(result, StudyFinding))
 
-    def _results(self, inbox: Path) -> Iterator[Finding | StudyFinding]:
+    def _results(self, inbox: Path, options: dict[str, object]) -> Iterator[Finding | StudyFinding]:
         from screener.inbox import check
-        from screener.pipeline.scan import Scan, ScanOptions
+        from screener.pipeline.scan import Scan
 
-        check(inbox)
-        yield from Scan(inbox, self.model, self.judge, options=ScanOptions(jobs=self._threads)).results()
+        if unknown := sorted(options.keys() - _OPTIONS):
+            raise UsageError(f"a scan without a log has no option {unknown[0]}", f"choose from {', '.join(_OPTIONS)}")
+        config = ScanConfig.of(**msgspec.structs.asdict(self.config) | options)
+        check(inbox, config.walk_options())
+        return Scan(inbox, self.model, self.judge, config=config).results()
 
-    def _read(self, path: Path) -> Slice | Refused:
-        from screener.inbox import Entry, read
+    def _read(self, path: Path) -> FileBytes | Refused:
+        from screener.inbox import Entry
 
-        return read(Entry(path.resolve(), path.name, None))
+        items = self._pipeline.read(Entry(path.resolve(), path.name, None)).items
+        if len(items) > 1:
+            raise UsageError(f"{path} holds {len(items)} slices", "use scan or studies on the folder that holds it")
+        return items[0]
 
 
 def _from_array(image: NDArray[Any]) -> Slice:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from screener.domain.slice import Identity, Prediction, Reason, Refused
 from screener.model.card import OperatingPoint
-from screener.pipeline.study import Aggregation, StudySlices, study_finding
+from screener.pipeline.study import Aggregation, Logged, StudySlices, study_finding
 from screener.triage import TriagePolicy
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ def study(
                 if isinstance(answer, Reason)
                 else POLICY.finding(identity, Prediction(answer))
             )
-            slices.add(findings[-1], f"{path} {refused}", "")
+            slices.add(findings[-1], Logged(f"{path} {refused}"))
     return study_finding(slices, POLICY, aggregation or Aggregation()), findings

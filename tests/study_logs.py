@@ -10,7 +10,7 @@ from screener.audit import AuditLog
 from screener.domain.slice import Identity, Prediction, Reason, Refused
 from screener.domain.verdict import Verdict
 from screener.model.card import OperatingPoint
-from screener.pipeline.study import Aggregation, StudySlices, study_finding
+from screener.pipeline.study import Aggregation, Logged, StudySlices, study_finding
 from screener.triage import TriagePolicy
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ class StudyLog:
                     )
                 written = log.results(found, doctor_id=None, preprocessing="p")
                 for finding, result in zip(found, written, strict=True):
-                    slices.add(finding, result, "")
+                    slices.add(finding, Logged(result))
                     self.results[finding.path] = result
                 if answered:
                     answer = study_finding(slices, policy, Aggregation())
                     self.studies[study_id] = log.study(
-                        answer, preprocessing="p", results_sha256=slices.results_sha256(), earlier_results=[]
+                        answer, preprocessing="p", results_sha256=slices.results_sha256()
                     )
             log.end({}, "complete")
 

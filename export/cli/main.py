@@ -40,6 +40,21 @@ TestSources = Annotated[
 
 RecallTarget = Annotated[float, typer.Option(min=LEAST_TARGET, max=0.999, help="Sensitivity that `auto` aims at.")]
 Demo = Annotated[Path, typer.Option(help="Pictures for the golden scores.")]
+Unseen = Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")]
+MaxMinutes = Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")]
+Size = Annotated[int | None, typer.Option(help="Side of the input in pixels, instead of the recipe's.")]
+Seed = Annotated[int, typer.Option(min=0)]
+Weights = Annotated[Path | None, typer.Option(help="ImageNet weights of the recipe's backbone, instead of its own.")]
+LeftOut = Annotated[list[str] | None, typer.Option(help="A source, or source:site, to train without; repeatable.")]
+Groups = Annotated[Path | None, typer.Option(help="Take the sets from this groups.csv, such as the audit writes.")]
+Frozen = Annotated[bool, typer.Option("--frozen", help="Train only what follows the backbone (densenet121).")]
+PretrainEpochs = Annotated[
+    int, typer.Option(min=0, help="Epochs on slices without labels before the first label (autoencoder).")
+]
+IgnoreFlips = Annotated[
+    bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
+]
+Augment = Annotated[list[str] | None, typer.Option(help="Change an augmentation, such as paste=0.1; repeatable.")]
 CrossFit = Annotated[Path | None, typer.Option(help="JSON file that cross-fit wrote: it certifies studies by patient.")]
 
 
@@ -58,8 +73,8 @@ def audit(
     out: Annotated[Path, typer.Option(help="Folder of the report; it holds pictures of slices.")] = Path("build/audit"),
     groups: Annotated[Path | None, typer.Option(help="Hold the data against this groups.csv, such as a run's.")] = None,
     test_source: TestSources = None,
-    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    unseen: Unseen = None,
+    seed: Seed = 1,
     model: Annotated[str | None, typer.Option(help="Whose embedding is checked; by default the shipped one.")] = None,
     cache: Annotated[Path, typer.Option(help="Where framed slices are kept for training.")] = Path("build/runs/cache"),
     summary: Annotated[
@@ -92,33 +107,19 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches an epoch, instead of the recipe's.")] = None,
     batch_size: Annotated[int, typer.Option(min=2)] = 32,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Seed = 1,
     test_source: TestSources = None,
-    groups: Annotated[
-        Path | None, typer.Option(help="Take the sets from this groups.csv, such as the audit writes.")
-    ] = None,
-    leave_out: Annotated[
-        list[str] | None, typer.Option(help="A source, or source:site, to train without; repeatable.")
-    ] = None,
-    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the input in pixels, instead of the recipe's.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="ImageNet weights of the recipe's backbone, instead of its own.")
-    ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Train only what follows the backbone (densenet121).")
-    ] = False,
+    groups: Groups = None,
+    leave_out: LeftOut = None,
+    unseen: Unseen = None,
+    size: Size = None,
+    weights: Weights = None,
+    frozen: Frozen = False,
     label_share: Annotated[float, typer.Option(help="Share of the labels to use, to see what more would bring.")] = 1.0,
-    pretrain_epochs: Annotated[
-        int, typer.Option(min=0, help="Epochs on slices without labels before the first label (autoencoder).")
-    ] = 0,
-    augment: Annotated[
-        list[str] | None, typer.Option(help="Change an augmentation, such as paste=0.1; repeatable.")
-    ] = None,
-    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
-    ignore_flips: Annotated[
-        bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
-    ] = False,
+    pretrain_epochs: PretrainEpochs = 0,
+    augment: Augment = None,
+    max_minutes: MaxMinutes = math.inf,
+    ignore_flips: IgnoreFlips = False,
     resume: Annotated[
         bool,
         typer.Option("--resume/--restart", help="Go on with what the run's folder holds, or delete that and begin."),
@@ -239,12 +240,12 @@ def compare(
     slices: Annotated[int, typer.Option(min=100, help="Size of the sample, at most 3000.")] = 1000,
     size: Annotated[int, typer.Option(help="Side of the input in pixels, at most 112.")] = 96,
     epochs: Annotated[int, typer.Option(min=1, help="At most 12.")] = 8,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Seed = 1,
     test_source: Annotated[
         list[str] | None, typer.Option(help="A source that no recipe learns from; repeatable.")
     ] = None,
-    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
-    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+    unseen: Unseen = None,
+    max_minutes: MaxMinutes = math.inf,
 ) -> None:
     """Compare every recipe on equal terms: group 5-fold and leave-one-source-out, every cell measured."""
     _quiet_tensorflow()
@@ -273,10 +274,10 @@ def leave_one_out(
     ] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 90,
-    size: Annotated[int | None, typer.Option(help="Side of the input in pixels, instead of the recipe's.")] = None,
+    size: Size = None,
     test_source: Annotated[list[str] | None, typer.Option(help="A source that no training sees; repeatable.")] = None,
-    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
-    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+    unseen: Unseen = None,
+    max_minutes: MaxMinutes = math.inf,
 ) -> None:
     """Train the shipped recipe without each source and site, and without all restricted ones; judge it there."""
     _quiet_tensorflow()
@@ -304,9 +305,9 @@ def cross_fit(
     epochs: Annotated[int, typer.Option(min=1)] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 120,
     test_source: Annotated[list[str] | None, typer.Option(help="A source that no training sees; repeatable.")] = None,
-    unseen: Annotated[Path | None, typer.Option(help="Folder of pictures that training must not resemble.")] = None,
+    unseen: Unseen = None,
     demo: Demo = Path("docs/demo/inbox"),
-    max_minutes: Annotated[float, typer.Option(help="Stop after this long; the same command goes on.")] = math.inf,
+    max_minutes: MaxMinutes = math.inf,
 ) -> None:
     """Judge every patient by a model that saw no patient of that hospital, and certify the recipe by patient."""
     _quiet_tensorflow()

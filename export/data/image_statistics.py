@@ -11,7 +11,7 @@ import numpy as np
 
 from screener.domain.slice import Refused
 from screener.inbox import Entry, read
-from screener.preprocess import prepare
+from screener.pipeline.slice import PreparedSlice, SlicePipeline
 from screener.quality import refuse
 
 if TYPE_CHECKING:
@@ -85,16 +85,18 @@ def measure_images(dataset: Dataset, model: Model | None) -> ImageStatistics:
         np.zeros((count, wide), np.float32) if wide else None,
     )
 
-    def read_one(index: int) -> NDArray[np.float32] | None:
-        return _read(dataset, dataset.records[index], statistics, index, model)
+    pipeline = None if model is None else SlicePipeline.of(model)
+
+    def read_one(index: int) -> PreparedSlice | None:
+        return _read(dataset, dataset.records[index], statistics, index, pipeline)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, count, _BATCH):
             chosen = range(start, min(start + _BATCH, count))
-            tensors = list(pool.map(read_one, chosen))
-            embedded = [index for index, tensor in zip(chosen, tensors, strict=True) if tensor is not None]
-            if model is not None and embedded:
-                _embed(model, embedded, np.stack([tensor for tensor in tensors if tensor is not None]), statistics)
+            found = zip(chosen, pool.map(read_one, chosen), strict=True)
+            prepared = {index: slice_ for index, slice_ in found if slice_ is not None}
+            if pipeline is not None:
+                _embed(pipeline, prepared, statistics)
     return statistics
 
 
@@ -106,20 +108,20 @@ def _width(model: Model | None) -> int:
 
 
 def _read(
-    dataset: Dataset, record: Record, statistics: ImageStatistics, index: int, model: Model | None
-) -> NDArray[np.float32] | None:
-    """Fill one row; return the tensor of a slice that passed the checks of pixels."""
+    dataset: Dataset, record: Record, statistics: ImageStatistics, index: int, pipeline: SlicePipeline | None
+) -> PreparedSlice | None:
+    """Fill one row; return a slice that passed the checks of pixels, ready for the model."""
     item = read(Entry(dataset.root / record.path, record.path, None))
     statistics.sha256[index] = item.identity.sha256
     if isinstance(item, Refused):
         statistics.checks[index], statistics.reasons[index] = "reader", item.detail or str(item.reason)
         return None
     _measure(item, statistics, index)
-    refused = refuse(item)
-    if refused is not None:
-        statistics.checks[index], statistics.reasons[index] = "pixels", refused.detail
+    prepared = refuse(item) if pipeline is None else pipeline.prepare(item)
+    if isinstance(prepared, Refused):
+        statistics.checks[index], statistics.reasons[index] = "pixels", prepared.detail
         return None
-    return None if model is None else prepare(item.pixels, model.card.preprocessing)
+    return prepared
 
 
 def _measure(item: Slice, statistics: ImageStatistics, index: int) -> None:
@@ -129,13 +131,12 @@ def _measure(item: Slice, statistics: ImageStatistics, index: int) -> None:
     statistics.means[index] = item.pixels.mean()
 
 
-def _embed(model: Model, chosen: list[int], tensors: NDArray[np.float32], statistics: ImageStatistics) -> None:
+def _embed(pipeline: SlicePipeline, prepared: dict[int, PreparedSlice], statistics: ImageStatistics) -> None:
     """Compute the embeddings of what passed the checks of pixels, and check them."""
-    for index, answer in zip(chosen, model.predict(tensors), strict=True):
-        if answer.embedding is not None and statistics.embeddings is not None:
-            statistics.embeddings[index] = answer.embedding.reshape(-1)
-        if model.refuse(answer):
-            statistics.checks[index], statistics.reasons[index] = (
-                "model",
-                "its features are unlike those of any slice known",
-            )
+    for index, answer in zip(prepared, pipeline.predict(list(prepared.values())), strict=True):
+        embedding = answer.prediction.embedding
+        if embedding is not None and statistics.embeddings is not None:
+            statistics.embeddings[index] = embedding.reshape(-1)
+        if answer.refused is not None:
+            statistics.checks[index] = "model"
+            statistics.reasons[index] = "its features are unlike those of any slice known"

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import groupby
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from screener.audit.schemas import REQUIRED
 from screener.domain.finding import Decision, Finding, Urgency
@@ -167,17 +168,52 @@ def result_event(finding: Finding, run_id: str, *, doctor_id: str | None, prepro
     return event
 
 
+class ResultNumber(NamedTuple):
+    """Where a RESULT stands among those that its run wrote about its study: 1 for the first.
+
+    Attributes
+    ----------
+    run_id : str
+    study_id : str or None
+        As the event names it.
+    number : int
+    """
+
+    run_id: str
+    study_id: str | None
+    number: int
+
+
 def study_event(
-    finding: StudyFinding, run_id: str, *, preprocessing: str, results_sha256: str, earlier_results: Sequence[str]
+    finding: StudyFinding,
+    run_id: str,
+    *,
+    preprocessing: str,
+    results_sha256: str,
+    earlier_results: Sequence[ResultNumber],
 ) -> Event:
     """Return the STUDY event of a finding; of a series, curve and reason follow from its RESULT events."""
     event: Event = plain(asdict(finding))
     del event["level"]
     for series in event["series"]:
         del series["curve"], series["reason"]
-    event.update(preprocessing=preprocessing, results_sha256=results_sha256, earlier_results=list(earlier_results))
+    event.update(preprocessing=preprocessing, results_sha256=results_sha256, earlier_results=_rows_of(earlier_results))
     event.update(schema=SCHEMA, event=Kind.STUDY.value, timestamp=now(), run_id=run_id)
     return event
+
+
+def _rows_of(results: Sequence[ResultNumber]) -> list[Event]:
+    """Bring results of one run and study together, and numbers that follow each other."""
+    found: list[Event] = []
+    for (run_id, study_id), group in groupby(results, lambda one: (one.run_id, one.study_id)):
+        numbers: list[list[int]] = []
+        for one in group:
+            if numbers and one.number == numbers[-1][1] + 1:
+                numbers[-1][1] = one.number
+            else:
+                numbers.append([one.number, one.number])
+        found.append({"run_id": run_id, "study_id": study_id, "numbers": numbers})
+    return found
 
 
 def digest_of(results: Sequence[str]) -> str:

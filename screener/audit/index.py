@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import sqlite3
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from screener.audit.events import MAX_LINE, BadLineError, Event, Kind, clean_text, parse, scored, text_of
+from screener.audit.events import (
+    MAX_LINE,
+    BadLineError,
+    Event,
+    Kind,
+    ResultNumber,
+    clean_text,
+    hash_in,
+    parse,
+    scored,
+    text_of,
+)
 from screener.audit.files import Access, open_private
 from screener.audit.segments import Line, holds, lines, open_segment, sealed_segments
 from screener.errors import AuditLogError
@@ -23,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_VERSION = 3
+_VERSION = 4
 _BATCH = 4096
 """Events between two commits. What a crash takes from the index is read again from the log."""
 _CACHE_KIB = 16_384
@@ -32,6 +45,8 @@ _OPEN_FILES = 8
 _RESULT_MARK = b'"event":"RESULT"'
 _STUDY_MARK = b'"event":"STUDY"'
 _START_MARK = b'"event":"START"'
+_STUDY_ID = re.compile(rb',"study_id":(null|"(?:[^"\\]|\\.)*")[,}]')
+"""The study of a RESULT without parsing the line: inside a text of canonical JSON no quote stands bare."""
 _TABLES = """
 CREATE TABLE result (
     bytes_key INTEGER NOT NULL, scored INTEGER NOT NULL, slice_key INTEGER NOT NULL,
@@ -42,7 +57,9 @@ CREATE TABLE study (
     study_key INTEGER NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL,
     PRIMARY KEY (study_key, segment, offset)
 ) WITHOUT ROWID;
-CREATE TABLE run (run_id TEXT PRIMARY KEY, inbox TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE run (
+    run_id TEXT PRIMARY KEY, inbox TEXT NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE position (segment INTEGER NOT NULL, offset INTEGER NOT NULL, hash TEXT NOT NULL);
 INSERT INTO position VALUES (0, 0, '');
 """
@@ -57,6 +74,15 @@ class _Position(NamedTuple):
 
 
 _NOWHERE = _Position(0, 0, "")
+
+
+class _Run(NamedTuple):
+    """A run, its inbox, and where its START lies."""
+
+    run_id: str
+    inbox: str
+    segment: int
+    offset: int
 
 
 def index_path(log: Path) -> Path:
@@ -131,13 +157,14 @@ class History:
             "model_sha256": model_sha256,
             "preprocessing": preprocessing,
             "threshold": text_of(threshold),
+            "frame": frame,
         }
-        return self._guarded(lambda: self._find(wanted, _SAME_SLICE, (_bytes_key(wanted), _slice_key(wanted)), frame))
+        return self._guarded(lambda: self._find(wanted, _SAME_SLICE, (_bytes_key(wanted), _slice_key(wanted))))
 
     def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str, frame: int | None = None) -> Event | None:
         """Return a RESULT with a probability for the same bytes, under whatever path and threshold."""
-        wanted = {"sha256": sha256, "model_sha256": model_sha256, "preprocessing": preprocessing}
-        return self._guarded(lambda: self._find(wanted, _SAME_BYTES, (_bytes_key(wanted),), frame))
+        wanted = {"sha256": sha256, "frame": frame, "model_sha256": model_sha256, "preprocessing": preprocessing}
+        return self._guarded(lambda: self._find(wanted, _SAME_BYTES, (_bytes_key(wanted),)))
 
     def elsewhere(self, event: Event, run_id: str) -> bool:
         """Say whether no run over the inbox of this one has a result such as `seen` found."""
@@ -147,6 +174,30 @@ class History:
         """Say whether a STUDY event of this study rests on these very results."""
         return self._guarded(lambda: self._study_seen(clean_text(study_id), results_sha256))
 
+    def numbers(self, results: Sequence[tuple[str, str]]) -> list[ResultNumber]:
+        """Say of RESULT events where each stands among those of its run and study.
+
+        They are counted in the log itself, from the START of the run on: a number that an index got wrong would be
+        evidence for ever.
+
+        Parameters
+        ----------
+        results : sequence of tuple of (str, str)
+            Run and hash of each.
+
+        Raises
+        ------
+        AuditLogError
+            One is not in the log.
+        """
+        wanted: dict[str, set[str]] = {}
+        for run_id, result in results:
+            wanted.setdefault(run_id, set()).add(result)
+        found = {}
+        for run_id, hashes in wanted.items():
+            found.update(self._numbers(run_id, hashes))
+        return [found[result] for _, result in results]
+
     def add(self, events: Sequence[Event], written: Written) -> None:
         """Index a batch just appended, or catch up when others wrote in between."""
         self._guarded(lambda: self._add(events, written))
@@ -155,7 +206,7 @@ class History:
         """Index what was appended since."""
         rows: list[tuple[int, ...]] = []
         studies: list[tuple[int, ...]] = []
-        runs: list[tuple[str, str]] = []
+        runs: list[_Run] = []
         position = self._position
         for line in self._new_lines():
             if not line.raw.endswith(b"\n"):
@@ -165,7 +216,7 @@ class History:
             elif _STUDY_MARK in line.raw:
                 studies += _studies_of(line.raw, line.segment, line.offset)
             elif _START_MARK in line.raw:
-                runs += _runs_of(line.raw)
+                runs += _runs_of(line.raw, line.segment, line.offset)
             # Any complete line moves the position, sound or not: it will not get better by reading it again.
             position = _Position(line.segment, line.offset + len(line.raw), line.raw[-67:-3].decode("latin-1"))
             if len(rows) >= _BATCH:
@@ -195,7 +246,11 @@ class History:
             for event, offset in zip(events, written.offsets, strict=False)
             if event["event"] == Kind.RESULT
         ]
-        runs = [(event["run_id"], str(event.get("inbox"))) for event in events if event["event"] == Kind.START]
+        runs = [
+            _run_row(event, written.segment, offset)
+            for event, offset in zip(events, written.offsets, strict=False)
+            if event["event"] == Kind.START
+        ]
         studies = [
             _study_row(event, written.segment, offset)
             for event, offset in zip(events, written.offsets, strict=False)
@@ -207,7 +262,7 @@ class History:
         self,
         rows: list[tuple[int, ...]],
         studies: list[tuple[int, ...]],
-        runs: list[tuple[str, str]],
+        runs: list[_Run],
         position: _Position,
     ) -> None:
         if position == self._position:
@@ -217,7 +272,7 @@ class History:
         # Sorted, so that neighbours in the tree are written together.
         self._base.executemany("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?)", sorted(rows))
         self._base.executemany("INSERT OR IGNORE INTO study VALUES (?, ?, ?)", sorted(studies))
-        self._base.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", runs)
+        self._base.executemany("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", runs)
         self._position = position
         self._pending += len(rows)
         if self._pending >= _BATCH:
@@ -229,20 +284,17 @@ class History:
             self._base.execute("COMMIT")
         self._pending = 0
 
-    def _find(self, wanted: dict[str, str], query: str, keys: tuple[int, ...], frame: int | None) -> Event | None:
+    def _find(self, wanted: Event, query: str, keys: tuple[int, ...]) -> Event | None:
         lied = False
-        for segment, offset in self._base.execute(query, keys).fetchall():
+        for segment, offset in self._base.execute(query, keys):
             event = self._event_at(segment, offset)
-            if event is not None and all(event[name] == value for name, value in wanted.items()):
-                # The index knows files: the frames of one file share its keys.
-                if event.get("frame") == frame:
-                    return event
-            else:
-                lied = True
+            if event is not None and all(event.get(name) == value for name, value in wanted.items()):
+                return event
+            lied = True
         if lied and not self._rebuilt:
             self._rebuilt = True
             self._start_over()
-            return self._find(wanted, query, keys, frame)
+            return self._find(wanted, query, keys)
         return None
 
     def _study_seen(self, study_id: str, results_sha256: str) -> bool:
@@ -259,6 +311,28 @@ class History:
         others = self._base.execute(_SAME_SLICE, (_bytes_key(event), _slice_key(event))).fetchall()
         found = (self._event_at(segment, offset) for segment, offset in others)
         return not any(other is not None and self._inbox_of(other["run_id"]) == inbox for other in found)
+
+    def _numbers(self, run_id: str, wanted: set[str]) -> dict[str, ResultNumber]:
+        query = "SELECT segment, offset FROM run WHERE run_id = ?"
+        row = self._guarded(lambda: self._base.execute(query, (run_id,)).fetchone())
+        segment, offset = row or (0, 0)
+        mark = f'"run_id":{json.dumps(run_id)}'.encode("ascii")
+        counts: Counter[bytes] = Counter()
+        found: dict[str, ResultNumber] = {}
+        for line in lines(self._log, segment=segment, offset=offset):
+            if _RESULT_MARK not in line.raw or mark not in line.raw:
+                continue
+            match = _STUDY_ID.search(line.raw)
+            study = b"null" if match is None else match[1]
+            counts[study] += 1
+            if (result := hash_in(line.raw)) in wanted:
+                found[result] = ResultNumber(run_id, json.loads(study), counts[study])
+                if len(found) == len(wanted):
+                    return found
+        raise AuditLogError(
+            f"{self._log} lacks {len(wanted) - len(found)} results of the run {run_id} that a study rests on",
+            "Run `screener verify` and restore the log from a backup.",
+        )
 
     def _inbox_of(self, run_id: str) -> str:
         """Return the inbox that a run's START tells of; empty where none does."""
@@ -360,7 +434,7 @@ SELECT segment, offset FROM result WHERE bytes_key = ? AND scored IN (0, 1) AND 
 ORDER BY segment DESC, offset DESC
 """
 _SAME_STUDY = "SELECT segment, offset FROM study WHERE study_key = ? LIMIT 100"
-_SAME_BYTES = "SELECT segment, offset FROM result WHERE bytes_key = ? AND scored = 1 LIMIT 100"
+_SAME_BYTES = "SELECT segment, offset FROM result WHERE bytes_key = ? AND scored = 1"
 
 
 def _connect(name: str) -> sqlite3.Connection:
@@ -398,7 +472,7 @@ def _key(*parts: str) -> int:
 
 
 def _bytes_key(event: Event) -> int:
-    return _key(event["sha256"], event["model_sha256"], event["preprocessing"])
+    return _key(event["sha256"], str(event.get("frame")), event["model_sha256"], event["preprocessing"])
 
 
 def _slice_key(event: Event) -> int:
@@ -422,12 +496,16 @@ def _studies_of(line: bytes, segment: int, offset: int) -> list[tuple[int, ...]]
     return []
 
 
-def _runs_of(line: bytes) -> list[tuple[str, str]]:
-    """Return run and inbox of a START, as a list that is empty for anything else."""
+def _run_row(event: Event, segment: int, offset: int) -> _Run:
+    return _Run(str(event["run_id"]), str(event.get("inbox")), segment, offset)
+
+
+def _runs_of(line: bytes, segment: int, offset: int) -> list[_Run]:
+    """Return the row of a START, as a list that is empty for anything else."""
     with suppress(BadLineError, TypeError, ValueError, AttributeError):
         event = parse(line)
         if event["event"] == Kind.START:
-            return [(str(event["run_id"]), str(event.get("inbox")))]
+            return [_run_row(event, segment, offset)]
     return []
 
 

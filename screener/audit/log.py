@@ -156,7 +156,12 @@ class AuditLog:
         return list(self._append(events).hashes) if events else []
 
     def study(
-        self, finding: StudyFinding, *, preprocessing: str, results_sha256: str, earlier_results: Sequence[str]
+        self,
+        finding: StudyFinding,
+        *,
+        preprocessing: str,
+        results_sha256: str,
+        earlier_results: Sequence[tuple[str, str]] = (),
     ) -> str:
         """Record what was found about a study whose slices are all in the log.
 
@@ -167,13 +172,19 @@ class AuditLog:
             As for `results`.
         results_sha256 : str
             See `screener.audit.schemas.StudyV2`.
-        earlier_results : sequence of str
-            Hashes of the RESULT events that earlier runs wrote, oldest first.
+        earlier_results : sequence of tuple of (str, str)
+            Run and hash of each RESULT event from before, oldest first: of earlier runs, or of this one where it
+            answered the study already.
 
         Returns
         -------
         str
             Hash of the event.
+
+        Raises
+        ------
+        AuditLogError
+            It cannot be written, or an earlier result is not in the log.
         """
         self._scan_only()
         event = study_event(
@@ -181,7 +192,7 @@ class AuditLog:
             self.run_id,
             preprocessing=preprocessing,
             results_sha256=results_sha256,
-            earlier_results=earlier_results,
+            earlier_results=self._lookup().numbers(earlier_results) if earlier_results else (),
         )
         return self._append([event]).hashes[0]
 

@@ -123,6 +123,20 @@ class KeySliceV2(msgspec.Struct, frozen=True):
     probability: Annotated[Decimal, Meta(description="In context.")]
 
 
+class EarlierResultsV2(msgspec.Struct, frozen=True):
+    """Some of the RESULT events that a run wrote about one study, by their numbers, which takes little room."""
+
+    run_id: Annotated[str, Meta(description="Run that wrote them.")]
+    study_id: Annotated[str | None, Meta(description="Study that they name; null where they name none.")]
+    numbers: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]], ...],
+        Meta(
+            min_length=1,
+            description="First and last of each unbroken row; 1 is the first RESULT of that run and study in the log.",
+        ),
+    ]
+
+
 class StudyV2(_Event, frozen=True):
     """What was found about one study."""
 
@@ -150,11 +164,13 @@ class StudyV2(_Event, frozen=True):
     results_sha256: Annotated[
         Digest,
         Meta(
-            description="SHA-256 over the hashes of the RESULT events that it rests on, in log order: those of "
-            "`earlier_results`, then those of this run and study since the run's last STUDY of it."
+            description="SHA-256 over the hashes of the RESULT events that it rests on: those of `earlier_results`, "
+            "as listed, then those of this run and study since the run's last STUDY of it, in log order."
         ),
     ]
-    earlier_results: Annotated[tuple[Digest, ...], Meta(description="Hashes of RESULT events of earlier runs.")]
+    earlier_results: Annotated[
+        tuple[EarlierResultsV2, ...], Meta(description="RESULT events from before, of earlier runs or of this one.")
+    ]
 
 
 class ReviewV2(ReviewV1, frozen=True):

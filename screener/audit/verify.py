@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from screener.audit.anchor import read_anchor
 from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Event, Kind, digest_of, parse
+from screener.audit.schemas import EarlierResultsV2
 from screener.audit.segments import Line, lines, lines_of
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_Key: TypeAlias = "tuple[str, str | None]"
+"""Run and study of a RESULT."""
+_RESULT_MARK = b'"event":"RESULT"'
+_UNFOUNDED = "the study does not rest on the results that the log holds for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +109,14 @@ def verify(log: Path | Sequence[Path], *, anchor: Path | None = None) -> Verific
     """
     wanted = None if anchor is None else read_anchor(anchor).hash
     paths = (log,) if isinstance(log, Path) else tuple(log)
+
+    def source() -> Iterator[Line]:
+        return lines(log) if isinstance(log, Path) else lines_of(paths)
+
     check = _Check(wanted, last=Line(1, paths[-1], 0, 0, b""))
-    bad = check.first_bad(lines(log) if isinstance(log, Path) else lines_of(paths))
+    # A study that does not rest on its results comes before the first line that is bad by itself.
+    bad = check.first_bad(source())
+    bad = check.first_unfounded(source) or bad
     if bad is None and wanted is not None and not check.anchored:
         why = "the anchored event is not in the log: its end was cut off, or it was written anew"
         bad = BadLine(check.last.path, check.last.number + 1, why)
@@ -117,19 +133,39 @@ class _Check:
         self.events = 0
         self.anchored = False
         self.open_runs: dict[str, None] = {}
-        self._results: dict[tuple[str, str], list[str]] = {}
+        self._results: dict[_Key, list[str]] = {}
+        self._claims: list[_Claim] = []
 
     def first_bad(self, source: Iterator[Line]) -> BadLine | None:
         """Take lines until one is bad."""
         for line in source:
             try:
-                self._take(parse(line.raw))
+                self._take(parse(line.raw), line)
             except BadLineError as error:
                 return BadLine(line.path, line.number, str(error))
             self.last = line
         return None
 
-    def _take(self, event: Event) -> None:
+    def first_unfounded(self, source: Callable[[], Iterator[Line]]) -> BadLine | None:
+        """Return the first study that does not rest on the earlier results it names; they are read again for that."""
+        if not self._claims:
+            return None
+        found: dict[_Key, list[str]] = {(row.run_id, row.study_id): [] for one in self._claims for row in one.rows}
+        marks = {run_id: f'"run_id":{json.dumps(run_id)}'.encode("ascii") for run_id, _ in found}
+        for line in source():
+            if _RESULT_MARK in line.raw and any(mark in line.raw for mark in marks.values()):
+                with suppress(BadLineError):
+                    event = parse(line.raw)
+                    if event["event"] == Kind.RESULT and (own := found.get(_key_of(event))) is not None:
+                        own.append(event["hash"])
+            if (line.segment, line.offset) == (self.last.segment, self.last.offset):
+                break
+        for one in self._claims:
+            if why := one.flaw(found):
+                return BadLine(one.line.path, one.line.number, why)
+        return None
+
+    def _take(self, event: Event, line: Line) -> None:
         if event["prev"] != self.head:
             raise BadLineError(
                 "does not follow the line before it: lines were removed, inserted or moved"
@@ -143,7 +179,7 @@ class _Check:
         if event["event"] == Kind.RESULT:
             self._take_result(event)
         elif event["event"] == Kind.STUDY:
-            self._check_study(event)
+            self._check_study(event, line)
         elif event["event"] == Kind.START:
             self.open_runs[event["run_id"]] = None
             # One scan at a time writes a log: what an earlier one did not come to answer rests on nothing.
@@ -152,16 +188,57 @@ class _Check:
             self.open_runs.pop(event["run_id"], None)
 
     def _take_result(self, event: Event) -> None:
-        study = event.get("study_id")
-        if isinstance(study, str):
-            own = self._results.setdefault((event["run_id"], study), [])
-            own.append(event["hash"])
+        if isinstance(event.get("study_id"), str):
+            self._results.setdefault(_key_of(event), []).append(event["hash"])
 
-    def _check_study(self, event: Event) -> None:
-        """Compare a study with the results that the log holds for it."""
-        own = self._results.pop((event["run_id"], str(event["study_id"])), [])
-        earlier = event["earlier_results"]
-        if not isinstance(earlier, list) or not all(isinstance(one, str) and one.isascii() for one in earlier):
-            raise BadLineError("earlier_results is no list of hashes")
-        if digest_of([*earlier, *own]) != event["results_sha256"]:
-            raise BadLineError("the study does not rest on the results that the log holds for it")
+    def _check_study(self, event: Event, line: Line) -> None:
+        """Compare a study with the results that the log holds for it; what it names of earlier ones is compared later.
+
+        Keeping the hash of every result until a study may name it would take memory that grows with the log.
+        """
+        own = self._results.pop(_key_of(event), [])
+        try:
+            rows = msgspec.convert(event["earlier_results"], tuple[EarlierResultsV2, ...])
+        except msgspec.ValidationError as error:
+            raise BadLineError(f"earlier_results: {str(error).encode('ascii', 'replace').decode()[:80]}") from None
+        if rows:
+            place = line._replace(raw=b"")
+            self._claims.append(_Claim(place, rows, own, str(event["results_sha256"])))
+        elif digest_of(own) != event["results_sha256"]:
+            raise BadLineError(_UNFOUNDED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A study that rests on earlier results.
+
+    Attributes
+    ----------
+    line : Line
+        Where its event lies.
+    rows : tuple of EarlierResultsV2
+    own : list of str
+        Hashes of the results of its own run, since the run's last answer.
+    results_sha256 : str
+        What it claims.
+    """
+
+    line: Line
+    rows: tuple[EarlierResultsV2, ...]
+    own: list[str]
+    results_sha256: str
+
+    def flaw(self, results: Mapping[_Key, Sequence[str]]) -> str:
+        """Say what is wrong, given all results of the runs and studies that are named; empty when nothing is."""
+        hashes: list[str] = []
+        for row in self.rows:
+            known = results[row.run_id, row.study_id]
+            for first, last in row.numbers:
+                if not first <= last <= len(known):
+                    return "the study rests on results that the log does not hold"
+                hashes += known[first - 1 : last]
+        return "" if digest_of([*hashes, *self.own]) == self.results_sha256 else _UNFOUNDED
+
+
+def _key_of(event: Event) -> _Key:
+    return event["run_id"], event.get("study_id")

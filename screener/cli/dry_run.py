@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from screener.inbox import Seen
-    from screener.pipeline.scan import ScanOptions
+    from screener.pipeline.config import ScanConfig
+    from screener.privacy import Pseudonyms
 
 
-def run(inbox: Path, options: ScanOptions) -> ExitCode:
+def run(inbox: Path, config: ScanConfig) -> ExitCode:
     """Print one line a path, then the counts, on stdout.
 
     No file is read, so this does not tell what was judged before. With pseudonyms it is the list that says whose they
@@ -28,12 +29,13 @@ def run(inbox: Path, options: ScanOptions) -> ExitCode:
     NothingFoundError
         There is nothing to screen.
     """
-    check(inbox, options.walk)
+    walk, pseudonyms = config.walk_options(), config.pseudonyms()
+    check(inbox, walk)
     counts: Counter[WalkOutcome] = Counter()
-    for seen in explain(inbox, options=options.walk):
+    for seen in explain(inbox, options=walk):
         counts[seen.fate] += 1
-        sys.stdout.write(line(seen, options) + "\n")
-        if options.limit is not None and _screened(counts) == options.limit:
+        sys.stdout.write(line(seen, pseudonyms) + "\n")
+        if config.limit is not None and _screened(counts) == config.limit:
             break
     sys.stdout.write(", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())) + "\n")
     return (
@@ -50,10 +52,10 @@ def _screened(counts: Counter[WalkOutcome]) -> int:
     return counts[WalkOutcome.TAKEN] + counts[WalkOutcome.DEFERRED] + counts[WalkOutcome.REFUSED]
 
 
-def line(seen: Seen, options: ScanOptions) -> str:
+def line(seen: Seen, pseudonyms: Pseudonyms | None) -> str:
     """Return what is to be said of one path."""
     told = f"{seen.fate.value:<9} {safe(seen.path)}"
-    if seen.item is not None and options.pseudonyms is not None:
-        hidden = options.pseudonyms.rename(seen.item)
+    if seen.item is not None and pseudonyms is not None:
+        hidden = pseudonyms.rename(seen.item)
         told += f"  = {safe(hidden.path if isinstance(hidden, Entry) else hidden.identity.path)}"
     return f"{told}  ({safe(seen.why)})" if seen.why else told

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screener.cli.scan import checked_language
+from screener.cli.language import checked_language
 from screener.errors import ExitCode, NothingFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from screener.domain.finding import Finding
-    from screener.domain.slice import Refused, Slice
-    from screener.inbox.isolation import SafeDecoder
     from screener.messages import Language
     from screener.model.session import Model
+    from screener.pipeline.slice import SlicePipeline
     from screener.report.explain import Explanation
     from screener.report.overlay import Look
     from screener.triage import TriagePolicy
@@ -56,10 +52,9 @@ def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
     ScreenerError
         Nothing can be explained; nothing was written.
     """
-    from screener.inbox.isolation import SafeDecoder
     from screener.messages import NOTICE
     from screener.model.session import Model
-    from screener.report.explain import refuse_without_heatmap
+    from screener.report.explain import pipeline_with_evidence
     from screener.report.messages import EVIDENCE
     from screener.report.overlay import Look
 
@@ -69,15 +64,14 @@ def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
         if not image.is_file():
             raise NothingFoundError(f"no such image: {image}", "give JPEG or PNG files, not folders")
     model = Model.load(wanted.model)
-    refuse_without_heatmap(model)
-    job = _Job(model, _judge(model, wanted), look, lang, _folder(wanted.out), layers=wanted.layers)
-    with SafeDecoder() as decoder:
-        codes = {job.explain(image, decoder) for image in images}
+    with pipeline_with_evidence(model) as pipeline:
+        job = _Job(pipeline, _policy(model, wanted), look, lang, _folder(wanted.out), layers=wanted.layers)
+        codes = {code for image in images for code in job.explain(image)}
     sys.stdout.write(f"{EVIDENCE[lang]}\n{NOTICE[lang]}\n")
     return next((code for code in (ExitCode.USAGE, ExitCode.NOT_ASSESSABLE) if code in codes), ExitCode.OK)
 
 
-def _judge(model: Model, wanted: Wanted) -> TriagePolicy:
+def _policy(model: Model, wanted: Wanted) -> TriagePolicy:
     from screener.triage import TriagePolicy, screening_point
 
     points = model.card.operating_points
@@ -101,27 +95,28 @@ def _folder(out: Path | None) -> Path:
 class _Job:
     """What is the same for every image."""
 
-    model: Model
-    judge: TriagePolicy
+    pipeline: SlicePipeline
+    policy: TriagePolicy
     look: Look
     lang: Language
     folder: Path
     layers: bool
 
-    def explain(self, image: Path, decoder: SafeDecoder) -> ExitCode:
-        """Explain one image; what goes wrong with it does not keep the others from their turn."""
+    def explain(self, image: Path) -> Iterator[ExitCode]:
+        """Explain the slices of one file; what goes wrong with it does not keep the others from their turn."""
         from screener.domain.slice import Refused
+        from screener.inbox import Entry
+        from screener.inbox.walk import shown
         from screener.report.explain import Explanation, explain
 
-        found = _read(image, decoder)
-        if isinstance(found, Refused):
-            explanation = Explanation(self.judge.refusal(found), {})
-        else:
-            explanation = explain(found, self.model, self.judge, self.look, self.lang)
-            if self.layers and explanation.pictures:
-                explanation = replace(explanation, pictures={**explanation.pictures, "layers": self._layers(found)})
-        sys.stdout.write(f"{_told(explanation.finding, self.lang)}\n")
-        return self._save(explanation)
+        file = image.resolve()
+        for item in self.pipeline.read(Entry(file, shown(os.fsencode(file.name)), None)).items:
+            if isinstance(item, Refused):
+                explanation = Explanation(self.policy.refusal(item), {})
+            else:
+                explanation = explain(item, self.pipeline, self.policy, self.look, self.lang, layers=self.layers)
+            sys.stdout.write(f"{_told(explanation.finding, self.lang)}\n")
+            yield self._save(explanation)
 
     def _save(self, explanation: Explanation) -> ExitCode:
         from screener.report.console import safe
@@ -137,22 +132,6 @@ class _Job:
                 return ExitCode.USAGE
             sys.stdout.write(f"  {safe(str(path))}\n")
         return ExitCode.OK
-
-    def _layers(self, found: Slice) -> NDArray[np.uint8]:
-        from screener.preprocess import prepare
-        from screener.report.layers import drawing, feature_maps
-        from screener.report.messages import EXPLAIN
-
-        maps = feature_maps(self.model, prepare(found.pixels, self.model.card.preprocessing))
-        return drawing(maps, EXPLAIN[self.lang]["layers"])
-
-
-def _read(image: Path, decoder: SafeDecoder) -> Slice | Refused:
-    from screener.inbox import Entry, read
-    from screener.inbox.walk import shown
-
-    file = image.resolve()
-    return read(Entry(file, shown(os.fsencode(file.name)), None), decoder=decoder)
 
 
 def _told(finding: Finding, lang: Language) -> str:

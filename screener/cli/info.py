@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from screener.cli.scan import checked_language
+from screener.cli.language import checked_language
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from screener import __version__
+from screener.cli import options  # noqa: TC001 - Typer reads the annotations at run time
 from screener.cores import share_out_slices_only
 from screener.errors import ExitCode, ScreenerError, UsageError
 
@@ -27,14 +28,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Model = Annotated[
-    str | None, typer.Option("--model", help="Model folder, ONNX file, or name. Default: the model that came along.")
-]
-AcceptUncertified = Annotated[
-    bool, typer.Option("--accept-uncertified", help="Use auto although no bound was shown for it.")
-]
-Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]
 
 
 def _version(wanted: bool) -> None:
@@ -62,50 +55,36 @@ def screener(
 @app.command()
 def scan(
     inbox: Annotated[Path, typer.Argument(help="Folder of DICOM files, or of JPEG and PNG slices; a folder a study.")],
-    threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
-    accept_uncertified: AcceptUncertified = False,
-    model: Model = None,
-    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    threshold: options.Threshold = "auto",
+    accept_uncertified: options.AcceptUncertified = False,
+    model: options.Model = None,
+    log: options.Log = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line on stdout instead of the table.")
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")] = 50,
-    limit: Annotated[int | None, typer.Option(min=1, help="Files to look at, at most.")] = None,
-    rescan: Annotated[bool, typer.Option("--rescan", help="Score again what was judged before.")] = False,
-    doctor: Annotated[str | None, typer.Option(help="Who ordered the scan; goes into the log.")] = None,
-    lang: Language = None,
+    top: options.Top = 50,
+    limit: options.Limit = None,
+    rescan: options.Rescan = False,
+    doctor: options.OrderedBy = None,
+    lang: options.Language = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No table and no progress: the log and the exit code tell.")
     ] = False,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
-    patient_regex: Annotated[
-        str | None, typer.Option(help="One group, found in the relative path, names the patient.")
-    ] = None,
-    settle: Annotated[float, typer.Option(min=0, help="Seconds for which a file must not have changed.")] = 0.0,
-    follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Follow links that stay inside the inbox.")
-    ] = False,
-    isolate: Annotated[str, typer.Option(help="Decode in a process of its own: risky, always or never.")] = "risky",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Threads. Default, and at most: the cores this process may use.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or int8; auto is fp32 where there is no int8.")] = "auto",
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another scan on the same log.")] = 0.0,
-    log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
-    anchor: Annotated[Path | None, typer.Option(help="Write the log's head hash here, out of the log's reach.")] = None,
-    fsync_every: Annotated[
-        float, typer.Option(min=0, help="Seconds of work that a power cut may take; 0: a batch at most.")
-    ] = 0.0,
-    nice: Annotated[int, typer.Option(min=0, max=19, help="Politeness towards other programs.")] = 5,
-    pseudonymise: Annotated[
-        Path | None, typer.Option(help="Key file: patients and folders appear under pseudonyms.")
-    ] = None,
-    redact_paths: Annotated[
-        bool, typer.Option("--redact-paths", help="Rename files and the inbox too; needs --pseudonymise.")
-    ] = False,
-    group_by: Annotated[
-        str, typer.Option(help="What makes a study: folder, file, or an expression with one group.")
-    ] = "folder",
+    no_color: options.NoColor = False,
+    patient_regex: options.PatientRegex = None,
+    settle: options.Settle = 0.0,
+    follow_symlinks: options.FollowSymlinks = False,
+    isolate: options.Isolate = "risky",
+    jobs: options.Jobs = None,
+    precision: options.Precision = "auto",
+    wait: options.Wait = 0.0,
+    log_group: options.LogGroup = None,
+    anchor: options.Anchor = None,
+    fsync_every: options.FsyncEvery = 0.0,
+    nice: options.Nice = 5,
+    pseudonymise: options.Pseudonymise = None,
+    redact_paths: options.RedactPaths = False,
+    group_by: options.GroupBy = "folder",
     level: Annotated[
         str | None, typer.Option(help="study, slice or both. Default: studies in the table, both with --json.")
     ] = None,
@@ -118,46 +97,10 @@ def scan(
     that could not be read; 5 some files still being written; 6 audit log; 7 model, or auto is not certified;
     8 interrupted.
     """
-    from screener.cli.scan import Output, Request, run
+    given = dict(locals())
+    from screener.cli.scan import run_command
 
-    raise typer.Exit(
-        run(
-            Request(
-                inbox=inbox,
-                threshold=threshold,
-                accept_uncertified=accept_uncertified,
-                model=model,
-                log=log,
-                limit=limit,
-                rescan=rescan,
-                doctor=doctor,
-                patient_regex=patient_regex,
-                settle=settle,
-                follow_symlinks=follow_symlinks,
-                isolate=isolate,
-                jobs=jobs,
-                precision=precision,
-                wait=wait,
-                log_group=log_group,
-                anchor=anchor,
-                fsync_every=fsync_every,
-                nice=nice,
-                pseudonymise=pseudonymise,
-                redact_paths=redact_paths,
-                group_by=group_by,
-                dry_run=dry_run,
-            ),
-            Output(
-                json=json,
-                top=top,
-                lang=lang,
-                quiet=quiet,
-                color=wants_color() and not no_color,
-                report=report,
-                level=level,
-            ),
-        )
-    )
+    raise typer.Exit(run_command(given))
 
 
 @app.command()
@@ -169,10 +112,10 @@ def explain(
     colormap: Annotated[str, typer.Option(help="inferno, viridis, cividis, plasma, magma or jet.")] = "inferno",
     blend: Annotated[float, typer.Option(help="Weight of the heatmap, 0 to 1; the slice keeps the rest.")] = 0.4,
     layers: Annotated[bool, typer.Option("--layers", help="Also show what the first layers pass on.")] = False,
-    threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
-    accept_uncertified: AcceptUncertified = False,
-    model: Model = None,
-    lang: Language = None,
+    threshold: options.Threshold = "auto",
+    accept_uncertified: options.AcceptUncertified = False,
+    model: options.Model = None,
+    lang: options.Language = None,
 ) -> None:
     """Show where the model found evidence on single slices: evidence, not the outline of a tumour.
 
@@ -190,18 +133,18 @@ def report(
     agreement: Annotated[
         bool, typer.Option("--agreement", help="How far the tool agrees with the verdicts in the log, with pictures.")
     ] = False,
-    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    log: options.Log = None,
     inbox: Annotated[
         Path | None,
         typer.Option(help="Which inbox. Default: that of the last run in the log; with --agreement, all of them."),
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
-    model: Model = None,
+    images: options.Images = None,
+    model: options.Model = None,
     level: Annotated[str, typer.Option(help="With --agreement: verdicts on what, study or slice.")] = "study",
     json: Annotated[
         bool, typer.Option("--json", help="With --agreement: also print the figures as one JSON object.")
     ] = False,
-    lang: Language = None,
+    lang: options.Language = None,
 ) -> None:
     """Write the worklist as a page to open in a browser, made anew from the log; or the agreement with readers.
 
@@ -223,14 +166,14 @@ def report(
 
 @app.command()
 def worklist(
-    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    log: options.Log = None,
     level: Annotated[
         str, typer.Option(help="study: studies, and slices of logs without studies; slice: slices only.")
     ] = "study",
-    top: Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")] = 50,
+    top: options.Top = 50,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the table.")] = False,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
-    lang: Language = None,
+    no_color: options.NoColor = False,
+    lang: options.Language = None,
 ) -> None:
     """Show the studies that are flagged or not assessable and have no verdict yet, over all runs in the log.
 
@@ -244,7 +187,7 @@ def worklist(
 
 @app.command()
 def review(
-    log: Annotated[Path | None, typer.Option(help="Audit log. Default: in the user's state folder.")] = None,
+    log: options.Log = None,
     doctor: Annotated[str | None, typer.Option(envvar="SCREENER_DOCTOR", help="Who gives the verdicts.")] = None,
     doctors: Annotated[Path | None, typer.Option(help="File with the ids of those who may, one a line.")] = None,
     sample: Annotated[
@@ -259,10 +202,10 @@ def review(
         Path | None, typer.Option("--import", help="CSV of verdicts: result,final_diagnosis[,doctor_id,note,seconds].")
     ] = None,
     template: Annotated[bool, typer.Option("--template", help="Print a CSV of what waits, to fill in.")] = False,
-    images: Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")] = None,
-    model: Model = None,
-    log_group: Annotated[str | None, typer.Option(help="Let this group read and write the log.")] = None,
-    lang: Language = None,
+    images: options.Images = None,
+    model: options.Model = None,
+    log_group: options.LogGroup = None,
+    lang: options.Language = None,
 ) -> None:
     """Take a clinician's verdicts by study: flagged or not assessable first, then a random sample of the rest.
 
@@ -296,8 +239,8 @@ def review(
 @app.command()
 def evaluate(
     source: Annotated[Path, typer.Argument(help="Folder with yes/ and no/, or a CSV: path,label[,patient][,site].")],
-    threshold: Annotated[str, typer.Option(help="auto, screening, default, confirmation, or a number.")] = "auto",
-    model: Model = None,
+    threshold: options.Threshold = "auto",
+    model: options.Model = None,
     out: Annotated[Path | None, typer.Option(help="Also write a page with every mistake in pictures.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The figures as one JSON object instead of the table.")] = False,
     evidence: Annotated[
@@ -320,9 +263,9 @@ def evaluate(
 
 @app.command()
 def info(
-    model: Model = None,
+    model: options.Model = None,
     json: Annotated[bool, typer.Option("--json", help="The card itself.")] = False,
-    lang: Language = None,
+    lang: options.Language = None,
 ) -> None:
     """Print the model card: what the model is, what it was measured to do, what it is not for."""
     from screener.cli.info import run

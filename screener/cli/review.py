@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screener.cli.scan import checked_language
+from screener.cli.language import checked_language
 from screener.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

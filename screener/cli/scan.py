@@ -3,67 +3,37 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-import time
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, cast
 
+from screener.cli.language import checked_language
+from screener.cli.niceness import be_nice
+from screener.cli.progress import progress
+from screener.cli.signals import Signals
 from screener.domain.finding import Decision
 from screener.domain.study import StudyFinding
 from screener.errors import ExitCode, ModelError, ScreenerError, UsageError
-from screener.messages import LANGUAGES, TEXT, Language, language
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from screener.audit import AuditLog
     from screener.domain.finding import Finding
+    from screener.messages import Language
     from screener.model.session import Model
-    from screener.pipeline.scan import Scan, ScanOptions
+    from screener.pipeline.config import ScanConfig
+    from screener.pipeline.scan import Scan
     from screener.privacy import Pseudonyms
     from screener.report.console import TopFindings
     from screener.report.html import ReportWriter
     from screener.triage import TriagePolicy
 
-_ISOLATION = ("risky", "always", "never")
 _LEVELS = (None, "study", "slice", "both")
-_PRECISIONS = ("auto", "fp32", "int8")
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to screen and how, as the options say."""
-
-    inbox: Path
-    threshold: str
-    accept_uncertified: bool
-    model: str | None
-    log: Path | None
-    limit: int | None
-    rescan: bool
-    doctor: str | None
-    patient_regex: str | None
-    settle: float
-    follow_symlinks: bool
-    isolate: str
-    jobs: int | None
-    precision: str
-    wait: float
-    log_group: str | None
-    anchor: Path | None
-    fsync_every: float
-    nice: int
-    pseudonymise: Path | None
-    redact_paths: bool
-    group_by: str
-    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +44,15 @@ class Output:
     top: int
     lang: str | None
     quiet: bool
-    color: bool
-    report: Path | None = None
-    level: str | None = None
+    no_color: bool
+    report: Path | None
+    level: str | None
+    dry_run: bool
+
+    @property
+    def color(self) -> bool:
+        """Whether colours are wanted; NO_COLOR counts when it is not empty (no-color.org)."""
+        return not (self.no_color or os.environ.get("NO_COLOR"))
 
     def shows(self, result: Finding | StudyFinding) -> bool:
         """Say whether a result is of the level asked for: by default both as JSON, studies in the table."""
@@ -84,14 +60,16 @@ class Output:
         return level in ("both", "study" if isinstance(result, StudyFinding) else "slice")
 
 
-def checked_language(wanted: str | None) -> Language:
-    """Return the language; one that we do not speak is an error when it was asked for."""
-    if wanted is not None and wanted not in LANGUAGES:
-        raise UsageError(f"no language is called {wanted!r}", f"choose one of {', '.join(LANGUAGES)}")
-    return language(wanted)
+def run_command(given: Mapping[str, object]) -> ExitCode:
+    """Screen an inbox as the options of the command say, by their names."""
+    from screener.pipeline.config import ScanConfig
+
+    config = ScanConfig.of(**{name: given[name] for name in ScanConfig.__struct_fields__})
+    output = Output(**{field.name: cast("Any", given[field.name]) for field in fields(Output)})
+    return run(cast("Path", given["inbox"]), config, output)
 
 
-def run(request: Request, output: Output) -> ExitCode:
+def run(inbox: Path, config: ScanConfig, output: Output) -> ExitCode:
     """Screen an inbox.
 
     Everything that can be wrong is looked at before the log is touched.
@@ -102,40 +80,60 @@ def run(request: Request, output: Output) -> ExitCode:
         Of the class that owns the exit code.
     """
     from screener.model.session import Model
-    from screener.pipeline.scan import Scan
 
     lang = checked_language(output.lang)
     if output.level not in _LEVELS:
         raise UsageError(f"--level {output.level!r}", "choose one of study, slice, both")
-    options = _options(request)
-    if request.dry_run:
+    if output.dry_run:
         from screener.cli.dry_run import run as explain_all
 
-        return explain_all(request.inbox, options)
-    be_nice(request.nice)
-    with _Signals() as signals:
-        path = _checked_log(request, options)
-        _refuse_precision(request.precision)
+        return explain_all(inbox, config)
+    be_nice(config.nice)
+    with Signals() as signals:
+        path = _checked_log(inbox, config)
+        pseudonyms = config.pseudonyms()
+        _refuse_precision(config.precision)
         _import_ahead()
-        model = Model.load(request.model, threads=request.jobs)
-        judge = _judge(model, request)
-        found = None
-        try:
-            with (
-                _reporting(request, options, judge, output) as report,
-                _audit_log(path, request) as log,
-            ):
-                scan = signals.scan = Scan(request.inbox, model, judge, log, options)
-                scan.observer = report
-                log.start(_details(request, options, model, judge))
-                found = _follow(scan, log, output, lang)
-                signals.over = True
-                _complete(report, scan, log)
-        finally:
-            # Though the page may have met a full disk: the night's result is seen all the same.
-            if found is not None and not output.quiet and not output.json:
-                _show(found, scan, str(path), output, lang)
-        return exit_code(scan)
+        model = Model.load(config.model, threads=config.jobs)
+        run = _Run(inbox, config, pseudonyms, model, _policy(model, config), path)
+        return _screen(run, output, lang, signals)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is known of a run before its log is opened."""
+
+    inbox: Path
+    config: ScanConfig
+    pseudonyms: Pseudonyms | None
+    model: Model
+    policy: TriagePolicy
+    log: Path
+
+    @property
+    def shown_inbox(self) -> str:
+        """The inbox as the log and the page name it: two inboxes of one log must not look like one."""
+        place = str(self.inbox.absolute())
+        return place if self.pseudonyms is None or not self.config.redact_paths else self.pseudonyms.name(place)
+
+
+def _screen(run: _Run, output: Output, lang: Language, signals: Signals) -> ExitCode:
+    from screener.pipeline.scan import Scan
+
+    found = None
+    try:
+        with _reporting(run, output) as report, _audit_log(run) as log:
+            scan = signals.scan = Scan(run.inbox, run.model, run.policy, log, run.config)
+            scan.observer = report
+            log.start(_details(run))
+            found = _follow(scan, log, output, lang)
+            signals.over = True
+            _complete(report, scan, log)
+    finally:
+        # Though the page may have met a full disk: the night's result is seen all the same.
+        if found is not None and not output.quiet and not output.json:
+            _show(found, scan, str(run.log), output, lang)
+    return exit_code(scan)
 
 
 def _import_ahead() -> None:
@@ -157,94 +155,49 @@ def _import_opencv() -> None:
         import cv2  # noqa: F401
 
 
-def be_nice(wanted: int) -> None:
-    """Let other programs go first; a priority that cron or systemd already lowered is not lowered twice."""
-    os.nice(max(0, wanted - os.nice(0)))
-
-
 def _refuse_precision(wanted: str) -> None:
     """Make sure that the model exists in the precision asked for: other arithmetic gives other scores."""
-    if wanted not in _PRECISIONS:
-        raise UsageError(f"--precision {wanted!r}", f"choose one of {', '.join(_PRECISIONS)}")
     if wanted == "int8":
         raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
 
 
-def _checked_log(request: Request, options: ScanOptions) -> Path:
+def _checked_log(inbox: Path, config: ScanConfig) -> Path:
     """Look at everything that can be wrong with inbox, log and anchor, and return the log."""
     from screener.audit import default_log, refuse_inside
     from screener.inbox import check
 
-    check(request.inbox, options.walk)
-    path = request.log or default_log()
-    refuse_inside(path, request.inbox)
-    if request.anchor is not None:
-        refuse_inside(request.anchor, request.inbox)
-        if request.anchor.absolute() == path.absolute():
+    check(inbox, config.walk_options())
+    path = config.log or default_log()
+    refuse_inside(path, inbox)
+    if config.anchor is not None:
+        refuse_inside(config.anchor, inbox)
+        if config.anchor.absolute() == path.absolute():
             raise UsageError("--anchor names the log itself", "name another file, out of the log's reach")
     return path
 
 
-def _audit_log(path: Path, request: Request) -> AuditLog:
+def _audit_log(run: _Run) -> AuditLog:
     from screener.audit import AuditLog
 
+    config = run.config
     return AuditLog(
-        path,
-        wait=request.wait,
-        group=request.log_group,
-        anchor=request.anchor,
-        fsync_every=request.fsync_every,
+        run.log, wait=config.wait, group=config.log_group, anchor=config.anchor, fsync_every=config.fsync_every
     )
 
 
-def _options(request: Request) -> ScanOptions:
-    from screener.inbox import Grouping, WalkOptions, patient_pattern
-    from screener.pipeline.scan import ScanOptions
-
-    if request.isolate not in _ISOLATION:
-        raise UsageError(f"--isolate {request.isolate!r}", f"choose one of {', '.join(_ISOLATION)}")
-    pattern = patient_pattern(request.patient_regex) if request.patient_regex else None
-    return ScanOptions(
-        walk=WalkOptions(
-            settle=request.settle,
-            follow_symlinks=request.follow_symlinks,
-            patient_pattern=pattern,
-            grouping=Grouping.read(request.group_by),
-        ),
-        limit=request.limit,
-        rescan=request.rescan,
-        doctor_id=request.doctor,
-        isolation=cast("Literal['risky', 'always', 'never']", request.isolate),
-        jobs=request.jobs,
-        pseudonyms=_pseudonyms(request),
-    )
-
-
-def _pseudonyms(request: Request) -> Pseudonyms | None:
-    if request.pseudonymise is None:
-        if request.redact_paths:
-            raise UsageError("--redact-paths needs a key to rename files with", "add --pseudonymise KEYFILE")
-        return None
-    from screener.privacy import Pseudonyms
-
-    return Pseudonyms.read(request.pseudonymise, files=request.redact_paths)
-
-
-def _judge(model: Model, request: Request) -> TriagePolicy:
+def _policy(model: Model, config: ScanConfig) -> TriagePolicy:
     from screener.triage import TriagePolicy, screening_point
 
     points = model.card.operating_points
     return TriagePolicy(
-        point=screening_point(request.threshold, points, accept_uncertified=request.accept_uncertified),
+        point=screening_point(config.threshold, points, accept_uncertified=config.accept_uncertified),
         confirmation=points["confirmation"].threshold,
         model=model.card.title,
         model_sha256=model.sha256,
     )
 
 
-def _reporting(
-    request: Request, options: ScanOptions, judge: TriagePolicy, output: Output
-) -> AbstractContextManager[ReportWriter | None]:
+def _reporting(run: _Run, output: Output) -> AbstractContextManager[ReportWriter | None]:
     """Return the writer of the worklist page, or a stand-in when none is wanted."""
     if output.report is None:
         return nullcontext()
@@ -252,18 +205,9 @@ def _reporting(
     from screener.report.html import ReportWriter
     from screener.report.page import About
 
-    point = judge.point
-    place = _told_inbox(request, options)
-    about = About(place, judge.model, judge.model_sha256, point.threshold, point.name, __version__)
-    return ReportWriter(output.report, about, checked_language(output.lang), images=request.inbox)
-
-
-def _told_inbox(request: Request, options: ScanOptions) -> str:
-    """Return the inbox as the log and the page name it: two inboxes of one log must not look like one."""
-    place = str(request.inbox.absolute())
-    if options.pseudonyms is None or not request.redact_paths:
-        return place
-    return options.pseudonyms.name(place)
+    policy, point = run.policy, run.policy.point
+    about = About(run.shown_inbox, policy.model, policy.model_sha256, point.threshold, point.name, __version__)
+    return ReportWriter(output.report, about, checked_language(output.lang), images=run.inbox)
 
 
 def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
@@ -273,32 +217,21 @@ def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
         finish(report, scan, log)
 
 
-def _details(request: Request, options: ScanOptions, model: Model, judge: TriagePolicy) -> dict[str, object]:
+def _details(run: _Run) -> dict[str, object]:
     """Return what the START event records of this run."""
     from screener import __version__
 
+    point = run.policy.point
     return {
         "tool_version": __version__,
-        "inbox": _told_inbox(request, options),
-        "model": model.card.title,
-        "model_sha256": model.sha256,
-        "preprocessing": model.card.preprocessing.fingerprint(),
-        "threshold": repr(judge.point.threshold),
-        "operating_point": judge.point.name,
-        "certified": judge.point.certified,
-        "options": {
-            "limit": request.limit,
-            "rescan": request.rescan,
-            "accept_uncertified": request.accept_uncertified,
-            "doctor": request.doctor,
-            "patient_regex": request.patient_regex,
-            "settle": repr(request.settle),
-            "follow_symlinks": request.follow_symlinks,
-            "isolate": request.isolate,
-            "pseudonymise": request.pseudonymise is not None,
-            "redact_paths": request.redact_paths,
-            "group_by": request.group_by,
-        },
+        "inbox": run.shown_inbox,
+        "model": run.model.card.title,
+        "model_sha256": run.model.sha256,
+        "preprocessing": run.model.card.preprocessing.fingerprint(),
+        "threshold": point.threshold,
+        "operating_point": point.name,
+        "certified": point.certified,
+        "options": run.config.recorded(),
     }
 
 
@@ -310,7 +243,7 @@ def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings
     found = TopFindings(output.top)
     reason = "failed"
     try:
-        with _progress(scan, output, lang) as advance:
+        with progress(scan, lang, quiet=output.quiet, color=output.color) as advance:
             for result in scan.results():
                 if output.shows(result):
                     _tell(result, found, output)
@@ -342,75 +275,6 @@ def _tell(finding: Finding | StudyFinding, found: TopFindings, output: Output) -
         sys.stdout.flush()
     elif not output.quiet:
         found.add(finding)
-
-
-class _Signals:
-    """What SIGINT, SIGTERM and SIGHUP do within the block: stop after the batch in hand."""
-
-    def __init__(self) -> None:
-        self.scan: Scan | None = None
-        self.over = False
-        self._former: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in _STOPPING:
-            # Under nohup, or in a background job, some of them are to be ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._former[number] = signal.signal(number, self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def __call__(self, *_: object) -> None:
-        if self.scan is None:
-            # Raised here, an exception would surface inside whatever is being imported; nothing is open that matters.
-            os.write(2, b"error: interrupted before anything was screened\nhint: run the same command again\n")
-            os._exit(ExitCode.INTERRUPTED)
-        if not self.over:
-            self.scan.stop()
-
-
-def _progress(scan: Scan, output: Output, lang: Language) -> AbstractContextManager[Callable[[], None]]:
-    """Return a bar with rate and time left on a terminal, nothing in cron."""
-    if output.quiet or not sys.stderr.isatty():
-        return nullcontext(lambda: None)
-    return _bar(scan, lang, color=output.color)
-
-
-@contextmanager
-def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], None]]:
-    """Draw the bar; the files are counted beside the scan, which does not wait for their number."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from screener.inbox import find
-    from screener.report.console import console
-
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    # By default rich would carry off to stderr what is written to stdout, and with it the results.
-    bar = Progress(
-        *columns,
-        console=console(sys.stderr, color=color),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar as progress:
-        task = progress.add_task(TEXT[lang]["scanning"], total=None, rate="")
-        started = time.monotonic()
-
-        def count() -> None:
-            total = sum(1 for _ in islice(find(scan.inbox, options=scan.options.walk), scan.options.limit))
-            progress.update(task, total=total)
-
-        def advance() -> None:
-            done = progress.tasks[0].completed + 1
-            progress.update(task, advance=1, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f}/s")
-
-        threading.Thread(target=count, daemon=True).start()
-        yield advance
 
 
 def _show(found: TopFindings, scan: Scan, log: str, output: Output, lang: Language) -> None:

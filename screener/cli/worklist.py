@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from screener.cli.scan import checked_language
+from screener.cli.language import checked_language
 from screener.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

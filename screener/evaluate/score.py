@@ -1,15 +1,15 @@
-"""Judge labelled files as a scan would: the same reading, gate, preprocessing and graph."""
+"""Judge labelled files as a scan would, through the same `screener.pipeline.slice`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from screener.domain.slice import Refused
-from screener.inbox import Entry, read
-from screener.preprocess import prepare
+from screener.inbox import Entry
+from screener.pipeline.slice import PreparedSlice, SlicePipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from screener.domain.slice import Prediction
     from screener.model.session import Model
+    from screener.preprocess import Frame
 
     Watch = Callable[[int, NDArray[np.float32], Prediction], None]
 
@@ -51,46 +52,31 @@ def score_files(paths: list[Path], model: Model, watch: Watch | None = None) -> 
         Is shown every slice that the model scored, refused afterwards or not: its place in `paths`, its pixels, and
         the model's answer with the heatmap.
     """
-    from screener.quality import refuse
+    scores, reasons = np.full(len(paths), np.nan), [""] * len(paths)
+    keep = None if watch is None else _pixels
+    with SlicePipeline.of(model, heatmaps=watch is not None, keep=keep) as pipeline:
+        for start in range(0, len(paths), _BATCH):
+            chosen = range(start, min(start + _BATCH, len(paths)))
+            found = {index: _prepared(pipeline, paths[index]) for index in chosen}
+            reasons[start : chosen.stop] = [
+                str(one.reason) if isinstance(one, Refused) else "" for one in found.values()
+            ]
+            ready = {index: one for index, one in found.items() if isinstance(one, PreparedSlice)}
+            for index, answer in zip(ready, pipeline.predict(list(ready.values())), strict=True):
+                if answer.refused is None:
+                    scores[index] = answer.prediction.probability
+                else:
+                    reasons[index] = str(answer.refused)
+                if watch is not None:
+                    watch(index, cast("NDArray[np.float32]", answer.kept), answer.prediction)
+    return Answers(scores, reasons)
 
-    queue = _Queue(model, len(paths), watch)
-    for index, path in enumerate(paths):
-        found = read(Entry(path, path.name, None))
-        refused = found if isinstance(found, Refused) else refuse(found)
-        if refused is not None:
-            queue.reasons[index] = str(refused.reason)
-        elif not isinstance(found, Refused):
-            queue.add(index, found.pixels)
-    queue.flush()
-    return Answers(queue.scores, queue.reasons)
+
+def _prepared(pipeline: SlicePipeline, path: Path) -> PreparedSlice | Refused:
+    """Read a file and prepare its slice; a label is about a slice, so that a file has one, or its first counts."""
+    found = pipeline.read(Entry(path, path.name, None)).items[0]
+    return found if isinstance(found, Refused) else pipeline.prepare(found)
 
 
-class _Queue:
-    """Slices that wait until a batch of them is scored."""
-
-    def __init__(self, model: Model, count: int, watch: Watch | None) -> None:
-        self.model, self.watch = model, watch
-        self.scores = np.full(count, np.nan)
-        self.reasons = [""] * count
-        self._waiting: list[tuple[int, NDArray[np.float32], NDArray[np.float32] | None]] = []
-
-    def add(self, index: int, pixels: NDArray[np.float32]) -> None:
-        """Take a slice; a whole one may be large, and is kept for an observer only."""
-        tensor = prepare(pixels, self.model.card.preprocessing)
-        self._waiting.append((index, tensor, None if self.watch is None else pixels))
-        if len(self._waiting) == _BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Score what waits."""
-        if not self._waiting:
-            return
-        tensors = np.stack([tensor for _, tensor, _ in self._waiting])
-        answers = self.model.predict(tensors, heatmaps=self.watch is not None)
-        for (index, _, pixels), prediction in zip(self._waiting, answers, strict=True):
-            self.scores[index] = prediction.probability
-            if refused := self.model.refuse(prediction):
-                self.scores[index], self.reasons[index] = np.nan, str(refused)
-            if self.watch is not None and pixels is not None:
-                self.watch(index, pixels, prediction)
-        self._waiting.clear()
+def _pixels(pixels: NDArray[np.float32], _: Frame) -> NDArray[np.float32]:
+    return pixels

@@ -101,7 +101,7 @@ class StudyJudge:
         name = " ".join(filter(None, key[1:]))
         study = StudySlices(name, slices[0].patient or None)
         for place, one in zip(places, slices, strict=True):
-            study.add(self._finding(place, one, name), "", "")
+            study.add(self._finding(place, one, name))
         return LabelledStudy(
             name,
             any(one.label == "yes" for one in slices),

@@ -16,13 +16,10 @@ import screener
 from screener.domain.slice import Reason
 from screener.inbox import sniff, worker
 from screener.inbox.limits import Limits, RefusedError
-from screener.inbox.picture import decode
+from screener.inbox.picture import Decoded, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from screener.inbox.dicom import DicomHeader
 
@@ -60,7 +57,7 @@ class SafeDecoder:
 
     def __call__(
         self, data: bytes, limits: Limits, frame: int | None = None, header: DicomHeader | None = None
-    ) -> tuple[NDArray[np.float32], float]:
+    ) -> Decoded:
         """Decode like `screener.inbox.decode`.
 
         Raises
@@ -90,7 +87,7 @@ class SafeDecoder:
                 with suppress(OSError):
                     pipe.close()
 
-    def _isolated(self, request: _Request, limits: Limits) -> tuple[NDArray[np.float32], float]:
+    def _isolated(self, request: _Request, limits: Limits) -> Decoded:
         fresh = self._process is None
         try:
             return self._attempt(request, limits)
@@ -101,7 +98,7 @@ class SafeDecoder:
                 raise
         return self._attempt(request, limits)
 
-    def _attempt(self, request: _Request, limits: Limits) -> tuple[NDArray[np.float32], float]:
+    def _attempt(self, request: _Request, limits: Limits) -> Decoded:
         process = self._ready(limits)
         same, self._held = self._held is request.data, request.data
         try:
@@ -211,7 +208,7 @@ def _header(data: bytes, limits: Limits, header: DicomHeader | None) -> sniff.He
     return sniff.header(data)
 
 
-def _exchange(process: subprocess.Popen[bytes], request: _Request, same: bool) -> tuple[NDArray[np.float32], float]:
+def _exchange(process: subprocess.Popen[bytes], request: _Request, same: bool) -> Decoded:
     """Send one file and return what the worker made of it."""
     import numpy as np
 
@@ -234,7 +231,7 @@ def _exchange(process: subprocess.Popen[bytes], request: _Request, same: bool) -
     if sorted((height, width)) != sorted((request.promised.height, request.promised.width)):
         raise EOFError
     pixels = np.frombuffer(_read(process, 4 * height * width), np.float32)
-    return pixels.reshape(height, width), saturation
+    return Decoded(pixels.reshape(height, width), saturation)
 
 
 def _read(process: subprocess.Popen[bytes], length: int) -> bytes:

@@ -8,7 +8,7 @@ import stat
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from screener.domain.slice import Identity, Reason, Refused, Slice
 from screener.inbox import opencv, sniff
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from screener.inbox.dicom import DicomHeader
     from screener.inbox.walk import Entry
 
-    Decoder = Callable[[bytes, Limits, int | None, DicomHeader | None], tuple[NDArray[np.float32], float]]
+    Decoder = Callable[[bytes, Limits, int | None, DicomHeader | None], "Decoded"]
 
 DEFAULT_LIMITS = Limits()
 _SATURATION_PROBE = 128
@@ -32,6 +32,20 @@ _SATURATION_PROBE = 128
 _ORIENTATION_TAG = 0x0112
 _NO_MEMORY = -4
 """OpenCV's status code for a failed allocation."""
+
+
+class Decoded(NamedTuple):
+    """One frame as it leaves the decoder; what the header says is known before, see `FileBytes.header`.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (H, W), float32, in [0, 1]
+    saturation : float, in [0, 1]
+        Mean over pixels of the largest minus the smallest colour channel; 0 for grey.
+    """
+
+    pixels: NDArray[np.float32]
+    saturation: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +91,12 @@ def decode_slice(
         Takes the place of `decode`; `screener.inbox.isolation.SafeDecoder` brings the worker process in.
     """
     try:
-        pixels, saturation = (decoder or decode)(fetched.data, limits, fetched.identity.frame, fetched.header)
+        found = (decoder or decode)(fetched.data, limits, fetched.identity.frame, fetched.header)
     except RefusedError as error:
         return Refused(fetched.identity, error.reason, error.detail)
     except MemoryError:
         return Refused(fetched.identity, Reason.TOO_LARGE, "not enough memory to decode it")
-    return Slice(fetched.identity, pixels, saturation)
+    return Slice(fetched.identity, found.pixels, found.saturation)
 
 
 def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None = None) -> Slice | Refused:
@@ -93,7 +107,7 @@ def read(entry: Entry, limits: Limits = DEFAULT_LIMITS, decoder: Decoder | None 
 
 def decode(
     data: bytes, limits: Limits = DEFAULT_LIMITS, frame: int | None = None, header: DicomHeader | None = None
-) -> tuple[NDArray[np.float32], float]:
+) -> Decoded:
     """Decode a JPEG, a PNG, or one frame of a DICOM or NIfTI file (see `decode_dicom` and `decode_nifti`).
 
     8-bit values are divided by 255. 16-bit values are stretched so that the smallest becomes 0 and the largest 1:
@@ -112,9 +126,7 @@ def decode(
 
     Returns
     -------
-    pixels : ndarray of shape (H, W), float32, in [0, 1]
-    saturation : float, in [0, 1]
-        Mean over pixels of the largest minus the smallest colour channel; 0 for grey.
+    Decoded
 
     Raises
     ------
@@ -125,15 +137,15 @@ def decode(
     if kind == sniff.DICOM:
         from screener.inbox.dicom_pixels import decode_dicom
 
-        return decode_dicom(data, limits, frame, header), 0.0
+        return Decoded(decode_dicom(data, limits, frame, header), 0.0)
     if kind == sniff.NIFTI:
         from screener.inbox.nifti import decode_nifti
 
-        return decode_nifti(data, limits, frame), 0.0
+        return Decoded(decode_nifti(data, limits, frame), 0.0)
     found = sniff.header(data)
     sniff.enforce(found, limits)
     image = _imdecode(data, found)
-    return _grey(image), _saturation(image)
+    return Decoded(_grey(image), _saturation(image))
 
 
 def _load(entry: Entry, limits: Limits) -> bytes:

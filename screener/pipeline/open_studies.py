@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from screener.domain.slice import Identity, Refused
     from screener.domain.study import StudyFinding
     from screener.inbox import Entry, FileBytes
-    from screener.pipeline.scan import FileSlices, Scan
+    from screener.pipeline.scan import Scan
+    from screener.pipeline.slice import FileSlices
+    from screener.pipeline.study import Logged
 
 
 @dataclass(slots=True)
@@ -60,9 +62,9 @@ class OpenStudies:
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
-        self._grouping = scan.options.walk.grouping
+        self._grouping = scan.walk.grouping
         self._aggregation = Aggregation.of(scan.model.card)
-        self._index = HeaderIndex(scan.options.limits) if self._grouping.by == "folder" else None
+        self._index = HeaderIndex(scan.limits) if self._grouping.by == "folder" else None
         self._open: dict[str, StudySlices] = {}
         self._digests: dict[str, set[str]] = {}
         self._names: dict[str, FolderNames] = {}
@@ -105,7 +107,7 @@ class OpenStudies:
         if identity.study_id is not None:
             self._deferred.add(identity.study_id)
 
-    def take(self, finding: Finding, result: str, timestamp: str) -> None:
+    def take(self, finding: Finding, logged: Logged) -> None:
         """Add a slice to its study."""
         if finding.study_id is None:
             return
@@ -119,7 +121,7 @@ class OpenStudies:
             digest = f"{finding.sha256}/{finding.frame}"
             repeated = bool(finding.sha256) and digest in self._digests[finding.study_id]
             self._digests[finding.study_id].add(digest)
-        study.add(finding, result, timestamp, repeated=repeated)
+        study.add(finding, logged, repeated=repeated)
 
     def comes_back(self, study_id: str | None, before: Iterable[str | None]) -> bool:
         """Say whether a study goes on after another one.
@@ -174,9 +176,12 @@ class OpenStudies:
         return study
 
     def _reopen(self, study: StudySlices, earlier: _Answered) -> None:
-        moment = now()
+        moment, run_id = now(), "" if self._scan.log is None else self._scan.log.run_id
         # The log holds the results of the first answer before those to come.
-        study.members = [replace(member, timestamp=member.timestamp or moment) for member in earlier.members]
+        study.members = [
+            member if member.timestamp else replace(member, timestamp=moment, run_id=run_id)
+            for member in earlier.members
+        ]
         study.patient_id = earlier.patient_id
         study.accession_number = earlier.accession_number or study.accession_number
         study.study_date = earlier.study_date or study.study_date

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from screener.audit import finding_of
-from screener.cores import workers
 from screener.domain.finding import Decision, Finding
-from screener.domain.slice import Prediction, Reason, Refused, Slice
+from screener.domain.slice import Prediction, Reason, Refused
 from screener.errors import NothingFoundError
-from screener.inbox import Entry, FileBytes, Limits, WalkOptions, decode_slice, fetch, find, sniff
-from screener.inbox.isolation import SafeDecoder
+from screener.inbox import Entry, FileBytes, Limits, find
 from screener.inbox.walk import WalkOutcome
 from screener.model.session import AT_ONCE
+from screener.pipeline.config import ScanConfig
+from screener.pipeline.executor import done, in_order, local_executor
 from screener.pipeline.open_studies import OpenStudies
+from screener.pipeline.slice import FileSlices, PipelineSettings, ScoredSlice, build_finding
+from screener.pipeline.study import Logged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from typing import Literal
 
     import numpy as np
     from numpy.typing import NDArray
@@ -32,57 +32,12 @@ if TYPE_CHECKING:
     from screener.domain.slice import Identity
     from screener.domain.study import StudyFinding
     from screener.model.session import Model
+    from screener.pipeline.executor import Executor, Pending
     from screener.preprocess import Frame
-    from screener.privacy import Pseudonyms
     from screener.triage import TriagePolicy
 
 BATCH = 16
 """Slices logged at once: few waits for the disk, and little is lost in a crash."""
-_AHEAD = 16
-"""Handfuls of files given to the worker threads, so that none of them waits while the log is being written."""
-_FETCHED = 2 * AT_ONCE
-"""Files read ahead of the workers; with `_AHEAD` and the largest file that is read, the bound on memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """How an inbox is screened.
-
-    Attributes
-    ----------
-    walk : WalkOptions
-    limits : Limits
-    limit : int or None
-        Files to look at, at most.
-    rescan : bool
-        Score again what this model, preprocessing and threshold already judged.
-    doctor_id : str or None
-        Who ordered the scan; goes into the log.
-    pseudonyms : Pseudonyms or None
-        Names under which folders, patients and files appear everywhere but on the disk.
-    isolation : {"risky", "always", "never"}
-        Which files are decoded in a process of their own.
-    jobs : int or None
-        Threads, each of which decodes and scores; None, and at most: the cores that this process may use.
-    """
-
-    walk: WalkOptions = field(default_factory=WalkOptions)
-    limits: Limits = field(default_factory=Limits)
-    limit: int | None = None
-    rescan: bool = False
-    doctor_id: str | None = None
-    pseudonyms: Pseudonyms | None = None
-    isolation: Literal["risky", "always", "never"] = "risky"
-    jobs: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedSlice:
-    """A decoded slice that passed the gate: its tensor of shape (size, size, 1), float32, in [0, 1]."""
-
-    identity: Identity
-    tensor: NDArray[np.float32]
-    thumbnail: object = None
 
 
 class ScanObserver(Protocol):
@@ -99,46 +54,15 @@ class ScanObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A slice with the model's raw answer."""
-
-    identity: Identity
-    prediction: Prediction
-    thumbnail: object = None
-    reused: bool = False
-    """The score is that of the same bytes under another path or threshold."""
-
-
-@dataclass(frozen=True, slots=True)
 class Remembered:
-    """A finding of an earlier run, with the hash and time of its RESULT event."""
+    """A finding of an earlier run, and its RESULT event."""
 
     finding: Finding
-    result: str
-    timestamp: str
+    logged: Logged
 
 
-@dataclass(frozen=True, slots=True)
-class FileSlices:
-    """What one file holds.
-
-    Attributes
-    ----------
-    items : list of FileBytes or Refused
-        One a slice.
-    folder : str or None
-        The study that its folder names.
-    warning : Reason or None
-        What a reader of the study should know.
-    """
-
-    items: list[FileBytes | Refused]
-    folder: str | None
-    warning: Reason | None = None
-
-
-_Outcome = Scored | Refused | Remembered
-T = TypeVar("T")
+_Outcome = ScoredSlice | Refused | Remembered
+_Item = FileBytes | ScoredSlice | Refused | Remembered
 _UNREAD = frozenset(
     {
         Reason.EMPTY_FILE,
@@ -163,7 +87,10 @@ class Scan:
     judge : TriagePolicy
     log : AuditLog or None
         Open for writing, with its START written; None screens without a record.
-    options : ScanOptions
+    config : ScanConfig
+        Of which model, threshold and log are given apart.
+    executor : callable
+        Makes the `Executor` that reads and scores, from the settings, the model and the jobs that are wanted.
 
     Attributes
     ----------
@@ -181,10 +108,13 @@ class Scan:
         model: Model,
         judge: TriagePolicy,
         log: AuditLog | None = None,
-        options: ScanOptions | None = None,
+        config: ScanConfig | None = None,
+        *,
+        executor: Callable[[PipelineSettings, Model, int | None], Executor] = local_executor,
     ) -> None:
         self.inbox, self.model, self.judge, self.log = inbox, model, judge, log
-        self.options = options or ScanOptions()
+        self.config = config or ScanConfig()
+        self.walk, self.pseudonyms, self.limits = self.config.walk_options(), self.config.pseudonyms(), Limits()
         self.counts: Counter[str] = Counter()
         self.observer: ScanObserver | None = None
         self._stopped = False
@@ -192,7 +122,7 @@ class Scan:
         self._folder = _folder(inbox)
         self._fates: Counter[WalkOutcome] = Counter()
         self._studies = OpenStudies(self)
-        self._usable = _usable_series(model)
+        self._make_executor = executor
 
     def stop(self) -> None:
         """Finish the batch in hand and end; safe to call from a signal handler."""
@@ -216,116 +146,78 @@ class Scan:
             The run cannot go on; what was yielded is in the log.
         """
         batch: list[_Outcome] = []
-        with SafeDecoder(self.options.isolation) as decoder:
-            for outcome in self._outcomes(decoder):
-                # The log must hold the first answer of a study before further results of it.
-                if batch and self._studies.comes_back(_study_of(outcome), map(_study_of, batch)):
-                    yield from self._answered(batch)
-                    batch = []
-                batch.append(outcome)
-                if len(batch) == BATCH:
-                    yield from self._answered(batch)
-                    batch = []
-            yield from self._answered(batch)
-            if not (self._stopped or self._gone or self._cut()):
-                yield from self._studies.close_all()
+        for outcome in self._outcomes():
+            # The log must hold the first answer of a study before further results of it.
+            if batch and self._studies.comes_back(_study_of(outcome), map(_study_of, batch)):
+                yield from self._answered(batch)
+                batch = []
+            batch.append(outcome)
+            if len(batch) == BATCH:
+                yield from self._answered(batch)
+                batch = []
+        yield from self._answered(batch)
+        if not (self._stopped or self._gone or self._cut()):
+            yield from self._studies.close_all()
         self.counts["skipped"] = self._fates[WalkOutcome.SKIPPED]
         self._refuse_vanished()
 
     def _cut(self) -> bool:
         """Say whether the limit ended the walk: the studies in hand may then lack slices."""
-        return self.options.limit is not None and self.counts["files"] >= self.options.limit
+        return self.config.limit is not None and self.counts["files"] >= self.config.limit
 
-    def _outcomes(self, decoder: SafeDecoder) -> Iterator[_Outcome]:
-        """Yield what became of each file, in the order of the walk, while threads work ahead."""
-        # Reading has a thread of its own: behind a queue of decoding it would wait for its turn.
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers(self.options.jobs)) as pool:
-            fetching: deque[Future[FileSlices]] = deque()
-            scoring: deque[Future[list[_Outcome]]] = deque()
-            items = self._found()
-            more = True
-            while (more and not self._stopped) or fetching or scoring:
-                while more and not self._stopped and len(fetching) < _FETCHED:
-                    item = next(items, None)
-                    more = item is not None
-                    if item is not None:
-                        fetching.append(self._fetch(reader, item))
-                while fetching and len(scoring) < _AHEAD:
-                    files = [fetching.popleft().result() for _ in range(min(AT_ONCE, len(fetching)))]
-                    found = [item for file in files for item in self._studies.relate(file)]
-                    for start in range(0, len(found), AT_ONCE):
-                        scoring.append(self._work(pool, found[start : start + AT_ONCE], decoder))
-                for outcome in scoring.popleft().result() if scoring else ():
+    def _outcomes(self) -> Iterator[_Outcome]:
+        """Yield what became of each file, in the order of the walk, while the executor works ahead."""
+        with self._make_executor(self._settings(), self.model, self.config.jobs) as executor:
+            files = in_order(lambda item: self._read(executor, item), self._wanted(), executor.files_ahead)
+            slices = (self._known(item) for file in files for item in self._studies.relate(file))
+            batches = _batched(slices, AT_ONCE)
+            for outcomes in in_order(lambda batch: _score(executor, batch), batches, executor.batches_ahead):
+                for outcome in outcomes:
                     if (settled := self._settled(outcome)) is not None:
                         yield settled
                 if self._gone:
                     return
 
+    def _settings(self) -> PipelineSettings:
+        observer = self.observer
+        return PipelineSettings(
+            model=str(self.model.location.onnx),
+            model_sha256=self.model.sha256,
+            limits=self.limits,
+            isolation=self.config.isolate,
+            own_study=self.walk.grouping.by == "folder",
+            own_patient=self.walk.patient_pattern is None,
+            pseudonyms=self.pseudonyms,
+            heatmaps=observer is not None,
+            keep=None if observer is None else observer.thumbnail,
+        )
+
+    def _wanted(self) -> Iterator[Entry | Refused]:
+        """Yield what the walk finds until the scan is stopped."""
+        found = self._found()
+        while not self._stopped and (item := next(found, None)) is not None:
+            self.counts["files"] += 1
+            yield item
+
     def _found(self) -> Iterator[Entry | Refused]:
         """Walk the inbox, under pseudonyms where they are wanted."""
-        walk = find(self.inbox, options=self.options.walk, counts=self._fates, arriving=self._studies.arrive)
-        for item in self._studies.ordered(islice(walk, self.options.limit)):
-            renamed = item if self.options.pseudonyms is None else self.options.pseudonyms.rename(item)
+        walk = find(self.inbox, options=self.walk, counts=self._fates, arriving=self._studies.arrive)
+        for item in self._studies.ordered(islice(walk, self.config.limit)):
+            renamed = item if self.pseudonyms is None else self.pseudonyms.rename(item)
             if isinstance(item, Entry) and isinstance(renamed, Entry):
                 self._studies.note(item, renamed)
             yield renamed
 
-    def _fetch(self, reader: ThreadPoolExecutor, item: Entry | Refused) -> Future[FileSlices]:
-        self.counts["files"] += 1
-        return _done(FileSlices([item], None)) if isinstance(item, Refused) else reader.submit(self._read, item)
+    @staticmethod
+    def _read(executor: Executor, item: Entry | Refused) -> Pending[FileSlices]:
+        return done(FileSlices([item], None)) if isinstance(item, Refused) else executor.read(item)
 
-    def _read(self, entry: Entry) -> FileSlices:
-        """Read a file; a DICOM header names patient, study and series, and each frame or slice of a volume counts."""
-        found = fetch(entry, self.options.limits)
-        kind = None if isinstance(found, Refused) else sniff.kind(found.data)
-        if isinstance(found, Refused) or kind not in {sniff.DICOM, sniff.NIFTI}:
-            return FileSlices([found], entry.study_id)
-        items = [self._usable_or_refused(item) for item in self._slices(found, kind)]
-        if self.options.pseudonyms is not None:
-            items = [self.options.pseudonyms.rename_header(item, found.identity) for item in items]
-        return FileSlices(items, entry.study_id, None if found.header is None else found.header.warning)
-
-    def _slices(self, found: FileBytes, kind: str | None) -> list[FileBytes | Refused]:
-        """Return what a DICOM or NIfTI file holds, one item a slice."""
-        if kind == sniff.NIFTI:
-            from screener.inbox.nifti import expand_nifti
-
-            return expand_nifti(found, self.options.limits)
-        from screener.inbox.dicom import expand
-
-        walk = self.options.walk
-        return expand(
-            found,
-            self.options.limits,
-            own_study=walk.grouping.by == "folder",
-            own_patient=walk.patient_pattern is None,
-        )
-
-    def _usable_or_refused(self, item: FileBytes | Refused) -> FileBytes | Refused:
-        """Refuse a slice of a plane or sequence on which the model was not shown to work."""
-        if isinstance(item, Refused):
-            return item
-        from screener.inbox.dicom_rules import DETAIL
-        from screener.quality import refuse_series
-
-        reason = refuse_series(item.identity.plane, item.identity.sequence, *self._usable)
-        return item if reason is None else Refused(item.identity, reason, DETAIL[reason])
-
-    def _work(
-        self, pool: ThreadPoolExecutor, found: list[FileBytes | Refused], decoder: SafeDecoder
-    ) -> Future[list[_Outcome]]:
-        """Show again what was judged before; give the rest to a worker thread."""
-        known = [self._known(item) for item in found]
-        if any(isinstance(item, FileBytes) for item in known):
-            return pool.submit(self._score, known, decoder)
-        return _done([item for item in known if not isinstance(item, FileBytes)])
-
-    def _known(self, item: FileBytes | Refused) -> FileBytes | Refused | Remembered | Scored:
+    def _known(self, item: FileBytes | Refused) -> _Item:
         """Return what the log knows of an item, else the item itself."""
         if isinstance(item, Refused) and not item.identity.sha256:
             return item
         known = self._remembered(item.identity)
-        if known is None or (isinstance(item, Refused) and isinstance(known, Scored)):
+        if known is None or (isinstance(item, Refused) and isinstance(known, ScoredSlice)):
             return item
         if isinstance(known, Remembered):
             earlier = known.finding.reason
@@ -334,9 +226,9 @@ class Scan:
             return item if changed else known
         return known
 
-    def _remembered(self, identity: Identity) -> Remembered | Scored | None:
+    def _remembered(self, identity: Identity) -> Remembered | ScoredSlice | None:
         """Return the earlier finding about this slice, or the earlier score of the same bytes."""
-        if self.log is None or self.options.rescan:
+        if self.log is None or self.config.rescan:
             return None
         about = {
             "model_sha256": self.model.sha256,
@@ -358,43 +250,9 @@ class Scan:
                     plane=identity.plane,
                 )
                 self.counts["seen_elsewhere"] += self.log.elsewhere(event)
-                return Remembered(found, event["hash"], event["timestamp"])
+                return Remembered(found, Logged(event["hash"], event["timestamp"], event["run_id"]))
         event = self.log.score_of(identity.sha256, frame=identity.frame, **about)
-        return None if event is None else Scored(identity, Prediction(float(event["probability"])), reused=True)
-
-    def _score(self, found: list[FileBytes | Refused | Remembered | Scored], decoder: SafeDecoder) -> list[_Outcome]:
-        """Decode, gate, frame and score: what a worker thread does, on one core from the first byte to the answer."""
-        import numpy as np
-
-        items = [self._prepare(item, decoder) if isinstance(item, FileBytes) else item for item in found]
-        tensors = [item.tensor for item in items if isinstance(item, PreparedSlice)]
-        predictions = self.model.predict(np.stack(tensors), heatmaps=self.observer is not None) if tensors else []
-        answers = iter(predictions)
-        return [
-            Scored(item.identity, next(answers), item.thumbnail) if isinstance(item, PreparedSlice) else item
-            for item in items
-        ]
-
-    def _prepare(self, found: FileBytes, decoder: SafeDecoder) -> PreparedSlice | Refused:
-        slice_ = decode_slice(found, self.options.limits, decoder)
-        if isinstance(slice_, Refused):
-            return slice_
-        try:
-            return self._framed(slice_)
-        except MemoryError:
-            return Refused(found.identity, Reason.TOO_LARGE, "not enough memory to look at it")
-
-    def _framed(self, slice_: Slice) -> PreparedSlice | Refused:
-        from screener.preprocess import frame, prepare
-        from screener.quality import refuse
-
-        refused = refuse(slice_)
-        if refused is not None:
-            return refused
-        how = self.model.card.preprocessing
-        where = frame(slice_.pixels, how)
-        thumbnail = None if self.observer is None else self.observer.thumbnail(slice_.pixels, where)
-        return PreparedSlice(slice_.identity, prepare(slice_.pixels, how, where), thumbnail)
+        return None if event is None else ScoredSlice(identity, Prediction(float(event["probability"])), reused=True)
 
     def _settled(self, outcome: _Outcome) -> _Outcome | None:
         """Leave files that are still being written to the next run: no verdict, no event.
@@ -424,21 +282,21 @@ class Scan:
 
     def _answered(self, batch: list[_Outcome]) -> Iterator[Finding | StudyFinding]:
         """Yield the findings of a batch, each study before the first slice of the next folder."""
-        for finding, result, timestamp in self._decide(batch):
+        for finding, logged in self._decide(batch):
             yield from self._studies.close_before(finding)
-            self._studies.take(finding, result, timestamp)
+            self._studies.take(finding, logged)
             yield finding
 
-    def _decide(self, batch: list[_Outcome]) -> list[tuple[Finding, str, str]]:
-        """Judge everything and log what is new, in the order of the walk: finding, hash, time if logged earlier."""
-        if any(isinstance(item, Scored) and not item.reused for item in batch):
+    def _decide(self, batch: list[_Outcome]) -> list[tuple[Finding, Logged]]:
+        """Judge everything and log what is new, in the order of the walk."""
+        if any(isinstance(item, ScoredSlice) and not item.reused for item in batch):
             self.model.refuse_replaced()
         findings = [self._finding(item) for item in batch]
         written: Iterator[str] = repeat("")
         if self.log is not None:
             hashes = self.log.results(
                 [finding for finding in findings if not finding.seen_before],
-                doctor_id=self.options.doctor_id,
+                doctor_id=self.config.doctor,
                 preprocessing=self.model.card.preprocessing.fingerprint(),
             )
             written = iter(hashes)
@@ -448,7 +306,7 @@ class Scan:
             self.counts["unread"] += finding.reason in _UNREAD
         self._show(batch, findings)
         return [
-            (finding, item.result, item.timestamp) if isinstance(item, Remembered) else (finding, next(written), "")
+            (finding, item.logged if isinstance(item, Remembered) else Logged(next(written)))
             for item, finding in zip(batch, findings, strict=True)
         ]
 
@@ -456,28 +314,43 @@ class Scan:
         if self.observer is None:
             return
         for item, finding in zip(batch, findings, strict=True):
-            if isinstance(item, Scored) and not item.reused:
-                self.observer.see(finding, item.thumbnail, item.prediction.heatmap)
+            if isinstance(item, ScoredSlice) and not item.reused:
+                self.observer.see(finding, item.kept, item.prediction.heatmap)
             else:
                 self.observer.see(finding, None, None)
 
     def _finding(self, item: _Outcome) -> Finding:
-        if isinstance(item, Remembered):
-            return item.finding
-        if isinstance(item, Refused):
-            return self.judge.refusal(item)
-        refused = None if item.reused else self.model.refuse(item.prediction)
-        return self.judge.finding(item.identity, item.prediction, refused)
+        return item.finding if isinstance(item, Remembered) else build_finding(item, self.judge)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some items in the order of the walk, and the answers to come about those that were not judged before."""
+
+    items: list[_Item]
+    answers: Pending[list[ScoredSlice | Refused]]
+
+    def result(self) -> list[_Outcome]:
+        """Wait for the answers and put them in their places."""
+        answers = iter(self.answers.result())
+        return [next(answers) if isinstance(item, FileBytes) else item for item in self.items]
+
+
+def _score(executor: Executor, items: list[_Item]) -> _Batch:
+    """Give the executor what was not judged before."""
+    unknown = [item for item in items if isinstance(item, FileBytes)]
+    return _Batch(items, executor.score(unknown) if unknown else done([]))
+
+
+def _batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Yield lists of that many items, the last one perhaps shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def _study_of(outcome: _Outcome) -> str | None:
     return outcome.finding.study_id if isinstance(outcome, Remembered) else outcome.identity.study_id
-
-
-def _usable_series(model: Model) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Return the planes and the sequences on which a model was shown to work, for `refuse_series`."""
-    study = model.card.study
-    return (("axial",), None) if study is None else (study.planes, study.sequences)
 
 
 def _folder(path: Path) -> tuple[int, int] | None:
@@ -487,13 +360,6 @@ def _folder(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _done(value: T) -> Future[T]:
-    """Return a future that needs no waiting for."""
-    future: Future[T] = Future()
-    future.set_result(value)
-    return future
 
 
 def summary_counts(counts: Counter[str]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from screener import __version__
 from screener.audit.events import digest_of
@@ -142,8 +142,8 @@ class Member:
     reason : Reason or None
     result : str
         Hash of the RESULT event; empty without a log.
-    timestamp : str
-        Of that event where an earlier run wrote it, else empty.
+    timestamp, run_id : str
+        Of that event where an earlier run wrote it, or this one before it answered the study; else empty.
     """
 
     path: str
@@ -156,8 +156,28 @@ class Member:
     reason: Reason | None
     result: str
     timestamp: str
+    run_id: str = ""
     repeated: bool = False
     """A copy of a slice that counts already."""
+
+
+class Logged(NamedTuple):
+    """Where a finding stands in the log.
+
+    Attributes
+    ----------
+    result : str
+        Hash of its RESULT event; empty without a log.
+    timestamp, run_id : str
+        Of the event, where an earlier run wrote it; else empty.
+    """
+
+    result: str = ""
+    timestamp: str = ""
+    run_id: str = ""
+
+
+_NOT_LOGGED = Logged()
 
 
 class StudySlices:
@@ -185,16 +205,13 @@ class StudySlices:
         self.accession_number, self.study_date, self.warning = accession_number, study_date, warning
         self.members: list[Member] = []
 
-    def add(self, finding: Finding, result: str, timestamp: str, *, repeated: bool = False) -> None:
+    def add(self, finding: Finding, logged: Logged = _NOT_LOGGED, *, repeated: bool = False) -> None:
         """Take a slice in.
 
         Parameters
         ----------
         finding : Finding
-        result : str
-            Hash of its RESULT event.
-        timestamp : str
-            Of the event, where an earlier run wrote it.
+        logged : Logged
         repeated : bool
             The same bytes are in the study already: the answer rests on this event too, and counts the slice once.
         """
@@ -208,8 +225,9 @@ class StudySlices:
                 finding.probability,
                 finding.decision is Decision.FLAGGED,
                 finding.reason,
-                result,
-                timestamp,
+                logged.result,
+                logged.timestamp,
+                logged.run_id,
                 repeated,
             )
         )
@@ -219,15 +237,15 @@ class StudySlices:
         """The slices, each once."""
         return [member for member in self.members if not member.repeated]
 
-    def earlier_results(self) -> list[str]:
-        """Return the hashes of the RESULT events that earlier runs wrote, oldest first."""
+    def earlier_results(self) -> list[tuple[str, str]]:
+        """Return run and hash of the RESULT events from before, oldest first."""
         earlier = [member for member in self.members if member.timestamp]
-        return [member.result for member in sorted(earlier, key=lambda member: member.timestamp)]
+        return [(member.run_id, member.result) for member in sorted(earlier, key=lambda member: member.timestamp)]
 
     def results_sha256(self) -> str:
         """Return the SHA-256 over the hashes of all RESULT events that the study rests on, in log order."""
         own = [member.result for member in self.members if not member.timestamp]
-        return digest_of([*self.earlier_results(), *own])
+        return digest_of([*(result for _, result in self.earlier_results()), *own])
 
     def series(self) -> Iterator[tuple[str | None, list[Member]]]:
         """Yield each series with its slices in anatomical order."""

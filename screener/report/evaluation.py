@@ -276,10 +276,8 @@ def _mistakes(title: str, told: Sequence[Mapping[str, Any]], root: Path, model: 
 
 
 def _figures(batch: Sequence[Mapping[str, Any]], root: Path, model: Model) -> Iterator[str]:
-    import numpy as np
-
     from screener.inbox import RefusedError, decode
-    from screener.preprocess import prepare
+    from screener.pipeline.slice import heatmaps
 
     drawn = {}
     for one in batch:
@@ -287,13 +285,11 @@ def _figures(batch: Sequence[Mapping[str, Any]], root: Path, model: Model) -> It
             drawn[one["path"]] = decode((root / one["path"]).read_bytes())[0]
         except (RefusedError, OSError):
             continue
-    tensors = [prepare(pixels, model.card.preprocessing) for pixels in drawn.values()]
-    answers = model.predict(np.stack(tensors), heatmaps=True) if tensors else []
-    heatmaps = {path: answer.heatmap for path, answer in zip(drawn, answers, strict=True)}
+    evidence = dict(zip(drawn, heatmaps(model, list(drawn.values())), strict=True))
     for one in batch:
         said = one["reason"] if one["probability"] is None else f"{one['probability']:.3f}"
         caption = " · ".join(filter(None, (one["path"], one["site"], one["patient"], said)))
         path = one["path"]
-        heatmap = heatmaps.get(path) if one["reason"] is None else None
+        heatmap = evidence.get(path) if one["reason"] is None else None
         markup = picture(jpeg(drawn[path], heatmap, model), path, "jpeg") if path in drawn else ""
         yield figure(markup, caption, "bad")

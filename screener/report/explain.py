@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from screener.domain.finding import Finding
     from screener.domain.slice import Slice
+    from screener.inbox import FileBytes
     from screener.messages import Language
     from screener.model.session import Model
+    from screener.pipeline.slice import SlicePipeline
+    from screener.preprocess import Frame
     from screener.triage import TriagePolicy
 
 _NAME_BYTES = 200
@@ -60,31 +63,75 @@ def refuse_without_heatmap(model: Model) -> None:
         )
 
 
-def explain(slice_: Slice, model: Model, judge: TriagePolicy, look: Look, lang: Language) -> Explanation:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A slice's pixels (H, W), and the part of them that the model sees."""
+
+    pixels: NDArray[np.float32]
+    frame: Frame
+
+
+def pipeline_with_evidence(model: Model) -> SlicePipeline:
+    """Return the pipeline that `explain` needs.
+
+    Raises
+    ------
+    ModelError
+        The model has no heatmap.
+    """
+    from screener.pipeline.slice import SlicePipeline
+
+    refuse_without_heatmap(model)
+    return SlicePipeline.of(model, heatmaps=True, keep=_View)
+
+
+def explain(
+    slice_: FileBytes | Slice,
+    pipeline: SlicePipeline,
+    policy: TriagePolicy,
+    look: Look,
+    lang: Language,
+    *,
+    layers: bool = False,
+) -> Explanation:
     """Judge one slice as a scan would, and draw the evidence.
 
     Parameters
     ----------
-    slice_ : Slice
-    model : Model
-        With a heatmap, see `refuse_without_heatmap`.
-    judge : TriagePolicy
+    slice_ : FileBytes or Slice
+    pipeline : SlicePipeline
+        From `pipeline_with_evidence`.
+    policy : TriagePolicy
     look : Look
     lang : {"en", "fr"}
-    """
-    from screener.preprocess import frame, prepare
-    from screener.quality import refuse
+    layers : bool
+        Also draw what the first layers of the model pass on, as the picture ``layers``.
 
-    refused = refuse(slice_)
-    if refused is not None:
-        return Explanation(judge.refusal(refused), {})
-    how = model.card.preprocessing
-    prediction = model.predict(prepare(slice_.pixels, how)[None], heatmaps=True)[0]
-    finding = judge.finding(slice_.identity, prediction, model.refuse(prediction))
-    if finding.probability is None or prediction.heatmap is None:
+    Raises
+    ------
+    ModelError
+        The model failed, or came without its early layers.
+    """
+    from screener.domain.slice import Refused
+    from screener.pipeline.slice import build_finding
+
+    prepared = pipeline.prepare(slice_)
+    if isinstance(prepared, Refused):
+        return Explanation(build_finding(prepared, policy), {})
+    (scored,) = pipeline.predict([prepared])
+    finding, heatmap, view = build_finding(scored, policy), scored.prediction.heatmap, scored.kept
+    if finding.probability is None or heatmap is None or not isinstance(view, _View):
         return Explanation(finding, {})
-    evidence = frame(slice_.pixels, how).restore(prediction.heatmap)
-    return Explanation(finding, draw(slice_.pixels, evidence, finding, look, lang))
+    pictures = draw(view.pixels, view.frame.restore(heatmap), finding, look, lang)
+    if layers:
+        pictures["layers"] = _layers(pipeline.model, prepared.tensor, lang)
+    return Explanation(finding, pictures)
+
+
+def _layers(model: Model, tensor: NDArray[np.float32], lang: Language) -> NDArray[np.uint8]:
+    from screener.report.layers import drawing, feature_maps
+
+    return drawing(feature_maps(model, tensor), EXPLAIN[lang]["layers"])
 
 
 def draw(
@@ -120,7 +167,8 @@ def caption(finding: Finding, lang: Language, *, stands_out: bool) -> list[str]:
 def names(finding: Finding, kinds: list[str]) -> dict[str, str]:
     """Return a file name for each picture: that of the slice, and enough of its hash to tell two of one name apart."""
     stem = _cut(finding.path.rpartition("/")[2])
-    return {kind: f"{stem}-{finding.sha256[:8]}.{kind}.png" for kind in kinds}
+    frame = "" if finding.frame is None else f"-{finding.frame}"
+    return {kind: f"{stem}-{finding.sha256[:8]}{frame}.{kind}.png" for kind in kinds}
 
 
 def _cut(name: str) -> str:

@@ -232,16 +232,12 @@ def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
 
 def heatmaps_of(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
     """Yield a heatmap (h, w), float32, in [0, 1], for each slice that this very model scored, None for the others."""
-    import numpy as np
-
-    from screener.preprocess import prepare
+    from screener.pipeline.slice import heatmaps
 
     def drawn(item: Item) -> bool:
         return model is not None and item.finding.probability is not None and item.finding.model_sha256 == model.sha256
 
-    tensors = [
-        prepare(slice_.pixels, model.card.preprocessing) for item, slice_ in wanted if model is not None and drawn(item)
-    ]
-    answers = iter(model.predict(np.stack(tensors), heatmaps=True) if model is not None and tensors else ())
+    judged = [slice_.pixels for item, slice_ in wanted if drawn(item)]
+    found = iter(heatmaps(model, judged) if model is not None else ())
     for item, _ in wanted:
-        yield next(answers).heatmap if drawn(item) else None
+        yield next(found) if drawn(item) else None

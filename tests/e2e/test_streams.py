@@ -182,7 +182,7 @@ def test_a_scan_that_waits_for_its_turn_can_be_stopped(screener: Command, tmp_pa
 
 def test_politeness_is_not_added_to_that_of_cron(screener: Command) -> None:
     code = (
-        "import os, sys; os.nice(int(sys.argv[1])); from screener.cli.scan import be_nice; "
+        "import os, sys; os.nice(int(sys.argv[1])); from screener.cli.niceness import be_nice; "
         "be_nice(5); print(os.nice(0))"
     )
     python = screener.arguments()[0].replace("bin/screener", "bin/python")

@@ -9,6 +9,7 @@ import pytest
 
 from screener import Screener
 from screener.errors import ModelError
+from screener.pipeline.config import ScanConfig
 from tests.conftest import CERTIFICATE, Command, tiny_card, write_model, write_slice
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def test_whoever_accepts_it_gets_it_and_the_log_knows(screener: Command, inbox: 
     (start,) = screener.events("START")
     assert start["certified"] is False
     assert start["options"]["accept_uncertified"] is True
+    assert start["options"].keys() == set(ScanConfig.__struct_fields__)
     assert screener("verify").returncode == 0
 
 

@@ -75,7 +75,7 @@ def answer(
     slices = StudySlices("p", "p")
     for number, probability in enumerate(probabilities):
         identity = Identity(f"p/{number}.png", "", "p", study_id="p", series_id="s", sequence=sequence, plane=plane)
-        slices.add(policy().finding(identity, Prediction(probability)), "", "")
+        slices.add(policy().finding(identity, Prediction(probability)))
     return study_finding(slices, policy(point), Aggregation.of(of))
 
 
@@ -148,7 +148,7 @@ def test_an_unused_series_flags_nothing_beside_a_used_one() -> None:
         for number in range(4):
             path = f"p/{sequence}{number}.png"
             identity = Identity(path, "", "p", study_id="p", series_id=sequence, sequence=sequence, plane="axial")
-            slices.add(policy().finding(identity, Prediction(probability)), "", "")
+            slices.add(policy().finding(identity, Prediction(probability)))
     found = study_finding(slices, policy(), Aggregation.of(card()))
     assert (found.decision, found.probability) == (Decision.NOT_FLAGGED, pytest.approx(0.1))
     assert {one.series_id: one.probability for one in found.series} == {"T1": None, "FLAIR": pytest.approx(0.1)}

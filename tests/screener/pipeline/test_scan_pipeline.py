@@ -13,10 +13,12 @@ from screener import quality
 from screener.domain.finding import Decision
 from screener.domain.slice import Reason
 from screener.errors import ModelError, NothingFoundError
-from screener.inbox import RefusedError, WalkOptions
+from screener.inbox import RefusedError
 from screener.model.session import Model
-from screener.pipeline import scan as pipeline
-from screener.pipeline.scan import Scan, ScanOptions, summary_counts
+from screener.pipeline import slice as slices
+from screener.pipeline.config import ScanConfig
+from screener.pipeline.executor import ThreadExecutor
+from screener.pipeline.scan import BATCH, Scan, summary_counts
 from screener.triage import TriagePolicy
 from tests.conftest import many, tiny_card, write_model, write_slice
 
@@ -40,7 +42,7 @@ def test_findings_come_in_the_order_of_the_walk(model: Model, tmp_path: Path, jo
     inbox = many(tmp_path / "inbox", 70)
     for number in range(0, 70, 9):  # refusals overtake nobody
         (inbox / f"{number}.png").write_bytes(b"no picture")
-    found = list(Scan(inbox, model, judge(model), options=ScanOptions(jobs=jobs)).findings())
+    found = list(Scan(inbox, model, judge(model), config=ScanConfig(jobs=jobs)).findings())
     assert [finding.path for finding in found] == sorted(f"{number}.png" for number in range(70))
     assert sum(finding.decision is Decision.NOT_ASSESSABLE for finding in found) == 8
 
@@ -75,16 +77,16 @@ def test_only_a_bounded_number_of_files_is_read_ahead(
     inbox = many(tmp_path / "inbox", 200)
     read = itertools.count()
     seen = []
-    fetch = pipeline.fetch
+    fetch = slices.fetch
 
     def counting(*arguments: object) -> object:
         seen.append(next(read))
         return fetch(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "fetch", counting)
+    monkeypatch.setattr(slices, "fetch", counting)
     findings = Scan(inbox, model, judge(model)).findings()
     next(findings)
-    assert len(seen) <= 2 * pipeline.BATCH + pipeline._AHEAD + pipeline._FETCHED
+    assert len(seen) <= 2 * BATCH + 2 * ThreadExecutor.batches_ahead + ThreadExecutor.files_ahead
     findings.close()
 
 
@@ -186,7 +188,7 @@ def test_a_decoder_that_dies_with_the_run_blames_no_file(
             scan.stop()
         raise RefusedError(Reason.DECODER_CRASHED, "killed")
 
-    monkeypatch.setattr(pipeline.SafeDecoder, "__call__", dying)
+    monkeypatch.setattr(slices.SafeDecoder, "__call__", dying)
     reasons = [finding.reason for finding in scan.findings()]
     assert reasons == ([] if stopping else [Reason.DECODER_CRASHED] * 4)
 
@@ -196,9 +198,9 @@ def test_options_reach_the_walk(model: Model, inbox: Path) -> None:
     scan = Scan(inbox, model, judge(model))
     assert len(list(scan.findings())) == 4
     assert summary_counts(scan.counts)["skipped"] == 1, "a link that is not followed is told of"
-    follow = ScanOptions(walk=WalkOptions(follow_symlinks=True))
-    assert len(list(Scan(inbox, model, judge(model), options=follow).findings())) == 5
-    assert len(list(Scan(inbox, model, judge(model), options=ScanOptions(limit=2)).findings())) == 2
+    follow = ScanConfig(follow_symlinks=True)
+    assert len(list(Scan(inbox, model, judge(model), config=follow).findings())) == 5
+    assert len(list(Scan(inbox, model, judge(model), config=ScanConfig(limit=2)).findings())) == 2
 
 
 def test_the_heatmap_of_each_finding_is_its_own(model: Model, tmp_path: Path) -> None:

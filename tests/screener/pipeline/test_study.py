@@ -33,7 +33,7 @@ def answer(*series: list[float | None], collection: bool = False) -> StudyFindin
     number = 0
     for index, probabilities in enumerate(series):
         for probability in probabilities:
-            slices.add(slice_finding(number, probability, f"s{index}"), "", "")
+            slices.add(slice_finding(number, probability, f"s{index}"))
             number += 1
     return study_finding(slices, POLICY, Aggregation(), collection=collection)
 
@@ -82,8 +82,8 @@ def test_too_little_left_is_not_assessable() -> None:
 def test_a_study_without_any_slice_tells_why() -> None:
     assert answer([None, None]).reason is Reason.BLANK
     slices = StudySlices("p", "p")
-    slices.add(slice_finding(0, None), "", "")
-    slices.add(POLICY.refusal(Refused(Identity("p/1.png", "", "p"), Reason.CORRUPT)), "", "")
+    slices.add(slice_finding(0, None))
+    slices.add(POLICY.refusal(Refused(Identity("p/1.png", "", "p"), Reason.CORRUPT)))
     assert study_finding(slices, POLICY, Aggregation()).reason is Reason.NO_ASSESSABLE_SLICE
 
 
@@ -94,7 +94,7 @@ def test_a_collection_is_no_study() -> None:
 def test_slices_are_ordered_by_number_not_by_letter() -> None:
     slices = StudySlices("p", "p")
     for number in (10, 9, 1):
-        slices.add(slice_finding(number, number / 100), "", "")
+        slices.add(slice_finding(number, number / 100))
     (series,) = study_finding(slices, POLICY, Aggregation(reach=0)).series
     assert series.curve == (0.01, 0.09, 0.1)
 

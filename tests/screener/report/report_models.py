@@ -125,11 +125,12 @@ def write_inbox(folder: Path, patients: int = 3, slices: int = 2) -> Path:
 
 def screen(inbox: Path, model: Model, log_path: Path, *, observer: Any = None, rescan: bool = False) -> Scan:  # noqa: ANN401
     """Scan an inbox into a log."""
-    from screener.pipeline.scan import ScanOptions, summary_counts
+    from screener.pipeline.config import ScanConfig
+    from screener.pipeline.scan import summary_counts
 
     verdicts = judge(model)
     with AuditLog(log_path) as log:
-        scan = Scan(inbox, model, verdicts, log, ScanOptions(rescan=rescan))
+        scan = Scan(inbox, model, verdicts, log, ScanConfig(rescan=rescan))
         scan.observer = observer
         log.start(
             {

@@ -69,7 +69,7 @@ def test_any_slice_is_one_ascii_line_in_the_order_of_the_contract(finding: Findi
 def test_any_study_too(found: list[Finding]) -> None:
     slices = StudySlices("p", None)
     for finding in found:
-        slices.add(finding, "", "")
+        slices.add(finding)
     plain = json.loads(line(study_finding(slices, POLICY, Aggregation())))
     assert list(plain) == STUDY
     read = msgspec.convert(plain, StudyLine)

@@ -19,7 +19,7 @@ from screener.domain.slice import Identity, Slice
 from screener.errors import AuditLogError, ExitCode, ModelError, NothingFoundError, UsageError
 from screener.messages import NOTICE
 from screener.preprocess import prepare
-from screener.report.explain import explain
+from screener.report.explain import explain, pipeline_with_evidence
 from screener.report.layers import drawing, feature_maps, sheet
 from screener.report.messages import EVIDENCE
 from screener.report.overlay import Look
@@ -56,7 +56,7 @@ def model(bright: Model) -> Path:
 
 def test_overlay_points_at_the_mass(bright: Model) -> None:
     picture = phantom(0, 300, tumour=True)
-    found = explain(slice_of(picture), bright, judge(bright), Look(blend=1.0), "en")
+    found = explain(slice_of(picture), pipeline_with_evidence(bright), judge(bright), Look(blend=1.0), "en")
     assert found.finding.urgency is Urgency.HIGH
     over = found.pictures["overlay"]
     assert over.shape == (300, 300, 3)
@@ -66,7 +66,7 @@ def test_overlay_points_at_the_mass(bright: Model) -> None:
 
 
 def test_what_cannot_be_judged_is_not_explained(bright: Model) -> None:
-    found = explain(slice_of(np.zeros((100, 100))), bright, judge(bright), Look(), "en")
+    found = explain(slice_of(np.zeros((100, 100))), pipeline_with_evidence(bright), judge(bright), Look(), "en")
     assert (found.finding.urgency, found.pictures) == (Urgency.REVIEW, {})
 
 
