@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from screener.domain.estimate import Rate
+    from screener.domain.estimate import Estimate, Rate
 
-    Figure = Mapping[str, Any] | Rate
+    Figure = Mapping[str, Any] | Rate | Estimate
 
 UNKNOWN = "–"
+_FIELDS = ("value", "low", "high", "hits", "count", "units")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -55,6 +56,6 @@ def ordered(rows: Mapping[str, Any], first: Iterable[str] = ()) -> list[tuple[st
 
 
 def _fields(figure: Figure | None) -> dict[str, Any]:
-    if figure is None:
-        return {}
-    return asdict(figure) if is_dataclass(figure) and not isinstance(figure, type) else dict(figure)
+    if figure is None or isinstance(figure, Mapping):
+        return dict(figure or {})
+    return {name: getattr(figure, name, None) for name in _FIELDS}
