@@ -41,16 +41,34 @@ def structs() -> dict[str, Any]:
     from screener.audit.schemas import EVENTS
     from screener.evaluate.labelled import LabelledRow
     from screener.model.card import SCHEMA, Card
+    from screener.pipeline.config import ScanConfig
     from screener.report.jsonl import SliceLine, StudyLine
 
     events = {f"event-{kind}-{version}": struct for version, kinds in EVENTS.items() for kind, struct in kinds.items()}
-    outputs = {"slice": SliceLine, "study": StudyLine}
-    return {f"card-{SCHEMA}": Card, **outputs, "labelled-row": LabelledRow, **events}
+    inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow}
+    return {f"card-{SCHEMA}": Card, "slice": SliceLine, "study": StudyLine, **inputs, **events}
 
 
 def schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a struct
     """Return the JSON Schema of a struct."""
-    return {"$schema": DIALECT, **msgspec.json.schema(kind)}
+    return {"$schema": DIALECT, **_plain_schema(kind)}
+
+
+def _plain_schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a struct
+    return msgspec.json.schema(kind, schema_hook=_as_text)
+
+
+def _as_text(kind: type) -> dict[str, Any]:
+    """Return the schema of a type that JSON has as text."""
+    if kind is Path:
+        return {"type": "string"}
+    raise NotImplementedError(kind)
+
+
+def description(value: dict[str, Any]) -> str:
+    """Return what a field is for; where it may be null, its other type says so."""
+    inner = (one.get("description", "") for one in value.get("anyOf", []))
+    return str(value.get("description") or next(filter(None, inner), ""))
 
 
 def write(folder: Path) -> list[Path]:
@@ -68,7 +86,7 @@ def write(folder: Path) -> list[Path]:
 
 def tables(kind: Any) -> str:  # noqa: ANN401 - a struct
     """Return Markdown: a table of the struct's fields, then one of each struct within it."""
-    found = msgspec.json.schema(kind)
+    found = _plain_schema(kind)
     definitions = found.get("$defs", {})
     top = _name(found["$ref"]) if "$ref" in found else ""
     objects = {name: one for name, one in definitions.items() if "properties" in one}
@@ -86,7 +104,7 @@ def _table(name: str, one: dict[str, Any], definitions: dict[str, Any], *, first
     required = one.get("required", [])
     for field, value in one["properties"].items():
         default = "" if field in required else _default(value)
-        yield f"| `{field}` | {_type(value, definitions)}{default} | {_text(value.get('description', ''))} |"
+        yield f"| `{field}` | {_type(value, definitions)}{default} | {_text(description(value))} |"
     yield ""
 
 
