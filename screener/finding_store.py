@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import TYPE_CHECKING, Self
 
 from screener.audit.events import finding_of
 from screener.domain.finding import Decision, Finding, Urgency
@@ -42,7 +43,9 @@ _ANSWERED = (
     "EXISTS (SELECT 1 FROM study WHERE (study.inbox, study.study) = (slice.inbox, slice.study) AND slice.id <= covers)"
 )
 """That the latest answer about its study came after a slice."""
-_KINDS: dict[str, Any] = {item.name: item.type for item in fields(Finding)}
+_NAMES = tuple(item.name for item in fields(Finding))
+_TEXT = tuple(item.name for item in fields(Finding) if item.type == "str")
+_TEXT_OR_NONE = tuple(item.name for item in fields(Finding) if item.type == "str | None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ class FindingStore:
             (
                 *(stored_text(text) for text in (item.inbox, finding.path, finding.sha256)),
                 *(_NO_FRAME if finding.frame is None else finding.frame, patient, study, rank, minus_p),
-                *(json.dumps(asdict(finding)), item.result, stored_text(item.judged), verdict_text(item.verdict)),
+                *(_finding_text(finding), item.result, stored_text(item.judged), verdict_text(item.verdict)),
                 *(stored_text(finding.model_sha256), finding.threshold),
             ),
         )
@@ -207,6 +210,11 @@ class FindingStore:
         return Item(_finding(row[1]), read_text(row[0]), row[2], read_text(row[3]), read_verdict(row[4]))
 
 
+def _finding_text(finding: Finding) -> str:
+    # All values are plain; dataclasses.asdict would copy each of them, which takes longer than everything else here.
+    return json.dumps({name: getattr(finding, name) for name in _NAMES})
+
+
 def _finding(text: str) -> Finding:
     content = json.loads(text)
     content["decision"] = Decision(content["decision"])
@@ -235,9 +243,7 @@ def item_of(reader: EventReader, event: Event) -> Item:
 
 def _refuse_nonsense(finding: Finding) -> None:
     """Make sure that what is to be text is text."""
-    for name, kind in _KINDS.items():
-        value = getattr(finding, name)
-        if kind == "str" and not isinstance(value, str):
-            raise TypeError(f"{name} is no text")
-        if kind == "str | None" and not isinstance(value, str | None):
-            raise TypeError(f"{name} is no text")
+    for names, allowed in ((_TEXT, str), (_TEXT_OR_NONE, (str, NoneType))):
+        for name in names:
+            if not isinstance(getattr(finding, name), allowed):
+                raise TypeError(f"{name} is no text")

@@ -40,18 +40,18 @@ def latest_results(reader: EventReader, store: FindingStore, inbox: str | None =
     UsageError
         No run in the log screened that inbox.
     """
-    wanted = inbox if inbox is not None else last_inbox(reader.log)
+    chosen = inbox if inbox is not None else last_inbox(reader.log)
     met = set()
     for event in reader.events():
-        if event["event"] in _ANSWERS and reader.inbox(event) == wanted:
+        if event["event"] in _ANSWERS and reader.inbox(event) == chosen:
             met.add(_judged_by(reader, event))
             _take(reader, event, store)
         elif event["event"] == Kind.REVIEW:
             store.judge(verdict_of(event))
-    reader.refuse_unscreened(wanted)
+    reader.refuse_unscreened(chosen)
     if len(met) > 1:
-        _prefer(_means(last_run(reader, wanted)), reader, store, wanted)
-    return wanted
+        _prefer(_means(last_run(reader, chosen)), reader, store, chosen)
+    return chosen
 
 
 def _prefer(means: tuple[str, str], reader: EventReader, store: FindingStore, inbox: str) -> None:
@@ -77,7 +77,7 @@ def _judged_by(reader: EventReader, event: Event) -> tuple[str, str]:
 
 
 def _take(reader: EventReader, event: Event, store: FindingStore) -> None:
-    """Put a result on the list; one that makes no sense is told of and does not hide the others."""
+    """Put a result on the list; one that makes no sense is reported and does not hide the others."""
     try:
         if event["event"] == Kind.STUDY:
             store.studies.add(study_item_of(reader, event))

@@ -31,7 +31,7 @@ def waiting(reader: EventReader, store: FindingStore) -> None:
         try:
             _take(reader, event, store)
         except AuditLogError as error:
-            # What makes no sense is told of and does not hide the rest.
+            # What makes no sense is reported and does not hide the rest.
             reader.problem = error
 
 

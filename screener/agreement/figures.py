@@ -296,10 +296,10 @@ def _unread(
 
 
 def _reviewed(study: ReaderStudy, strata: Iterable[Stratum], readings: Sequence[Reading]) -> dict[str, Share]:
-    wanted = set(strata)
+    chosen = set(strata)
     cases: Counter[Urgency] = Counter()
     for (stratum, urgency), count in study.urgencies.items():
-        if stratum in wanted:
+        if stratum in chosen:
             cases[urgency] += count
     read = Counter(reading.item.finding.urgency for reading in readings)
     return {urgency.value: Share(cases[urgency], read[urgency]) for urgency in Urgency}

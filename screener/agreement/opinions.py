@@ -233,7 +233,7 @@ class _Gathering:
         self._found = ReaderStudy(level)
 
     def result(self, event: Event) -> None:
-        """Take a result in; one that makes no sense is told of and does not hide the others."""
+        """Take a result in; one that makes no sense is reported and does not hide the others."""
         try:
             if event["event"] == Kind.RESULT and event["path"] in self._key_paths:
                 picture = item_of(self._reader, event)
@@ -329,13 +329,13 @@ def _key(item: StudyItem | Item, event: Event) -> bytes:
 
 
 def _opinion(event: Event) -> Opinion:
-    told = str(event["final_diagnosis"])
-    known = told in set(Diagnosis)
+    said = str(event["final_diagnosis"])
+    known = said in set(Diagnosis)
     return Opinion(
         doctor=str(event["doctor_id"]),
-        diagnosis=Diagnosis(told) if known else Diagnosis.UNSURE,
+        diagnosis=Diagnosis(said) if known else Diagnosis.UNSURE,
         other=not known,
-        said=_short(told),
+        said=_short(said),
         note=_short(event.get("note")),
         blind=event.get("blind") is True,
         timestamp=event["timestamp"],
@@ -353,5 +353,5 @@ def _drawn(event: Event) -> tuple[SelectionReason, float | None]:
 
 
 def _short(words: object) -> str:
-    told = words if isinstance(words, str) else ""
-    return told if len(told) <= NOTE else f"{told[: NOTE - 1]}…"
+    text = words if isinstance(words, str) else ""
+    return text if len(text) <= NOTE else f"{text[: NOTE - 1]}…"

@@ -46,19 +46,19 @@ class Line:
     why: str
 
 
-def checklist(told: Mapping[str, Any], evidence: Mapping[str, Any]) -> list[Line]:
+def checklist(measured: Mapping[str, Any], evidence: Mapping[str, Any]) -> list[Line]:
     """Return the checklist of a measurement.
 
     Parameters
     ----------
-    told : mapping
+    measured : mapping
         From `screener.evaluate.measure.measure`.
     evidence : mapping
         From `read_evidence`.
     """
-    lines = [_figure(name, bar, told["studies"][name]) for name, bar in BARS.items()]
-    lines.append(_sites(told["sites"]))
-    return [*lines, *(_human(name, asked, told, evidence.get(name)) for name, asked in HUMAN.items())]
+    lines = [_figure(name, bar, measured["studies"][name]) for name, bar in BARS.items()]
+    lines.append(_sites(measured["sites"]))
+    return [*lines, *(_human(name, asked, measured, evidence.get(name)) for name, asked in HUMAN.items())]
 
 
 def _figure(name: str, bar: float, found: Mapping[str, Any]) -> Line:
@@ -75,17 +75,17 @@ def _figure(name: str, bar: float, found: Mapping[str, Any]) -> Line:
 
 def _sites(sites: Mapping[str, Any]) -> Line:
     asked = f"at least {LEAST_SITES} sites, each with both labels"
-    whole = [name for name, told in sites.items() if name and 0 < told["positives"] < told["count"]]
+    whole = [name for name, found in sites.items() if name and 0 < found["positives"] < found["count"]]
     if not any(sites):
         return Line("sites", asked, Status.NOT_SHOWN, "no site is named")
     status = Status.PASS if len(whole) >= LEAST_SITES else Status.FAIL
     return Line("sites", asked, status, f"{len(whole)}: {', '.join(sorted(whole)) or 'none'}")
 
 
-def _human(name: str, asked: str, told: Mapping[str, Any], found: Any) -> Line:  # noqa: ANN401 - JSON
+def _human(name: str, asked: str, measured: Mapping[str, Any], found: Any) -> Line:  # noqa: ANN401 - JSON
     if found is None:
         return Line(name, asked, Status.NOT_SHOWN, "no evidence was given")
-    if found["model_sha256"] != told["model_sha256"]:
+    if found["model_sha256"] != measured["model_sha256"]:
         return Line(name, asked, Status.NOT_SHOWN, f"the evidence is about another model: {found['model_sha256'][:12]}")
     return Line(name, asked, Status.PASS, f"{found['who']}, {found['when']}: {found['what']}")
 
@@ -142,8 +142,8 @@ def lacking(lines: list[Line], required: list[str]) -> list[Line]:
     unknown = set(required) - {*LINES, "all"}
     if unknown:
         raise UsageError(f"nothing is called {min(unknown)!r}", f"require one of {', '.join(LINES)}, or all")
-    wanted = set(LINES) if "all" in required else set(required)
-    return [line for line in lines if line.name in wanted and line.status is not Status.PASS]
+    chosen = set(LINES) if "all" in required else set(required)
+    return [line for line in lines if line.name in chosen and line.status is not Status.PASS]
 
 
 def as_json(lines: list[Line]) -> list[dict[str, str]]:

@@ -47,9 +47,9 @@ DECIDED = 0.5
 """Between 0, not flagged, and 1, flagged."""
 _COUNTED = frozenset({"yes", "no"})
 _NAMED = ("path", "label", "patient", "site")
-"""What is told of a slice that was misjudged."""
+"""What is said of a slice that was misjudged."""
 PREVALENCES = (0.01, 0.05, 0.2)
-"""For which PPV and NPV are told: in a set of examples tumours are far more frequent than in an inbox."""
+"""For which PPV and NPV are given: in a set of examples tumours are far more frequent than in an inbox."""
 
 
 def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str, Any]:
@@ -141,16 +141,16 @@ def level_figures(found: LabelledSet, answers: Answers, threshold: float) -> dic
     """
     levels = np.array([level_of(row.height) if row.label in _COUNTED else "" for row in found.rows])
     scored = _scored_rows(found, answers)
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for level in ("lower", "middle", "top"):
         part = scored.part(levels == level)
         if len(part.labels):
             flagged, positive = called(part, threshold), part.labels == 1
-            told[level] = {
+            result[level] = {
                 "sensitivity": asdict(rate(flagged[positive], part.units[positive])),
                 "specificity": asdict(rate(~flagged[~positive], part.units[~positive])),
             }
-    return told
+    return result
 
 
 def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation) -> dict[str, Any]:
@@ -242,18 +242,18 @@ def figures(scored: Scored, threshold: float, decided: Scored | None = None) -> 
     decided : Scored, optional
         What the threshold is applied to, where that is not the probabilities.
     """
-    told = {**summary(scored), **confusion_figures(decided or scored, threshold)}
-    told["count"] = told.pop("slices")
+    result = {**summary(scored), **confusion_figures(decided or scored, threshold)}
+    result["count"] = result.pop("slices")
     for name in ("auc", "assessable_auc"):
-        told[name] = _plain(told[name])
+        result[name] = _plain(result[name])
     seen = scored.part(scored.assessable)
-    told |= {
+    result |= {
         "brier": _plain(brier(seen.labels, seen.scores)),
         "calibration_error": _plain(calibration_error(seen.labels, seen.scores)),
         "reliability": reliability(seen.labels, seen.scores),
-        "at_prevalence": at_prevalence(told["sensitivity"]["value"], told["specificity"]["value"]),
+        "at_prevalence": at_prevalence(result["sensitivity"]["value"], result["specificity"]["value"]),
     }
-    return told
+    return result
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, or a dictionary of some
@@ -265,15 +265,15 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, or a dictionary of so
 
 def at_prevalence(sensitivity: float | None, specificity: float | None) -> dict[str, dict[str, float | None]]:
     """Return PPV and NPV by Bayes' rule."""
-    told: dict[str, dict[str, float | None]] = {}
+    result: dict[str, dict[str, float | None]] = {}
     for share in PREVALENCES if sensitivity is not None and specificity is not None else ():
         caught, alarms = share * (sensitivity or 0.0), (1 - share) * (1 - (specificity or 0.0))
         quiet, missed = (1 - share) * (specificity or 0.0), share * (1 - (sensitivity or 0.0))
-        told[f"{share:g}"] = {
+        result[f"{share:g}"] = {
             "ppv": caught / (caught + alarms) if caught + alarms else None,
             "npv": quiet / (quiet + missed) if quiet + missed else None,
         }
-    return told
+    return result
 
 
 def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> dict[str, Any] | None:

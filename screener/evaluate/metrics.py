@@ -118,8 +118,8 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> Rate:
     _, unit = np.unique(units, return_inverse=True)
     tables = np.stack([np.bincount(unit, hits), np.bincount(unit)], axis=1)
     drawn = resampled(tables)
-    told = _with_interval(total / count, drawn[:, 0] / drawn[:, 1], len(tables))
-    return Rate(told["value"], told["low"], told["high"], total, count, len(tables))
+    value = _with_interval(total / count, drawn[:, 0] / drawn[:, 1], len(tables))
+    return Rate(value["value"], value["low"], value["high"], total, count, len(tables))
 
 
 def exact_interval(hits: float, count: int) -> tuple[float, float]:
@@ -240,15 +240,15 @@ def confusion_figures(scored: Scored, threshold: float) -> dict[str, Any]:
     tables = np.stack([np.bincount(unit, kind, minlength=int(unit.max()) + 1) for kind in kinds], axis=1)
     total = Confusion(*tables.sum(axis=0))
     drawn = Confusion(*resampled(tables).T).rates()
-    told: dict[str, Any] = {"confusion": {name: int(getattr(total, name)) for name in Confusion.__slots__}}
+    result: dict[str, Any] = {"confusion": {name: int(getattr(total, name)) for name in Confusion.__slots__}}
     by_unit = Confusion(*tables.T).rates()
     for name, value in total.rates().items():
-        told[name] = _with_interval(float(value), drawn[name], int(np.isfinite(by_unit[name]).sum()))
+        result[name] = _with_interval(float(value), drawn[name], int(np.isfinite(by_unit[name]).sum()))
     # Among the units that have such slices, as an operating point tells it: one rate, one interval.
     for name, asked, right in (("sensitivity", positive, flagged), ("specificity", ~positive, ~flagged)):
         found = rate(right[asked], scored.units[asked])
-        told[name] = {"value": found.value, "low": found.low, "high": found.high}
-    return told
+        result[name] = {"value": found.value, "low": found.low, "high": found.high}
+    return result
 
 
 def resampled(tables: NDArray[Any]) -> NDArray[np.float64]:

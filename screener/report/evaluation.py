@@ -32,14 +32,14 @@ _HOW = (
 _LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
 
 
-def _rows(told: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the cells of the table of figures: by study first."""
-    parts = [("studies", told["studies"])]
-    parts += [(f"sequence {name}", found) for name, found in told["sequences"].items()]
-    sites = told["sites"]
+    parts = [("studies", measured["studies"])]
+    parts += [(f"sequence {name}", found) for name, found in measured["sequences"].items()]
+    sites = measured["sites"]
     if any(sites):
         parts += [(f"site {name or 'unknown'}", found) for name, found in sites.items()]
-    for name, found in [*parts, ("slices", told["slices"])]:
+    for name, found in [*parts, ("slices", measured["slices"])]:
         yield (
             name,
             str(found["count"]),
@@ -52,10 +52,10 @@ def _rows(told: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _level_rows(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _level_rows(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (_LEVELS[level], _counted(rates["sensitivity"]), _counted(rates["specificity"]))
-        for level, rates in told["levels"].items()
+        for level, rates in measured["levels"].items()
     ]
 
 
@@ -66,9 +66,9 @@ def _counted(found: Mapping[str, Any]) -> str:
     return f"{_interval(found)}, {found['hits']} of {found['count']} slices, {found['units']} patients"
 
 
-def _head_rows(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _head_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the figures that the hospital cannot give away."""
-    heads = told["heads"]
+    heads = measured["heads"]
     for name, found in heads.get("adjusted", {}).items():
         shown = f"{found['alone']:.3f} alone, {found['in_context']:.3f} in context"
         yield (
@@ -90,9 +90,9 @@ def _share(found: Mapping[str, Any]) -> str:
     return f"{_interval(found)}, {found['hits']} of {found['count']}"
 
 
-def _pooled(told: Mapping[str, Any]) -> str | None:
+def _pooled(measured: Mapping[str, Any]) -> str | None:
     """Say what the hospital alone would give; None where that cannot be computed."""
-    found = told["acquisition_baseline"]
+    found = measured["acquisition_baseline"]
     if found is None:
         return None
     return (
@@ -102,9 +102,9 @@ def _pooled(told: Mapping[str, Any]) -> str | None:
     )
 
 
-def _without_anatomy(told: Mapping[str, Any]) -> str | None:
+def _without_anatomy(measured: Mapping[str, Any]) -> str | None:
     """Say what happened to slices that show no anatomy, which no other figure by slice counts."""
-    found = told["without_anatomy"]
+    found = measured["without_anatomy"]
     if not found["slices"]:
         return None
     return (
@@ -123,19 +123,19 @@ def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _confusion(told: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    matrix = told["studies"]["confusion"]
+def _confusion(measured: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    matrix = measured["studies"]["confusion"]
     return [("tumour", matrix["caught"], matrix["missed"]), ("no tumour", matrix["alarms"], matrix["quiet"])]
 
 
-def _prevalences(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    rows = told["studies"]["at_prevalence"].items()
+def _prevalences(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    rows = measured["studies"]["at_prevalence"].items()
     return [(f"{float(share):.0%}", _plain(row["ppv"]), _plain(row["npv"])) for share, row in rows]
 
 
-def _detection(told: Mapping[str, Any]) -> str:
+def _detection(measured: Mapping[str, Any]) -> str:
     """Say how many patients were found as a certificate counts them."""
-    found = told["detection"]
+    found = measured["detection"]
     if found is None:
         return "Patients found: not known, since no patient with a tumour is named (column patient)."
     supports = f"supports sensitivity ≥ {found['supports']:g}" if found["supports"] else "supports no certificate"
@@ -147,39 +147,40 @@ def _detection(told: Mapping[str, Any]) -> str:
     )
 
 
-def _identity(told: Mapping[str, Any]) -> str:
+def _identity(measured: Mapping[str, Any]) -> str:
     return (
-        f"Model {told['model']} ({told['model_sha256'][:12]}), threshold {told['threshold']:g} "
-        f"({told['operating_point']}), measured {told['measured']} with screener {told['tool_version']} "
-        f"on {told['data']}."
+        f"Model {measured['model']} ({measured['model_sha256'][:12]}), threshold {measured['threshold']:g} "
+        f"({measured['operating_point']}), measured {measured['measured']} with screener {measured['tool_version']} "
+        f"on {measured['data']}."
     )
 
 
-def tables(told: Mapping[str, Any]) -> Iterator[Table | str]:
+def tables(measured: Mapping[str, Any]) -> Iterator[Table | str]:
     """Yield what the terminal shows: rich tables and lines of text."""
-    yield safe(_identity(told))
-    yield _rich("Figures", _HEAD, _rows(told))
-    yield from filter(None, [_pooled(told), _without_anatomy(told)])
-    if told["heads"]:
-        yield _rich("Figures that the hospital cannot give away", ("figure", "value"), _head_rows(told))
-    if told["levels"]:
-        yield _rich("Slices by level of the head", ("level", "sensitivity", "specificity"), _level_rows(told))
-    yield _rich("Studies", ("truth", "flagged", "not flagged"), _confusion(told))
-    if told["studies"]["at_prevalence"]:
-        yield _rich("If so many studies show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(told))
-    yield _detection(told)
-    yield _rich("Release checklist", ("line", "status", "why"), _checklist(told))
-    yield from (safe(remark) for remark in told["remarks"])
-    if told["refusals"]:
-        yield "Refused: " + ", ".join(f"{count} {reason}" for reason, count in told["refusals"].items())
-    yield f"Studies: {len(told['missed_studies'])} missed, {len(told['false_alarm_studies'])} false alarms."
-    yield f"Slices: {len(told['missed'])} missed, {len(told['false_alarms'])} false alarms (--out FILE shows each)."
+    yield safe(_identity(measured))
+    yield _rich("Figures", _HEAD, _rows(measured))
+    yield from filter(None, [_pooled(measured), _without_anatomy(measured)])
+    if measured["heads"]:
+        yield _rich("Figures that the hospital cannot give away", ("figure", "value"), _head_rows(measured))
+    if measured["levels"]:
+        yield _rich("Slices by level of the head", ("level", "sensitivity", "specificity"), _level_rows(measured))
+    yield _rich("Studies", ("truth", "flagged", "not flagged"), _confusion(measured))
+    if measured["studies"]["at_prevalence"]:
+        yield _rich("If so many studies show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(measured))
+    yield _detection(measured)
+    yield _rich("Release checklist", ("line", "status", "why"), _checklist(measured))
+    yield from (safe(remark) for remark in measured["remarks"])
+    if measured["refusals"]:
+        yield "Refused: " + ", ".join(f"{count} {reason}" for reason, count in measured["refusals"].items())
+    yield f"Studies: {len(measured['missed_studies'])} missed, {len(measured['false_alarm_studies'])} false alarms."
+    alarms = len(measured["false_alarms"])
+    yield f"Slices: {len(measured['missed'])} missed, {alarms} false alarms (--out FILE shows each)."
     yield _HOW
     yield NOTICE["en"]
 
 
-def _checklist(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [(line["asked"], line["status"], line["why"]) for line in told["checklist"]]
+def _checklist(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return [(line["asked"], line["status"], line["why"]) for line in measured["checklist"]]
 
 
 def _rich(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -195,46 +196,46 @@ def _rich(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     return made
 
 
-def evaluation_page(root: Path, told: Mapping[str, Any], model: Model) -> str:
+def evaluation_page(root: Path, measured: Mapping[str, Any], model: Model) -> str:
     """Return the page.
 
     Parameters
     ----------
     root : Path
         Folder that the paths of the set are relative to.
-    told : mapping
+    measured : mapping
         From `screener.evaluate.measure.measure`, with its ``checklist``.
     model : Model
         Draws where it found evidence.
     """
     parts = [
-        paragraph(_identity(told), "remark"),
-        *(paragraph(remark, "warning") for remark in told["remarks"]),
+        paragraph(_identity(measured), "remark"),
+        *(paragraph(remark, "warning") for remark in measured["remarks"]),
         heading("Figures"),
-        table(_HEAD, _rows(told)),
+        table(_HEAD, _rows(measured)),
         paragraph(_HOW, "remark"),
-        *(paragraph(line) for line in filter(None, [_pooled(told), _without_anatomy(told)])),
-        *_whole_heads(told),
-        table(("truth", "flagged", "not flagged"), _confusion(told), "Studies"),
-        paragraph(_detection(told)),
+        *(paragraph(line) for line in filter(None, [_pooled(measured), _without_anatomy(measured)])),
+        *_whole_heads(measured),
+        table(("truth", "flagged", "not flagged"), _confusion(measured), "Studies"),
+        paragraph(_detection(measured)),
         heading("Release checklist"),
-        table(("line", "status", "why"), _checklist(told)),
-        *_chances(told),
-        *_faults(told["faults"]),
+        table(("line", "status", "why"), _checklist(measured)),
+        *_chances(measured),
+        *_faults(measured["faults"]),
     ]
-    parts += _study_table("Missed studies", told["missed_studies"])
-    parts += _study_table("Studies flagged or refused without a tumour", told["false_alarm_studies"])
-    parts += _mistakes("Missed slices", told["missed"], root, model)
-    parts += _mistakes("Slices flagged or refused without a tumour", told["false_alarms"], root, model)
+    parts += _study_table("Missed studies", measured["missed_studies"])
+    parts += _study_table("Studies flagged or refused without a tumour", measured["false_alarm_studies"])
+    parts += _mistakes("Missed slices", measured["missed"], root, model)
+    parts += _mistakes("Slices flagged or refused without a tumour", measured["false_alarms"], root, model)
     return document(f"{model.card.title} on labelled slices", parts)
 
 
-def _whole_heads(told: Mapping[str, Any]) -> Iterator[str]:
-    if told["heads"]:
+def _whole_heads(measured: Mapping[str, Any]) -> Iterator[str]:
+    if measured["heads"]:
         yield heading("Figures that the hospital cannot give away")
-        yield table(("figure", "value"), _head_rows(told))
-    if told["levels"]:
-        yield table(("level", "sensitivity", "specificity"), _level_rows(told), "Slices by level of the head")
+        yield table(("figure", "value"), _head_rows(measured))
+    if measured["levels"]:
+        yield table(("level", "sensitivity", "specificity"), _level_rows(measured), "Slices by level of the head")
 
 
 def _study_table(title: str, studies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -247,17 +248,17 @@ def _study_table(title: str, studies: Sequence[Mapping[str, Any]]) -> Iterator[s
         yield table(("study", "site", "probability", "reason", "key slices"), rows)
 
 
-def _chances(told: Mapping[str, Any]) -> Iterator[str]:
+def _chances(measured: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a verdict is worth where tumours are rarer, and how far probabilities can be believed."""
-    if told["studies"]["at_prevalence"]:
+    if measured["studies"]["at_prevalence"]:
         yield heading("If so many studies show a tumour")
-        yield table(("prevalence", "PPV", "NPV"), _prevalences(told))
+        yield table(("prevalence", "PPV", "NPV"), _prevalences(measured))
     yield heading("Calibration")
     yield table(
         ("probability", "studies", "mean probability", "share with tumour"),
         [
             (f"{row['low']:.1f}–{row['high']:.1f}", row["count"], _plain(row["mean"]), _plain(row["share"]))
-            for row in told["studies"]["reliability"]
+            for row in measured["studies"]["reliability"]
         ],
     )
 
@@ -266,11 +267,11 @@ def _faults(faults: Sequence[str]) -> list[str]:
     return [heading(f"Not used ({len(faults)})"), listing(faults)] if faults else []
 
 
-def _mistakes(title: str, told: Sequence[Mapping[str, Any]], root: Path, model: Model) -> Iterator[str]:
-    yield heading(f"{title} ({len(told)})")
-    if len(told) > PICTURES:
-        yield paragraph(f"The first {PICTURES} of {len(told)}.", "remark")
-    shown = iter(told[:PICTURES])
+def _mistakes(title: str, measured: Sequence[Mapping[str, Any]], root: Path, model: Model) -> Iterator[str]:
+    yield heading(f"{title} ({len(measured)})")
+    if len(measured) > PICTURES:
+        yield paragraph(f"The first {PICTURES} of {len(measured)}.", "remark")
+    shown = iter(measured[:PICTURES])
     while batch := list(islice(shown, _BATCH)):
         yield gallery(_figures(batch, root, model))
 

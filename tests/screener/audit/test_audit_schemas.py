@@ -13,14 +13,18 @@ from audit_samples import finding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screener.agreement.opinions import collect
 from screener.audit import AuditLog, Kind, finding_of, read, verify
 from screener.audit.events import GENESIS, SCHEMA, digest_of, parse, result_event, seal
 from screener.audit.reader import EventReader
 from screener.audit.schemas import EVENTS, REQUIRED
 from screener.domain.finding import Decision, Urgency
 from screener.domain.study import KeySlice, SeriesFinding, SliceCounts, StudyFinding
+from screener.domain.verdict import Diagnosis, Opinion
 from screener.finding_store import FindingStore
-from screener.worklist import waiting
+from screener.latest_results import latest_results
+from screener.review.queue import ReviewQueue
+from screener.worklist import entries, waiting
 
 RECORDED = Path(__file__).parents[2] / "data" / "audit"
 
@@ -96,6 +100,21 @@ def test_the_worklist_of_a_log_of_the_first_schema(recorded: Path) -> None:
     with FindingStore() as store:
         waiting(EventReader(recorded), store)
         assert store.count() == 2  # flagged without a verdict, and not assessable
+
+
+def test_a_log_of_the_first_schema_is_reviewed_and_reported_by_slice(recorded: Path) -> None:
+    with ReviewQueue(recorded, sample=1.0) as queue:
+        found = [queue.case(result).item.finding.path for result in queue.results()]
+        assert found == ["p3/b.png", "p2/a.png", "p1/é.png"]
+        queue.record(queue.results()[0], Opinion(Diagnosis.TUMOUR, "dr"))
+    assert verify(recorded).ok
+    found_agreement = collect(EventReader(recorded))
+    assert (found_agreement.level, sum(found_agreement.population.values())) == ("slice", 4)
+    assert found_agreement.verdicts == 2
+    with FindingStore() as store:
+        waiting(EventReader(recorded), store)
+        assert [item.finding.path for item in entries(store, "study")] == ["p2/a.png"]
+        assert latest_results(EventReader(recorded), store)
 
 
 def test_every_version_has_its_own_fields() -> None:
