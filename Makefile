@@ -56,7 +56,11 @@ $(VENV)/docs: $(VENV)/base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-demo: $(VENV)/base
+$(VENV)/dicom: $(VENV)/base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dicom]'
+	touch $@
+
+demo: $(VENV)/dicom
 	@rm -rf build/demo && mkdir -p build/demo
 	@$(BIN)/screener scan docs/demo/inbox --log build/demo/audit.jsonl; code=$$?; \
 	  if [ $$code -eq 4 ]; then echo "(exit code 4: the demo inbox holds files that no model should judge)"; else exit $$code; fi
