@@ -359,11 +359,15 @@ def whole_heads(
     data: Data,
     model: Annotated[Path, typer.Option(help="Folder of the model.")],
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+    patients: Annotated[
+        Path | None,
+        typer.Option(help="Measure the certification set of this patients.csv. Default: the model's own, else all."),
+    ] = None,
 ) -> None:
     """Measure a released model on the whole heads of volumes.csv, within heads and sites."""
     from export.evaluation.whole_heads import whole_heads as measure
 
-    _write(out, "whole_heads", measure(data, model))
+    _write(out, "whole_heads", measure(data, model, patients))
 
 
 def _write(out: Path, template: str, result: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from export.errors import DataError
 from export.evaluation.head_scores import score_volumes
+from export.files import read_rows
 from screener.evaluate.acquisition_baseline import baseline_scores, grey_statistics
 from screener.evaluate.heads import (
     adjusted,
@@ -57,18 +58,36 @@ AGGREGATIONS: dict[str, Callable[[Known], float]] = {
 """What makes one number of a series, from its assessable slices in anatomical order."""
 
 
-def whole_heads(data: Path, model_folder: Path) -> dict[str, Any]:
+def whole_heads(data: Path, model_folder: Path, patients: Path | None = None) -> dict[str, Any]:
     """Measure a model on the volumes of a folder with ``volumes.csv``.
 
     Refusals count by the contract: a slice with a tumour that is refused scores 0, one without scores 1.
+
+    Parameters
+    ----------
+    data : Path
+    model_folder : Path
+    patients : Path, optional
+        A ``patients.csv``, by default the model's own: only patients of its certification set are measured. Without
+        one, all of them.
     """
     model = Model.load(model_folder)
-    scored = score_volumes(data, model)
+    own = model_folder / "patients.csv"
+    known = patients or (own if own.is_file() else None)
+    scored = score_volumes(data, model, None if known is None else certified_patients(known))
     series = series_of(scored)
     threshold = model.card.operating_points["auto"].threshold
+    section = model.card.study
+    for_studies = threshold if section is None else section.operating_points["auto"].threshold
+    sequences = None if section is None else section.sequences
+    used = series_of(row for row in scored if sequences is None or row.sequence in {*sequences, ""})
     return {
         "model": model.card.title,
         "threshold": threshold,
+        "study_threshold": for_studies,
+        "sequences": None if sequences is None else list(sequences),
+        "certification_set": known is not None,
+        "patients": len({(row.source, row.patient) for row in scored}),
         "adjusted": adjusted(series),
         "levels": _levels(scored, threshold),
         "refused": _refused(scored),
@@ -76,8 +95,14 @@ def whole_heads(data: Path, model_folder: Path) -> dict[str, Any]:
         "key_slices": key_slices(series),
         "random_parts": random_parts(series, AGGREGATIONS["highest mean of five neighbours"]),
         "pooled": _pooled(data, scored, series),
-        "studies": {name: _studies(series, how, threshold) for name, how in AGGREGATIONS.items()},
+        "studies": {name: _studies(used, how, for_studies) for name, how in AGGREGATIONS.items()},
     }
+
+
+def certified_patients(path: Path) -> frozenset[str]:
+    """Return ``source/patient`` of the certification set in a ``patients.csv``."""
+    rows = read_rows(path, ("source", "patient", "set"), "python -m export convert writes it")
+    return frozenset(f"{row['source']}/{row['patient']}" for _, row in rows if row["set"] == "certify")
 
 
 def _levels(rows: Iterable[Row], threshold: float) -> dict[str, Any]:

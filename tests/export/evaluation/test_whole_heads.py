@@ -61,3 +61,16 @@ def test_aggregations_of_known_slices() -> None:
     assert top_mean([0.1, 0.9, 0.6, 0.3]) == pytest.approx(0.6)
     assert noisy_or([0.5, 0.5]) == 0.75
     assert AGGREGATIONS["highest slice"]([0.1, 0.7]) == 0.7
+
+
+def test_only_the_certification_set_is_measured_where_it_is_known(
+    heads: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    known = tmp_path / "patients.csv"
+    known.write_text("source,patient,site,set\ndrawn,p0,A,certify\ndrawn,p1,A,fit\ndrawn,p2,A,certify\n")
+    found = whole_heads(heads, tiny_model, known)
+    assert (found["patients"], found["certification_set"]) == (2, True)
+    five = found["studies"]["highest mean of five neighbours"]
+    assert (five["sensitivity, drawn"]["count"], five["specificity, drawn"]["count"]) == (1, 1)
+    write_results(tmp_path / "out", "whole_heads", found)
+    assert "2 patients of `volumes.csv`, its certification set" in (tmp_path / "out.md").read_text()
