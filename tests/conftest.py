@@ -19,9 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.data.phantoms import phantom
 from screener.model.card import Card
-from screener.model.keys import KEYS
 
-EMBEDDING_REFERENCE = KEYS.get("embedding_reference", "embedding_reference")
+EMBEDDING_REFERENCE = "embedding_reference"
 """Its key in the card."""
 SIZE = 32
 STEEPNESS, MIDDLE = 60.0, 0.25
@@ -54,7 +53,7 @@ def tiny_card(**changes: object) -> dict[str, Any]:
         for name, threshold in {"default": 0.5, "screening": 0.3, "confirmation": 0.7, "auto": 0.4}.items()
     }
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "tiny",
         "version": "1.0.0",
         "architecture": "mean brightness",

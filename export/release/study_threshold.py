@@ -50,12 +50,15 @@ PLANES = ("axial",)
 RULE = (
     "Cross-fit over hospitals: each patient is judged by a model trained by the same recipe without any patient of "
     "that hospital, at the threshold that was chosen on the other hospitals' tune patients. Folds, threshold and "
-    "counting were written down before any answer was looked at."
+    "counting were written down before any answer was looked at. The shipped model is the recipe on all hospitals."
+)
+RULE_OF_MODEL = (
+    "Patients of the certification set, which chose nothing and were looked at once, at the threshold that was chosen "
+    "by patient on the tune set."
 )
 HOLDS_FOR = (
-    "It certifies the recipe; the shipped model is the recipe on all hospitals. It holds for patients like these: "
-    "adults with a glioma before treatment, whole heads with FLAIR or contrast-enhanced T1. It says nothing of another "
-    "hospital until that hospital measures it."
+    "It holds for patients like these: adults with a glioma before treatment, whole heads with FLAIR or "
+    "contrast-enhanced T1. It says nothing of another hospital until that hospital measures it."
 )
 _STEP = 1e4
 
@@ -167,9 +170,9 @@ def measured(scores: StudyScores, threshold: float) -> tuple[Rate, Rate]:
 def released_section(dataset: Dataset, found: Split, model: Model, cross_fit: Path | None) -> StudySection | None:
     """Return the card's ``study`` section: chosen on tune, measured on the certification set, by patient.
 
-    None where the data hold no volumes, or no whole head of both kinds to choose on. The certification set holds too
-    few patients to certify by; a certificate comes from `cross_fit`, where each patient was judged by a model that saw
-    no patient of that hospital, and certifies the recipe.
+    None where the data hold no volumes. The certificate is that of `cross_fit`, where each patient was judged by a
+    model that saw no patient of that hospital: it certifies the recipe, on all patients. Without one it is what the
+    few patients of the certification set show of this model.
 
     Parameters
     ----------
@@ -193,7 +196,7 @@ def released_section(dataset: Dataset, found: Split, model: Model, cross_fit: Pa
             name: (threshold, *measured(proof, threshold))
             for name, threshold in (FIXED_POINTS | {"auto": choice.threshold}).items()
         },
-        certificate=_certificate(cross_fit, choice.threshold),
+        certificate=_of_recipe(cross_fit, choice.threshold) or _of_model(proof, choice.threshold),
         measured_on="patients of the certification set",
         planes=PLANES,
         sequences=SEQUENCES,
@@ -215,7 +218,24 @@ def _adjusted_estimates(rows: Sequence[Row]) -> Iterator[Estimate]:
         )
 
 
-def _certificate(path: Path | None, threshold: float) -> Certificate | None:
+def _of_model(proof: StudyScores, threshold: float) -> Certificate | None:
+    """Return what the certification set shows of the model itself; None where it holds no patient with a tumour."""
+    if not proof.with_tumour:
+        return None
+    detected = int((proof.positives >= threshold).sum())
+    return patients_certificate(
+        threshold,
+        len(proof.with_tumour) - detected,
+        len(proof.with_tumour),
+        rule=RULE_OF_MODEL,
+        certifies="model",
+        holds_for=HOLDS_FOR,
+        sequences=SEQUENCES,
+        specificity=measured(proof, threshold)[1],
+    )
+
+
+def _of_recipe(path: Path | None, threshold: float) -> Certificate | None:
     """Return what a cross-fit over sites certifies; None where there is none, or a fold is missing."""
     if path is None or not path.is_file():
         return None

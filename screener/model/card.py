@@ -1,7 +1,7 @@
 """The model card as data: what a model is, how it wants its slices, what it may promise.
 
 It lies as JSON under the key ``screener.card`` in the metadata of ``model.onnx`` and, the same, in ``card.json`` beside
-it. The structs of this module are its schema, version 1: fields, ranges and what each is for. A field that is missing
+it. The structs of this module are its schema, version 2: fields, ranges and what each is for. A field that is missing
 or wrong refuses the card. Unknown keys are ignored, except within ``preprocessing``: there they would change pixels.
 """
 
@@ -18,10 +18,9 @@ from msgspec import Meta
 from screener.domain.estimate import Count, Estimate, Rate, Share
 from screener.errors import ModelError
 from screener.model.certificate import Certificate, flaw_of
-from screener.model.keys import KEYS
 from screener.preprocess import PREPROCESSING_VERSION, Preprocessing
 
-SCHEMA = 1
+SCHEMA = 2
 CARD_KEY = "screener.card"
 REQUIRED_POINTS = ("default", "screening", "confirmation", "auto")
 _HINT = "use a model exported by `python -m export convert`"
@@ -117,7 +116,7 @@ class Outputs(msgspec.Struct, frozen=True):
     embedding: Annotated[str | None, Meta(description="Features, shape (N, d); null: none.")] = None
 
 
-class EmbeddingReference(msgspec.Struct, frozen=True, rename=KEYS):
+class EmbeddingReference(msgspec.Struct, frozen=True):
     """How far from known slices an embedding may lie: quality control after the model."""
 
     cutoff: Annotated[float, Meta(description="Largest accepted distance to the nearest centre.")]
@@ -218,7 +217,7 @@ class StudySection(msgspec.Struct, frozen=True):
         return {name: point.believed(name) for name, point in self.operating_points.items()}
 
 
-class Card(msgspec.Struct, frozen=True, rename=KEYS, kw_only=True):
+class Card(msgspec.Struct, frozen=True, rename={"points": "operating_points"}, kw_only=True):
     """A validated card."""
 
     schema: Annotated[int, Meta(ge=1, description="Version of this format.")] = SCHEMA

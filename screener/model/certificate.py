@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta
 
 from screener.domain.estimate import Count, Rate, Share
-from screener.model.keys import KEYS
 
 LEVEL = 0.95
 """Confidence below which nothing counts as certified."""
@@ -28,7 +27,7 @@ _ROUNDING = 1e-6
 Units = Annotated[int, Meta(ge=0, le=MOST_UNITS)]
 
 
-class SourceDetection(msgspec.Struct, frozen=True, rename=KEYS):
+class SourceDetection(msgspec.Struct, frozen=True):
     """What one source contributes to a certificate."""
 
     units: Annotated[Units, Meta(description="Patients of the source.")]
@@ -46,7 +45,7 @@ class CertificationAttempt(msgspec.Struct, frozen=True):
     created: Annotated[str, Meta(description="When that model was made, UTC; empty where not recorded.")] = ""
 
 
-class Certificate(msgspec.Struct, frozen=True, kw_only=True, rename=KEYS):
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """What was shown once, on patients that chose nothing. Slices and studies have the same certificate."""
 
     threshold: Annotated[Share, Meta(description="Threshold that it was shown for.")]

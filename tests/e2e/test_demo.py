@@ -44,8 +44,15 @@ def test_demo_is_sorted_and_refused_as_it_should_be(tmp_path: Path) -> None:
     assert studies["not-a-brain"]["urgency"] == "REVIEW"
     by_folder = {line["path"]: line for line in found}
     flagged = {line["patient_id"] for line in found if line["decision"] == "flagged"}
-    assert flagged == {f"patient-{number:02d}" for number in range(1, 10)}
-    assert by_folder["patient-10/s1045.png"]["urgency"] == "LOW"
+    assert flagged >= {"DEMO-GLIOMA", *(f"patient-{number:02d}" for number in range(1, 10))}
+    by_patient = {line["patient_id"]: line for line in studies.values()}
+    glioma, drawn, volunteer = (by_patient[name] for name in ("DEMO-GLIOMA", "DEMO-DRAWN", "02"))
+    assert (glioma["series"][0]["sequence"], glioma["urgency"]) == ("T1ce", "HIGH")
+    assert (glioma["accession_number"], glioma["study_date"]) == ("DEMO-GLIOMA-1", "20260105")
+    assert (drawn["decision"], drawn["slices"]["assessed"]) == ("not_flagged", 20)
+    assert (volunteer["decision"], volunteer["reason"]) == ("not_assessable", "no_usable_series")
+    same = [by_folder[path]["probability"] for path in ("dicom/glioma/IM0001.dcm", "patient-05/Te-gl_0014.jpg")]
+    assert same[0] == pytest.approx(same[1], abs=0.02)
     assert {line["urgency"] for line in found if line["patient_id"] == "not-a-brain"} == {"REVIEW"}
 
 
@@ -56,7 +63,7 @@ def test_second_run_shows_everything_again_and_logs_nothing_twice(tmp_path: Path
     log = (tmp_path / "screener/audit.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in log]
     assert events.count("RESULT") + events.count("STUDY") == len(again.stdout.splitlines())
-    assert events.count("STUDY") == 11
+    assert events.count("STUDY") == 14
     assert events.count("START") == events.count("END") == 2
     assert screener("verify", state=tmp_path).returncode == 0
 

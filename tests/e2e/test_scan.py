@@ -324,7 +324,7 @@ def test_a_gate_in_the_card_refuses_strangers(screener: Command, inbox: Path, tm
     shape = graph.graph.output[1].type.tensor_type.shape
     del shape.dim[2]
     shape.dim[1].dim_value = 4
-    card["gate"] = {"cutoff": 1e-3, "centres": [[9.0, 9.0, 9.0, 9.0]]}
+    card["embedding_reference"] = {"cutoff": 1e-3, "centres": [[9.0, 9.0, 9.0, 9.0]]}
     done = screener("scan", inbox, "--model", write_model(tmp_path / "gated", card, graph), "--json")
     assert {line["reason"] for line in results(done)} == {"not_a_brain_mri"}
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export.errors import DataError
-from export.release.study_threshold import FLOOR, TARGET, StudyScores, choose, measured, study_scores
+from export.files import save_json
+from export.release.study_threshold import (
+    FLOOR,
+    TARGET,
+    StudyScores,
+    _of_model,
+    _of_recipe,
+    choose,
+    measured,
+    study_scores,
+)
 from screener.evaluate.heads import Row
+from screener.model.certificate import flaw_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def scores(positives: list[float], heads: list[float], parts: list[float] | None = None) -> StudyScores:
@@ -68,3 +84,23 @@ def test_refusals_count_by_the_contract_and_plain_t1_is_not_used() -> None:
     sensitivity, specificity = measured(found, 0.5)
     assert (sensitivity.hits, specificity.hits) == (0, 1)
     assert specificity.low == pytest.approx(0.025)
+
+
+def test_the_certification_set_certifies_the_model_where_no_cross_fit_does() -> None:
+    found = _of_model(scores([0.9] * 16, [0.1] * 3), 0.4)
+    assert found is not None
+    assert (found.missed, found.units, found.target, found.certifies) == (0, 16, 0.8, "model")
+    assert flaw_of(found, 0.4) == ""
+    assert _of_model(scores([], [0.1]), 0.4) is None
+
+
+def test_a_cross_fit_certifies_the_recipe_once_every_fold_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "cross-fit.json"
+    counts = {"certificate": {"missed": 1, "patients": 91}, "specificity": {"hits": 13, "count": 14}}
+    save_json(path, {**counts, "missing": []})
+    found = _of_recipe(path, 0.4)
+    assert found is not None
+    assert (found.missed, found.units, found.target, found.certifies) == (1, 91, 0.93, "recipe")
+    save_json(path, {**counts, "missing": ["tcga_gbm"]})
+    assert _of_recipe(path, 0.4) is None
+    assert _of_recipe(tmp_path / "none.json", 0.4) is None

@@ -88,10 +88,10 @@ def test_unknown_keys_are_ignored_but_those_of_preprocessing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "version", "told"), [("schema", 2, "has schema 2"), ("preprocessing", 7, "preprocessing version 7")]
+    ("where", "version", "told"), [("schema", 1, "has schema 1"), ("preprocessing", 7, "preprocessing version 7")]
 )
 def test_other_versions_are_named_before_anything_else(where: str, version: int, told: str) -> None:
-    data = {"schema": 1, "preprocessing": {"version": 1}}
+    data = {"schema": 2, "preprocessing": {"version": 1}}
     data[where] = version if where == "schema" else {"version": version}
     with pytest.raises(ModelError, match=told):
         Card.parse(json.dumps(data))

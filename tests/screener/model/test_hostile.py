@@ -56,7 +56,7 @@ def changed(where: str, value: object) -> dict[str, Any]:
         ("licence", None),
         ("name", "\x1b[31mred"),
         ("version", ""),
-        ("schema", 2),
+        ("schema", 1),
         ("preprocessing.size", 64.0),
         ("preprocessing.crop", []),
         ("outputs", {"probability": None}),
