@@ -12,7 +12,7 @@ from screener.audit import finding_of
 from screener.domain.finding import Decision, Finding
 from screener.domain.slice import Prediction, Reason, Refused
 from screener.errors import NothingFoundError
-from screener.inbox import Entry, FileBytes, Limits, find
+from screener.inbox import Entry, FileBytes, Limits, find, sniff
 from screener.inbox.walk import WalkOutcome
 from screener.model.session import AT_ONCE
 from screener.pipeline.config import ScanConfig
@@ -220,10 +220,7 @@ class Scan:
         if known is None or (isinstance(item, Refused) and isinstance(known, ScoredSlice)):
             return item
         if isinstance(known, Remembered):
-            earlier = known.finding.reason
-            # What could not be read then, for want of an extra, may be readable now; what was judged may be refused.
-            changed = earlier != item.reason if isinstance(item, Refused) else earlier is Reason.UNSUPPORTED_TYPE
-            return item if changed else known
+            return item if _judged_otherwise(known.finding.reason, item) else known
         return known
 
     def _remembered(self, identity: Identity) -> Remembered | ScoredSlice | None:
@@ -347,6 +344,16 @@ def _batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def _judged_otherwise(earlier: Reason | None, item: FileBytes | Refused) -> bool:
+    """Say whether an item deserves another answer than its earlier reason, though its bytes are the same.
+
+    What could not be read then, for want of an extra, may be readable now; what was judged then may be refused.
+    """
+    if isinstance(item, Refused):
+        return earlier != item.reason
+    return earlier is Reason.UNSUPPORTED_TYPE and sniff.kind(item.data) in {sniff.DICOM, sniff.NIFTI}
 
 
 def _study_of(outcome: _Outcome) -> str | None:

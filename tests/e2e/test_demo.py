@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "docs/demo/inbox"
 KEYS = [
-    "path", "sha256", "patient_id", "decision", "probability", "confidence", "urgency", "recommendation", "threshold",
-    "operating_point", "reason", "model", "model_sha256", "tool_version", "seen_before", "notice",
-    "level", "frame", "study_id", "series_id", "position", "sequence", "plane",
+    "path", "sha256", "frame", "patient_id", "decision", "probability", "confidence", "urgency", "recommendation",
+    "threshold", "operating_point", "reason", "model", "model_sha256", "tool_version", "seen_before", "notice",
+    "level", "study_id", "series_id", "position", "sequence", "plane",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not (ROOT / "models/lite/model.onnx").exists(), reason="no shipped model here")

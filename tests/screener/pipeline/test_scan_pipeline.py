@@ -218,9 +218,14 @@ def test_the_heatmap_of_each_finding_is_its_own(model: Model, tmp_path: Path) ->
         def see(self, finding: object, thumbnail: object, heatmap: object) -> None:
             shown[finding.path] = (thumbnail, heatmap)  # type: ignore[attr-defined]
 
+        def see_study(self, study: object) -> None:
+            studies.append(study)
+
+    studies: list[object] = []
     scan = Scan(inbox, model, judge(model))
     scan.observer = Eye()
     list(scan.findings())
     assert shown.pop("3b.png") == (None, None)
+    assert len(studies) == len(shown) + 1
     for mean, heatmap in shown.values():
         assert np.mean(heatmap) == pytest.approx(mean, abs=0.02)  # the tiny model's heatmap is its pooled picture
