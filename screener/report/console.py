@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 import sys
 import unicodedata
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ _DIGITS = 10
 _UNWATCHED = 100_000
 """Columns where nobody watches: a table takes what it needs, and no name is cut or folded."""
 _STYLE = {Urgency.HIGH: "bold red", Urgency.MEDIUM: "yellow", Urgency.REVIEW: "magenta", Urgency.LOW: "dim"}
+_UID = re.compile(r"[0-9.]+")
+_LONG, _TAIL = 20, 12
+"""Characters from which on a DICOM identifier is shortened, and those that are left of it."""
 
 
 @dataclass(order=True)
@@ -170,13 +174,23 @@ def _cells(finding: Finding | StudyFinding, lang: Language) -> dict[str, str]:
     return {
         "urgency": URGENCY_WORD[lang][finding.urgency],
         "patient": safe(finding.patient_id or "–"),
-        "study": safe(finding.study_id or "–"),
+        "study": safe(study_title(finding) or "–"),
         "probability": against_threshold(finding, lang),
         "series_slices": content,
         "file": safe(key),
         "key_slice": safe(key),
         "recommendation": _advice(finding, lang),
     }
+
+
+def study_title(finding: Finding | StudyFinding) -> str:
+    """Name a study for a person: its folder, or of DICOM its accession number and date instead of a long identifier."""
+    study_id = finding.study_id or ""
+    if len(study_id) < _LONG or not _UID.fullmatch(study_id):
+        return study_id
+    number, date = getattr(finding, "accession_number", None), getattr(finding, "study_date", None)
+    shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
+    return " · ".join(filter(None, (number or f"…{study_id[-_TAIL:]}", shown)))
 
 
 def against_threshold(finding: Finding | StudyFinding, lang: Language = "en") -> str:

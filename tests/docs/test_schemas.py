@@ -84,7 +84,7 @@ def test_the_pages_ask_for_schemas_that_exist_and_for_all_of_them() -> None:
 
 
 def test_types_are_told_in_words() -> None:
-    text = json_schemas.tables(STRUCTS["card-1"])
+    text = json_schemas.tables(STRUCTS["card-2"])
     for row in (
         "| `size` | integer from 32 to 1024 |",
         '| `crop` | `head`, `none`; `"none"` if left out |',

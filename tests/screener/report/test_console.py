@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -150,3 +151,18 @@ def test_a_threshold_comes_with_figures_interval_and_counts(lang: Language) -> N
 
 def test_urgency_words_are_those_of_the_contract() -> None:
     assert [word.value for word in Urgency] == list(URGENCY_WORD["en"].values())
+
+
+@pytest.mark.parametrize(
+    ("study_id", "number", "date", "shown"),
+    [
+        ("patient-05", None, None, "patient-05"),
+        ("1.2.840.113619.2.5.1762583153.215519", "A-77", "20260105", "A-77 · 2026-01-05"),
+        ("1.2.840.113619.2.5.1762583153.215519", "", "20260105", "…3153.215519 · 2026-01-05"),
+        ("1.2.840.113619.2.5.1762583153.215519", None, None, "…3153.215519"),
+        ("2026.01.05", None, None, "2026.01.05"),
+    ],
+)
+def test_a_dicom_study_is_named_for_a_person(study_id: str, number: str | None, date: str | None, shown: str) -> None:
+    known = SimpleNamespace(study_id=study_id, accession_number=number, study_date=date)
+    assert console.study_title(known) == shown  # type: ignore[arg-type]  # three fields of a StudyFinding
