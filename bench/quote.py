@@ -72,18 +72,28 @@ def figures() -> str:
     auto = evaluation["operating_points"]["auto"]
     unseen = _results("leave-one-out")["experiments"]["tcga_lgg"]["parts"]["tcga_lgg FLAIR"]
     studies = heads["studies"]["highest mean of five neighbours"]
-    healthy = [studies[f"specificity, {source}"] for source in ("nichart", "open_ms")]
-    patients = sum(rate["count"] for rate in healthy)
-    alarms = patients - sum(rate["hits"] for rate in healthy)
+    adjusted = heads["adjusted"]
     rows = (
-        ("AUC by slice on a source that chose nothing", _interval(evaluation["auc"]), "kaggle253"),
         (
-            "sensitivity and specificity there, at `auto`",
-            f"{_rate(auto['sensitivity'])} and {_rate(auto['specificity'])}",
+            "AUC, sensitivity and specificity by slice at `auto`, on a source that chose nothing",
+            f"{_interval(evaluation['auc'])}; {_rate(auto['sensitivity'])}; {_rate(auto['specificity'])}",
             "kaggle253",
         ),
         ("AUC by slice on hospitals that the recipe never saw, FLAIR", _interval(unseen["auc"]), "leave-one-out"),
-        ("patients without a tumour flagged on whole heads", f"{alarms} of {patients}", "whole-heads"),
+        (
+            "covariate-adjusted AUC of slices in context, on patients that chose nothing",
+            "; ".join(
+                f"{name} {adjusted[f'tcga_lgg {name}']['in_context']:.3f} "
+                f"({adjusted[f'tcga_lgg {name}']['patients']} patients)"
+                for name in ("FLAIR", "T1ce")
+            ),
+            "whole-heads",
+        ),
+        (
+            "whole heads of patients that chose nothing, flagged",
+            f"{_flagged(studies, 'sensitivity')} with a tumour, {_flagged(studies, 'specificity')} without",
+            "whole-heads",
+        ),
         (
             f"speed and peak memory on {speed['machine']['cores']} cores",
             f"{speed['screener']['log and table']:.0f} slices/s, {speed['peak_memory_mb']:.0f} MB",
@@ -92,6 +102,13 @@ def figures() -> str:
     )
     table = [f"| {what} | {value} | [{name}](docs/results/{name}.md) |" for what, value, name in rows]
     return "\n".join(["| what | measured | page |", "|---|---|---|", *table])
+
+
+def _flagged(studies: dict[str, Any], name: str) -> str:
+    """Return how many patients with a tumour (``sensitivity``) or without (``specificity``) are flagged, of how many."""
+    rates = [rate for key, rate in studies.items() if key.startswith(f"{name}, ")]
+    count, hits = (sum(rate[key] for rate in rates) for key in ("count", "hits"))
+    return f"{hits if name == 'sensitivity' else count - hits} of {count}"
 
 
 def _results(name: str) -> Any:  # noqa: ANN401 - JSON
