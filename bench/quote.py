@@ -105,7 +105,7 @@ def figures() -> str:
 
 
 def _flagged(studies: dict[str, Any], name: str) -> str:
-    """Return how many patients with a tumour (``sensitivity``) or without (``specificity``) are flagged, of how many."""
+    """Return how many patients with a tumour (``sensitivity``), or without (``specificity``), are flagged."""
     rates = [rate for key, rate in studies.items() if key.startswith(f"{name}, ")]
     count, hits = (sum(rate[key] for rate in rates) for key in ("count", "hits"))
     return f"{hits if name == 'sensitivity' else count - hits} of {count}"
