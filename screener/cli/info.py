@@ -92,8 +92,8 @@ def _study(section: StudySection, lang: Language) -> Iterator[str]:
     yield f"  sequences: {_listed(section.sequences)} · planes: {_listed(section.planes)}"
     share = f" or {how.least_share:.0%} of its slices" if how.least_share else ""
     yield (
-        f"  not assessable: a study of {2 * how.least_slices} slices or more with fewer than {how.least_slices} assessable "
-        f"ones{share}, unless it is flagged"
+        f"  not assessable: a study of {2 * how.least_slices} slices or more with fewer than {how.least_slices} "
+        f"assessable ones{share}, unless it is flagged"
     )
     for point in aggregation.points.values():
         yield _threshold(point)
