@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from screener.inbox.isolation import SafeDecoder  # noqa: E402 - the checkout's own
+from screener.inbox.limits import Limits  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from screener.domain.slice import Refused
 
     Reader = Callable[[bytes], str]
+
+
+_TOLD = 1000
+"""Inputs between two signs of progress."""
 
 
 @dataclass
@@ -51,6 +56,9 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", help="a reader by its name; may be repeated; the others keep figures"
     )
+    parser.add_argument(
+        "--minutes", type=float, default=1e9, help="stop a reader after so long; the figures say how far"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/fuzz")
     arguments = parser.parse_args()
@@ -66,7 +74,7 @@ def main() -> None:
     figures = json.loads(known.read_text()) if arguments.only and known.exists() else {"targets": {}}
     for name, (reader, seeds, count) in plan.items():
         if not arguments.only or name in arguments.only:
-            figures["targets"][name] = vars(attack(reader, seeds(), count, rng))
+            figures["targets"][name] = vars(attack(reader, seeds(), count, rng, arguments.minutes))
     _DECODER.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     figures |= {"seed": arguments.seed, "peak_memory_mb": max(peak, figures.get("peak_memory_mb", 0.0))}
@@ -77,15 +85,21 @@ def main() -> None:
     print(report(figures))
 
 
-def attack(reader: Reader, seeds: Sequence[bytes], count: int, rng: random.Random) -> Outcome:
-    """Feed `count` mutations of the seeds to a reader."""
-    outcome = Outcome()
+def attack(
+    reader: Reader, seeds: Sequence[bytes], count: int, rng: random.Random, minutes: float = float("inf")
+) -> Outcome:
+    """Feed `count` mutations of the seeds to a reader, or as many as fit into some minutes."""
+    outcome, until = Outcome(), time.monotonic() + 60 * minutes
     for _ in range(count):
+        if time.monotonic() > until:
+            break
         data = mutate(rng.choice(seeds), rng)
         started = time.perf_counter()
         outcome.answers[reader(data)] += 1
         outcome.slowest_seconds = max(outcome.slowest_seconds, time.perf_counter() - started)
         outcome.inputs += 1
+        if outcome.inputs % _TOLD == 0:
+            print(f"{outcome.inputs:,} of {count:,}", file=sys.stderr, flush=True)
     return outcome
 
 
@@ -149,6 +163,8 @@ def _decode(data: bytes) -> str:
 
 _DECODER = SafeDecoder()
 """As in a scan: what takes a foreign decoder is decoded in a process that may die."""
+_LIMITS = Limits(seconds=60.0)
+"""Patient, so that a busy machine passes for no slow decoder."""
 _FRAMES = 2
 """Frames decoded of one input."""
 
@@ -156,11 +172,11 @@ _FRAMES = 2
 def read_slices(data: bytes) -> str:
     """Read a DICOM or NIfTI file as a scan does, and decode its first frames."""
     from screener.domain.slice import Identity, Slice
-    from screener.inbox import FileBytes, Limits, decode_slice, sniff
+    from screener.inbox import FileBytes, decode_slice, sniff
     from screener.inbox.dicom import expand
     from screener.inbox.nifti import expand_nifti
 
-    limits, kind = Limits(), sniff.kind(data)
+    limits, kind = _LIMITS, sniff.kind(data)
     found = FileBytes(Identity("a/T1.nii.gz", "0", None), data)
     items: list[FileBytes | Refused] = [found]
     if kind in {sniff.DICOM, sniff.NIFTI}:

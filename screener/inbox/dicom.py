@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 INSTALL = "python -m pip install 'screener[dicom]'"
 MAX_FRAMES = 2000
 DEFLATED = "1.2.840.10008.1.2.1.99"
+_PIECE = 1 << 20
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 _TAGS = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate"),
@@ -355,7 +356,8 @@ def pydicom_module() -> Any:  # noqa: ANN401 - the module, or None; it ships no 
 
 
 @cache
-def _wanted_tags() -> list[Any]:
+def wanted_tags() -> list[Any]:
+    """Return the tags that a header is asked for."""
     return tags_of(_TAGS)
 
 
@@ -367,7 +369,7 @@ def _parse(data: bytes, limits: Limits) -> tuple[Any, int]:
     _refuse_bomb(data, limits)
     memory = BytesIO(data)
     try:
-        dataset = pydicom.dcmread(memory, force=True, stop_before_pixels=True, specific_tags=_wanted_tags())
+        dataset = pydicom.dcmread(memory, force=True, stop_before_pixels=True, specific_tags=wanted_tags())
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a parser meets hostile bytes: whatever it stumbles over is their fault
@@ -376,16 +378,19 @@ def _parse(data: bytes, limits: Limits) -> tuple[Any, int]:
 
 
 def _refuse_bomb(data: bytes, limits: Limits) -> None:
-    """Refuse a deflated file that would inflate beyond the limits."""
+    """Refuse a deflated file that would inflate to more than a file may have."""
     if DEFLATED.encode() not in data[:4096]:
         return
-    start = 144 + int.from_bytes(data[140:144], "little")
+    unpack, rest, size = zlib.decompressobj(-zlib.MAX_WBITS), data[144 + int.from_bytes(data[140:144], "little") :], 0
     try:
-        size = len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], limits.decoded_bytes + 1))
+        # Piece by piece: what is only counted need not be held.
+        while rest and size <= limits.file_bytes:
+            size += len(unpack.decompress(rest, _PIECE))
+            rest = unpack.unconsumed_tail
     except zlib.error:
         raise RefusedError(Reason.CORRUPT, "DICOM that cannot be inflated") from None
-    if size > limits.decoded_bytes:
-        raise RefusedError(Reason.TOO_LARGE, f"inflates to more than {limits.decoded_bytes >> 20} MiB")
+    if size > limits.file_bytes:
+        raise RefusedError(Reason.TOO_LARGE, f"inflates to more than {limits.file_bytes >> 20} MiB")
 
 
 def _layout(dataset: Any, data: bytes, end: int) -> PixelLayout:  # noqa: ANN401 - untyped

@@ -36,7 +36,8 @@ class SafeDecoder:
     isolation : {"risky", "always", "never"}
         Which files go to the worker process. It is started by the first one that needs it.
     command : sequence of str, optional
-        Starts a process that speaks the protocol of `screener.inbox.worker`; the limits are appended as JSON.
+        Starts a process that speaks the protocol of `screener.inbox.worker`. The limits are appended as JSON, then the
+        types of file that it will be asked for.
     """
 
     def __init__(self, isolation: Isolation = "risky", command: Sequence[str] | None = None) -> None:
@@ -45,6 +46,8 @@ class SafeDecoder:
         self._command = list(command or (sys.executable, "-P", "-m", "screener.inbox.worker"))
         self._process: subprocess.Popen[bytes] | None = None
         self._limits: Limits | None = None
+        self._kinds: set[str] = set()
+        """Types of file whose libraries the process loads when it starts, which takes none of a file's time."""
         self._held: bytes | None = None
         """What the process was sent last, and still holds."""
         self._lock = threading.Lock()
@@ -99,7 +102,7 @@ class SafeDecoder:
         return self._attempt(request, limits)
 
     def _attempt(self, request: _Request, limits: Limits) -> Decoded:
-        process = self._ready(limits)
+        process = self._ready(limits, request.promised.kind)
         same, self._held = self._held is request.data, request.data
         try:
             with _Deadline(process, limits.seconds) as deadline:
@@ -116,8 +119,11 @@ class SafeDecoder:
             self.close()
             raise
 
-    def _ready(self, limits: Limits) -> subprocess.Popen[bytes]:
-        """Return a worker that waits for a request."""
+    def _ready(self, limits: Limits, kind: str) -> subprocess.Popen[bytes]:
+        """Return a worker that waits for a request about a file of some type."""
+        if kind in worker.LIBRARIES and kind not in self._kinds:
+            self.close()
+            self._kinds.add(kind)
         if self._process is not None and (self._process.poll() is not None or self._limits != limits):
             self.close()
         if self._process is None:
@@ -129,7 +135,7 @@ class SafeDecoder:
         paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
             process = subprocess.Popen(
-                [*self._command, json.dumps(asdict(limits))],
+                [*self._command, json.dumps(asdict(limits)), *sorted(self._kinds)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

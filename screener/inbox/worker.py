@@ -1,6 +1,7 @@
 """The process that decodes risky bytes: it may crash, hang or eat memory without taking the run with it.
 
-Started as ``python -m screener.inbox.worker LIMITS``, where LIMITS is JSON. It says `READY` on stdout, then answers
+Started as ``python -m screener.inbox.worker LIMITS [KIND...]``, where LIMITS is JSON and each KIND a type of file whose
+libraries are loaded at once. It says `READY` on stdout, then answers
 each request on stdin. Request: length of the data (`SAME`: those of the request before), frame (0 for none), length of
 the header (8 bytes each, big-endian), data, and what is known of the file's DICOM header (MessagePack; may be empty).
 Answer: `PIXELS`, height, width, saturation and the
@@ -15,14 +16,17 @@ import signal
 import struct
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import IO, TYPE_CHECKING
 
 from screener.domain.slice import Reason
-from screener.inbox import opencv
+from screener.inbox import opencv, sniff
 from screener.inbox.limits import Limits, RefusedError
 from screener.inbox.picture import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -38,8 +42,19 @@ SAME = (1 << 64) - 1
 SHAPE = struct.Struct(">QQd")
 
 
-def main(limits: Limits) -> None:
-    """Answer requests until stdin ends."""
+LIBRARIES = {sniff.DICOM: ("pydicom.pixels", "screener.inbox.dicom_pixels"), sniff.NIFTI: ("nibabel",)}
+"""What decodes a type of file; missing ones are told of when a file needs them."""
+
+
+def main(limits: Limits, kinds: Sequence[str] = ()) -> None:
+    """Answer requests until stdin ends.
+
+    Parameters
+    ----------
+    limits : Limits
+    kinds : sequence of str
+        Types of file whose libraries are loaded first.
+    """
     requests = sys.stdin.buffer
     answers = _reserve_stdout()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -49,6 +64,9 @@ def main(limits: Limits) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    for name in (name for kind in kinds for name in LIBRARIES.get(kind, ())):
+        with suppress(ImportError):
+            import_module(name)
     _limit_memory(limits.worker_bytes)
     answers.write(READY)
     answers.flush()
@@ -122,4 +140,4 @@ def _send_refusal(answers: IO[bytes], reason: Reason, detail: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Limits(**json.loads(sys.argv[1])))
+    main(Limits(**json.loads(sys.argv[1])), sys.argv[2:])
