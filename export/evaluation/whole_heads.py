@@ -86,7 +86,7 @@ def whole_heads(data: Path, model_folder: Path, patients: Path | None = None) ->
         "threshold": threshold,
         "study_threshold": for_studies,
         "sequences": None if sequences is None else list(sequences),
-        "certification_set": known is not None,
+        "certification_set": None if known is None else "own" if patients is None else "other",
         "patients": len({(row.source, row.patient) for row in scored}),
         "adjusted": adjusted(series),
         "levels": _levels(scored, threshold),

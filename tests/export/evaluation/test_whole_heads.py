@@ -69,8 +69,8 @@ def test_only_the_certification_set_is_measured_where_it_is_known(
     known = tmp_path / "patients.csv"
     known.write_text("source,patient,site,set\ndrawn,p0,A,certify\ndrawn,p1,A,fit\ndrawn,p2,A,certify\n")
     found = whole_heads(heads, tiny_model, known)
-    assert (found["patients"], found["certification_set"]) == (2, True)
+    assert (found["patients"], found["certification_set"]) == (2, "other")
     five = found["studies"]["highest mean of five neighbours"]
     assert (five["sensitivity, drawn"]["count"], five["specificity, drawn"]["count"]) == (1, 1)
     write_results(tmp_path / "out", "whole_heads", found)
-    assert "2 patients of `volumes.csv`, its certification set" in (tmp_path / "out.md").read_text()
+    assert "2 patients of `volumes.csv`, the certification set of another model" in (tmp_path / "out.md").read_text()

@@ -40,6 +40,7 @@ def nothing(_: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         ("quality-control", "quality_control", nothing),
         ("recipes", "recipes", cross_validation.main_rows),
         ("whole-heads", "whole_heads", nothing),
+        ("whole-heads-former", "whole_heads", nothing),
     ],
 )
 def test_a_committed_page_is_what_its_json_renders_to(
