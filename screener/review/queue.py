@@ -240,9 +240,10 @@ class ReviewQueue:
         if not isinstance(item, StudyItem):
             return [StudySlice(item, None)]
         with self._lock:
-            found = list(self._store.of_study(item.inbox, item.finding.study_id))
-        found.sort(key=_anatomical)
-        return [StudySlice(one, _key_of(item.finding, one)) for one in found]
+            found = self._store.of_study(item.inbox, item.finding.study_id)
+            # A file that was replaced by another of the same name is shown as it was judged last.
+            latest = {(one.finding.path, one.finding.frame): one for one in found}
+        return [StudySlice(one, _key_of(item.finding, one)) for one in sorted(latest.values(), key=_anatomical)]
 
     def record(self, result: str, opinion: Opinion) -> str:
         """Append a verdict to the log and return the hash of its event; a request sent twice counts once.

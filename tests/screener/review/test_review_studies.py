@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from screener.audit import read, verify
+from screener.audit import AuditLog, read, verify
+from screener.domain.slice import Identity, Prediction
 from screener.domain.verdict import Diagnosis, Opinion, SelectionReason
 from screener.errors import UsageError
+from screener.model.card import OperatingPoint
+from screener.pipeline.study import Aggregation, Logged, StudySlices, study_finding
 from screener.review.queue import ReviewQueue, hidden
 from screener.review.table import read_rows, record, template
 from screener.review.terminal import TerminalReview
 from screener.review.verdicts import Doctors
+from screener.triage import TriagePolicy
 from tests.conftest import write_slice
 from tests.study_logs import StudyLog
 
@@ -96,6 +100,38 @@ def test_slices_stand_in_order_with_the_key_slices_marked(log: StudyLog) -> None
         assert set(keys.values()) == {f"mass/{number}.png" for number in (5, 6, 7)}
         (alone,) = queue.slices(queue.case(log.results["mass/6.png"]))
         assert alone.item.finding.path == "mass/6.png"
+
+
+def test_a_file_that_was_replaced_is_shown_as_it_was_judged_last(log: StudyLog) -> None:
+    log.run({"mass": STUDIES["mass"]}, hashes={"mass/6.png": "e" * 64})
+    with ReviewQueue(log.log, sample=0.0) as queue:
+        slices = queue.slices(queue.case(log.studies["mass"]))
+        assert len(slices) == 13
+        assert {one.item.finding.sha256 for one in slices if one.item.finding.path == "mass/6.png"} == {"e" * 64}
+
+
+def test_frames_of_one_file_are_told_apart_by_their_position(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    policy = TriagePolicy(OperatingPoint("auto", 0.4), 0.9, "tiny 1.0.0", "b" * 64)
+    scores = [0.1, 0.1, 0.1, 0.9, 0.95, 0.9, 0.1, 0.1, 0.1]
+    slices = StudySlices("1.2.3", "p")
+    with AuditLog(log) as writer:
+        writer.start({"inbox": "/inbox", "model": "tiny 1.0.0"})
+        findings = [
+            policy.finding(
+                Identity("a.dcm", "f" * 64, "p", frame=number + 1, study_id="1.2.3", position=4.0 * number),
+                Prediction(score),
+            )
+            for number, score in enumerate(scores)
+        ]
+        for finding, result in zip(findings, writer.results(findings, doctor_id=None, preprocessing="p"), strict=True):
+            slices.add(finding, Logged(result))
+        answer = study_finding(slices, policy, Aggregation())
+        writer.study(answer, preprocessing="p", results_sha256=slices.results_sha256())
+    with ReviewQueue(log, sample=1.0) as queue:
+        shown = queue.slices(queue.case(queue.results()[0]))
+    assert [one.item.finding.frame for one in shown] == list(range(1, 10))
+    assert [one.item.finding.frame for one in shown if one.key is not None] == [4, 5, 6]
 
 
 def test_more_slices_are_asked_about_anew_with_the_verdict_before(log: StudyLog) -> None:
