@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from screener.domain.verdict import Verdict
     from screener.errors import AuditLogError
     from screener.finding_store import Item
+    from screener.inbox import FileBytes
     from screener.inbox.isolation import SafeDecoder
     from screener.messages import Language
     from screener.model.session import Model
@@ -177,21 +178,20 @@ def illustrate(report: ReportWriter, model: Model | None) -> None:
     from screener.inbox.isolation import SafeDecoder
 
     with SafeDecoder() as decoder:
+        reader = SliceReader(report.images, decoder)
         # Listed before any is added: what the page shows does not depend on the pictures that it finds.
         wanted = iter(list(report.wanted()))
         while batch := list(islice(wanted, _BATCH)):
-            _illustrate(report, model, decoder, batch)
+            _illustrate(report, model, reader, batch)
 
 
-def _illustrate(
-    report: ReportWriter, model: Model | None, decoder: SafeDecoder, batch: list[tuple[Item, bool]]
-) -> None:
+def _illustrate(report: ReportWriter, model: Model | None, reader: SliceReader, batch: list[tuple[Item, bool]]) -> None:
     from screener.preprocess import frame
     from screener.report.pictures import encode, thumbnail
 
     found: list[tuple[Item, Slice, bool]] = []
     for item, large in batch:
-        slice_ = slice_of(report.images, item, decoder)
+        slice_ = reader.read(item)
         if isinstance(slice_, str):
             report.pictures.note_missing(item.finding, slice_)
         else:
@@ -204,30 +204,55 @@ def _illustrate(
         report.pictures.put(item.finding, picture if large else replace(picture, large=b""), heatmap)
 
 
-def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
-    """Return the slice that a finding is about, or why there is none: ``moved`` or ``unreadable``.
+class SliceReader:
+    """Reads the slices that findings are about; a file of many frames is read and hashed once for all of them.
 
     Parameters
     ----------
     images : Path
         Where the inbox lies now. A file that is not what was judged counts as moved.
-    item : Item
     decoder : SafeDecoder
     """
-    from screener.domain.slice import Refused
-    from screener.inbox import Entry, Limits, decode_slice, fetch, locate
 
-    file = locate(images, item.finding.path)
-    if file is None:
-        return "moved"
-    fetched = fetch(Entry(file, item.finding.path, item.finding.patient_id))
-    if isinstance(fetched, Refused):
-        return "unreadable"
-    if fetched.identity.sha256 != item.finding.sha256:
-        return "moved"
-    fetched = replace(fetched, identity=replace(fetched.identity, frame=item.finding.frame))
-    slice_ = decode_slice(fetched, Limits(), decoder)
-    return "unreadable" if isinstance(slice_, Refused) else slice_
+    def __init__(self, images: Path, decoder: SafeDecoder) -> None:
+        self._images, self._decoder = images, decoder
+        self._last: FileBytes | None = None
+
+    def read(self, item: Item) -> Slice | str:
+        """Return a slice, or why there is none: ``moved`` or ``unreadable``."""
+        from screener.domain.slice import Refused
+        from screener.inbox import Limits, decode_slice
+
+        file = self._file(item)
+        if isinstance(file, str):
+            return file
+        file = replace(file, identity=replace(file.identity, frame=item.finding.frame))
+        slice_ = decode_slice(file, Limits(), self._decoder)
+        return "unreadable" if isinstance(slice_, Refused) else slice_
+
+    def _file(self, item: Item) -> FileBytes | str:
+        from screener.domain.slice import Refused
+        from screener.inbox import Entry, fetch, locate
+
+        finding, last = item.finding, self._last
+        if last is not None and (last.identity.path, last.identity.sha256) == (finding.path, finding.sha256):
+            return last
+        self._last = None
+        place = locate(self._images, finding.path)
+        if place is None:
+            return "moved"
+        file = fetch(Entry(place, finding.path, finding.patient_id))
+        if isinstance(file, Refused):
+            return "unreadable"
+        if file.identity.sha256 != finding.sha256:
+            return "moved"
+        self._last = file
+        return file
+
+
+def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
+    """Return the slice that a finding is about, or why there is none; see `SliceReader`."""
+    return SliceReader(images, decoder).read(item)
 
 
 def heatmaps_of(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:

@@ -15,6 +15,7 @@ from report_samples import Parsed
 from test_report_from_log import rebuilt, scanned, with_heat
 from test_report_page import HOSTILE, about
 
+import screener.inbox as inbox_room
 from export.data.phantoms import phantom
 from screener.audit import AuditLog
 from screener.audit.reader import EventReader
@@ -22,6 +23,7 @@ from screener.domain.finding import Urgency
 from screener.domain.slice import Reason
 from screener.domain.verdict import Verdict
 from screener.finding_store import FindingStore
+from screener.inbox import fetch
 from screener.latest_results import latest_results
 from screener.messages import RECOMMENDATION, TEXT
 from screener.pipeline.study import Aggregation
@@ -241,7 +243,9 @@ def test_point_is_said_to_be_certified_only_by_the_model_that_judged(bright: Mod
     assert point_words(replace(own, threshold=0.123), bright, by_patient, "en")[-1].endswith("not certified by patient")
 
 
-def test_dicom_is_pictured_frame_by_frame_and_burnt_in_text_is_not(bright: Model, tmp_path: Path) -> None:
+def test_dicom_is_pictured_frame_by_frame_and_burnt_in_text_is_not(
+    bright: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pydicom")
     sys.path.append(str(Path(__file__).parents[1] / "inbox"))
     from dicom_files import dataset, encode
@@ -257,7 +261,10 @@ def test_dicom_is_pictured_frame_by_frame_and_burnt_in_text_is_not(bright: Model
     burnt = dataset(phantom(3, 96).astype(np.int32), StudyInstanceUID="1.8", BurnedInAnnotation="YES")
     (inbox / "burnt").write_bytes(encode(burnt))
     live = scanned(inbox, bright, log, tmp_path / "live.html")
+    opened: list[str] = []
+    monkeypatch.setattr(inbox_room, "fetch", lambda entry: opened.append(entry.path) or fetch(entry))
     again = rebuilt(log, bright)
+    assert sorted(opened) == ["0", "1", "2", "3", "frames"], "a file of many frames is read once"
     for parsed in (live, again):
         pictures = [attrs for tag, attrs in parsed.elements if tag == "svg" and attrs.get("class") == "picture"]
         assert len(pictures) == 5, "three key slices, two frames, nothing of the burnt-in picture"
