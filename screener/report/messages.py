@@ -114,7 +114,7 @@ PAGE = Catalogue(
         "study": "Study",
         "study_date": "Study date",
         "key_slices": "Key slices",
-        "slice_picture": "This slice with its neighbours",
+        "slice_picture": "Slice in context",
         "counts": "Slices: {total}, assessed: {assessed}, flagged: {flagged}, not assessable: {refused}",
         "unknown_point": "{name}: whether it is certified is not known here, as the model that judged is not at hand",
         "earlier_verdict": "Earlier verdict, on another answer about this study",

@@ -177,7 +177,7 @@ class StudyCard:
     urgency, recommendation, reason, verdict, earlier, judged, counts : str
     score : Score or None
     point : tuple of str
-        The operating point with what was measured for it, and whether it is certified.
+        Whether the operating point is certified by patient; then what was measured for it.
     keys : tuple of SliceCard
     panels : tuple of SeriesPanel
     unused : tuple of str
@@ -289,17 +289,26 @@ def verdict_words(verdict: Verdict | None, lang: Language) -> str:
 
 
 def point_words(study: StudyFinding, model: Model | None, aggregation: Aggregation, lang: Language) -> tuple[str, ...]:
-    """Say what the operating point of a study is worth, as far as the model that judged is at hand."""
+    """Say what the operating point of a study is worth, as far as the model that judged is at hand.
+
+    Whether it is certified by patient stands first.
+    """
     name = study.operating_point
     if model is None or model.sha256 != study.model_sha256:
         return (PAGE[lang]["unknown_point"].format(name=name),)
     by_patient = aggregation.points.get(name)
     if by_patient is not None and by_patient.threshold == study.threshold:
-        return tuple(study_point_lines(by_patient, lang))
+        return _statement_first(study_point_lines(by_patient, lang))
     by_slice = model.card.operating_points.get(name)
     if by_slice is None or by_slice.threshold != study.threshold:
         return (TEXT[lang]["study_uncertified"].format(name=name),)
-    return (*point_lines(by_slice, lang), TEXT[lang]["study_uncertified"].format(name=name))
+    return (TEXT[lang]["study_uncertified"].format(name=name), *_statement_first(point_lines(by_slice, lang)))
+
+
+def _statement_first(lines: list[str]) -> tuple[str, ...]:
+    """Put what was measured behind what is certified."""
+    measured, *statement = lines
+    return (*statement, measured) if statement else (measured,)
 
 
 def slice_card(item: Item, identifier: str, lang: Language, **shown: object) -> SliceCard:

@@ -62,7 +62,8 @@ def small(picture: bytes, name: str) -> None:
 
 def test_a_morning_from_scan_to_page_to_explanation(morning: Path, page: Page) -> None:
     page.open(morning / "worklist.html")
-    assert len(page.shown()) == sum(path.is_file() for path in DEMO.rglob("*"))
+    cards = "document.querySelectorAll('.study').length"
+    assert page.ask(cards) == sum(path.is_dir() for path in DEMO.iterdir())
     keep(page, "worklist.jpg")
     page.click("#heatmaps")
     page.press("j", "\ue007")
@@ -80,11 +81,11 @@ def test_a_morning_from_scan_to_page_to_explanation(morning: Path, page: Page) -
     small(sheet.read_bytes(), "explained.jpg")
 
     waiting = screener(morning, "worklist", "--log", "audit.jsonl")
-    flagged = page.ask("document.querySelectorAll('.slice:not(.low)').length")
-    assert f"{flagged} slices of" in waiting
+    flagged = page.ask("document.querySelectorAll('.study:not(.low)').length")
+    assert f"{flagged} studies wait" in waiting
     assert screener(morning, "report", "again.html", "--log", "audit.jsonl").strip() == "again.html"
     page.open(morning / "again.html")
-    assert page.ask("document.querySelectorAll('.slice').length") == len(page.shown())
+    assert page.ask(cards) == sum(path.is_dir() for path in DEMO.iterdir())
     if os.environ.get("SCREENER_RENEW_DOCS"):
         shutil.copytree(SHOTS, ROOT / "docs" / "tutorial" / "morning", dirs_exist_ok=True)
 

@@ -235,12 +235,12 @@ def test_point_is_said_to_be_certified_only_by_the_model_that_judged(bright: Mod
     own = replace(answer, model_sha256=bright.sha256)
     slices = point_words(own, bright, Aggregation(), "en")
     assert any("certified for sensitivity" in line for line in slices), "the threshold of a slice"
-    assert slices[-1] == TEXT["en"]["study_uncertified"].format(name="auto")
+    assert slices[0] == TEXT["en"]["study_uncertified"].format(name="auto")
     point = replace(bright.card.operating_points["auto"])
     by_patient = Aggregation(points={"auto": point})
-    (*_, certified) = point_words(own, bright, by_patient, "en")
+    certified, *_ = point_words(own, bright, by_patient, "en")
     assert certified.startswith("studies, auto: certified for sensitivity")
-    assert point_words(replace(own, threshold=0.123), bright, by_patient, "en")[-1].endswith("not certified by patient")
+    assert point_words(replace(own, threshold=0.123), bright, by_patient, "en")[0].endswith("not certified by patient")
 
 
 def test_dicom_is_pictured_frame_by_frame_and_burnt_in_text_is_not(
