@@ -127,7 +127,7 @@ PAGE = Catalogue(
         "slider": "Slice of the series {series}",
         "strip": "Slices of the series {series} in anatomical order",
         "place": "Slice {number} of {total}",
-        "at": "at {position}",
+        "at": "position {position}",
         "in_context": "{context} with its neighbours, {alone} alone",
         "curve": "Probability of each slice with its neighbours, in anatomical order, against the threshold "
         "{threshold}: highest {highest}, at slice {place} of {total}.",

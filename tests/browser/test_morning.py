@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+from browser_lists import studies
 
 if TYPE_CHECKING:
     from conftest import Page
@@ -88,6 +89,17 @@ def test_a_morning_from_scan_to_page_to_explanation(morning: Path, page: Page) -
     assert page.ask(cards) == sum(path.is_dir() for path in DEMO.iterdir())
     if os.environ.get("SCREENER_RENEW_DOCS"):
         shutil.copytree(SHOTS, ROOT / "docs" / "tutorial" / "morning", dirs_exist_ok=True)
+
+
+def test_a_study_of_several_series_as_the_guide_shows_it(page: Page, tmp_path: Path) -> None:
+    page.open(studies(tmp_path / "list.html"))
+    page.press("j", "j")
+    page.wait("document.querySelector('.looked')")
+    page.chrome.execute_script("document.querySelector('.study:focus').scrollIntoView({block: 'center'})")
+    small(page.picture(), "study.jpg")
+    assert page.ask("document.querySelectorAll('.cine > *').length") > 0
+    if os.environ.get("SCREENER_RENEW_DOCS"):
+        shutil.copy(SHOTS / "study.jpg", ROOT / "docs/tutorial/morning/study.jpg")
 
 
 def test_every_screenshot_of_the_walk_through_is_there_and_used() -> None:
