@@ -188,9 +188,14 @@ def study_title(finding: Finding | StudyFinding) -> str:
     study_id = finding.study_id or ""
     if len(study_id) < _LONG or not _UID.fullmatch(study_id):
         return study_id
-    number, date = getattr(finding, "accession_number", None), getattr(finding, "study_date", None)
-    shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
-    return " · ".join(filter(None, (number or f"…{study_id[-_TAIL:]}", shown)))
+    number = getattr(finding, "accession_number", None)
+    return " · ".join(filter(None, (number or f"…{study_id[-_TAIL:]}", study_date(finding))))
+
+
+def study_date(finding: Finding | StudyFinding) -> str:
+    """Show the date of a study as year, month, day; empty without one."""
+    date = getattr(finding, "study_date", None)
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
 
 
 def against_threshold(finding: Finding | StudyFinding, lang: Language = "en") -> str:

@@ -13,7 +13,7 @@ from screener.domain.finding import Decision
 from screener.domain.slice import Reason
 from screener.inbox.studies import natural_key
 from screener.messages import RECOMMENDATION, TEXT, URGENCY_WORD
-from screener.report.console import compared, number, point_lines, study_point_lines
+from screener.report.console import compared, number, point_lines, study_date, study_point_lines, study_title
 from screener.report.messages import PAGE, REASON
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ class StudyCard:
     place : int
         In reading order, from 1.
     finding : StudyFinding
+    title, date : str
+        Name of the study beside its patient, where it says more than accession number and date; date of the study.
     urgency, recommendation, reason, verdict, earlier, judged, counts : str
     score : Score or None
     point : tuple of str
@@ -191,6 +193,8 @@ class StudyCard:
     identifier: str
     place: int
     finding: StudyFinding
+    title: str
+    date: str
     urgency: str
     score: Score | None
     recommendation: str
@@ -340,6 +344,8 @@ def study_card(item: StudyItem, place: int, point: tuple[str, ...], lang: Langua
         f"st{place}",
         place,
         finding,
+        _title(finding),
+        study_date(finding),
         URGENCY_WORD[lang][finding.urgency],
         score(finding, lang),
         RECOMMENDATION[lang][finding.urgency],
@@ -350,6 +356,12 @@ def study_card(item: StudyItem, place: int, point: tuple[str, ...], lang: Langua
         verdict_words(item.verdict, lang),
         "" if item.verdict is not None else verdict_words(item.earlier_verdict, lang),
     )
+
+
+def _title(finding: StudyFinding) -> str:
+    """Name a study beside its patient; empty where patient, accession number and date name it."""
+    title, known = study_title(finding), finding.accession_number or finding.study_date
+    return "" if title == finding.patient_id or (known and title != finding.study_id) else title
 
 
 @dataclass(frozen=True, slots=True)

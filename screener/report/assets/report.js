@@ -10,7 +10,7 @@
   const haystacks = new Map(
     items.map((item) => [
       item,
-      plain([item.dataset.patient ?? "", ...all("h2, .file", item).map((part) => part.textContent)].join(" ")),
+      plain([item.dataset.patient ?? "", item.dataset.study ?? "", ...all("h2, .file", item).map((part) => part.textContent)].join(" ")),
     ]),
   );
   // No folder is called "/": it stands for what lies in none.
@@ -193,7 +193,7 @@
     const text = (selector, root = item) => by(selector, root)?.textContent ?? "";
     return [
       ["patient", item.dataset.patient],
-      ["study", text(".study-id")],
+      ["study", item.dataset.study],
       ["probability", text(".score")],
       ["slice_picture", text("figcaption > b", picture)],
       ["recommendation", text(".advice")],

@@ -87,10 +87,21 @@ def test_card_tells_numbers_names_and_key_slices(tmp_path: Path, lang: Language)
     text = " ".join(parsed.words)
     counts = PAGE[lang]["counts"].format(total=8, assessed=7, flagged=4, refused=1)
     shown = PAGE[lang]["unknown_point"].format(name="auto")
-    for told in (counts, shown, "A77", "20260102", REASON[lang][Reason.BLANK], "004.png", "anna"):
+    for told in (counts, shown, "A77", "2026-01-02", REASON[lang][Reason.BLANK], "004.png", "anna"):
         assert told in text, told
     assert len(with_class(parsed, "key")) == 3
     assert with_heat(parsed) == 3, "only key slices carry their evidence"
+
+
+def test_a_long_identifier_gives_way_to_accession_number_and_date(tmp_path: Path) -> None:
+    uid = "1.2.826.0.1.3680043.8.498.18130911735376109789410453630"
+    known = write(tmp_path, study(uid, {None: [0.9]}, patient="P7", accession_number="A77", study_date="20260102"))
+    text = " ".join(known.words)
+    assert "2026-01-02" in text
+    assert [attrs["data-study"] for attrs in known.slices()] == [uid], "search and the opened slice know it"
+    assert not with_class(known, "study-id")
+    (bare,) = with_class(write(tmp_path, study(uid, {None: [0.9]}, patient="P7")), "study-id")
+    assert bare
 
 
 def test_curve_and_strip_follow_the_slices(tmp_path: Path) -> None:
