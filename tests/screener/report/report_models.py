@@ -88,7 +88,7 @@ def _graph() -> onnx.ModelProto:
 def card(*, heatmap: bool = True) -> dict[str, Any]:
     points = {"default": 0.5, "screening": 0.3, "confirmation": 0.6, "auto": 0.4}
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "bright",
         "version": "1.0.0",
         "preprocessing": msgspec.to_builtins(HOW),
