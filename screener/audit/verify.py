@@ -12,7 +12,7 @@ import msgspec
 
 from screener.audit.anchor import read_anchor
 from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Event, Kind, digest_of, parse
-from screener.audit.schemas import EarlierResultsV2
+from screener.audit.schemas import EVENTS, EarlierResultsV2
 from screener.audit.segments import Line, lines, lines_of
 from screener.errors import AuditLogError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _Key: TypeAlias = "tuple[str, str | None]"
 """Run and study of a RESULT."""
 _RESULT_MARK = b'"event":"RESULT"'
+_TOLD = 120
+"""Letters of a message that may quote the line."""
 _UNFOUNDED = "the study does not rest on the results that the log holds for it"
 
 
@@ -172,6 +174,7 @@ class _Check:
                 if self.events
                 else "the chain does not begin here: what came before is missing"
             )
+        _refuse_wrong_types(event)
         self.head = event["hash"]
         self.events += 1
         if self.head == self._wanted:
@@ -197,11 +200,7 @@ class _Check:
         Keeping the hash of every result until a study may name it would take memory that grows with the log.
         """
         own = self._results.pop(_key_of(event), [])
-        try:
-            rows = msgspec.convert(event["earlier_results"], tuple[EarlierResultsV2, ...])
-        except msgspec.ValidationError as error:
-            raise BadLineError(f"earlier_results: {str(error).encode('ascii', 'replace').decode()[:80]}") from None
-        if rows:
+        if rows := msgspec.convert(event["earlier_results"], tuple[EarlierResultsV2, ...]):
             place = line._replace(raw=b"")
             self._claims.append(_Claim(place, rows, own, str(event["results_sha256"])))
         elif digest_of(own) != event["results_sha256"]:
@@ -238,6 +237,19 @@ class _Claim:
                     return "the study rests on results that the log does not hold"
                 hashes += known[first - 1 : last]
         return "" if digest_of([*hashes, *self.own]) == self.results_sha256 else _UNFOUNDED
+
+
+def _refuse_wrong_types(event: Event) -> None:
+    """Hold an event to the struct of its version; what the first schema wrote was never held to types.
+
+    Only verification does: a reader shows what it understands, so that one forged event does not hide all after it.
+    """
+    if event["schema"] > 1:
+        try:
+            msgspec.convert(event, EVENTS[event["schema"]][event["event"]])
+        except msgspec.ValidationError as error:
+            told = str(error).encode("ascii", "backslashreplace").decode()
+            raise BadLineError(f"{event['event']} of a wrong type: {told[:_TOLD]}") from None
 
 
 def _key_of(event: Event) -> _Key:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from audit_samples import finding, forge
 from hypothesis import given
@@ -13,10 +14,19 @@ from hypothesis import strategies as st
 from test_audit_schemas import study
 
 from screener.audit import AuditLog, Kind, read, verify
-from screener.audit.events import GENESIS, ResultNumber, digest_of, parse, seal, study_event
+from screener.audit.events import (
+    GENESIS,
+    ResultNumber,
+    clean_text,
+    digest_of,
+    parse,
+    seal,
+    study_event,
+    study_finding_of,
+)
 from screener.audit.index import index_path
 from screener.audit.schemas import EVENTS
-from screener.domain.study import SliceCounts
+from screener.domain.study import KeySlice, SeriesFinding, SliceCounts
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:
@@ -139,6 +149,31 @@ def test_a_forged_reference_is_found(three_days: Path, rows: object) -> None:
     assert found.first_bad.why.isascii()
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("RESULT", {"path": 7}),
+        ("RESULT", {"probability": "high"}),
+        ("RESULT", {"frame": "1"}),
+        ("RESULT", {"seen_before": 1}),
+        ("RESULT", {"statistics": [1]}),
+        ("STUDY", {"slices": 7}),
+        ("STUDY", {"series": [1]}),
+        ("STUDY", {"key_slices": [{"path": "\x1b"}]}),
+        ("STUDY", {"results_sha256": "F" * 64}),
+        ("END", {"counts": []}),
+        ("END", {"reason": None}),
+    ],
+)
+def test_a_forged_event_of_a_wrong_type_is_found(three_days: Path, kind: str, change: dict[str, object]) -> None:
+    rewrite(three_days, lambda event: event.update(change) if event["event"] == kind else None)
+    found = verify(three_days)
+    assert found.first_bad is not None
+    assert f"{kind} of a wrong type" in found.first_bad.why
+    assert found.first_bad.why.isascii()
+    assert len(list(read(three_days))) > 10, "a reader still sees the other events"
+
+
 def test_a_study_that_rests_on_results_cut_from_the_front_is_found(three_days: Path) -> None:
     lines = three_days.read_bytes().splitlines(keepends=True)
     start = next(index for index, line in enumerate(lines) if b"START" in line and index)
@@ -235,6 +270,32 @@ def test_the_line_of_a_study_of_20000_slices_stays_short() -> None:
 
 
 @given(
+    study_id=st.text(min_size=1, max_size=40),
+    probability=st.none() | st.floats(0, 1),
+    positions=st.lists(st.none() | st.floats(-500, 500), max_size=3),
+    counts=st.tuples(*[st.integers(0, 10**6)] * 4),
+    date=st.none() | st.text(max_size=10),
+)
+def test_a_study_reads_back_as_it_was(
+    study_id: str, probability: float | None, positions: list[float | None], counts: tuple[int, ...], date: str | None
+) -> None:
+    before = replace(
+        study(),
+        study_id=clean_text(study_id),
+        study_date=None if date is None else clean_text(date),
+        probability=probability,
+        slices=SliceCounts(*counts),
+        series=(SeriesFinding("s", None, "axial", 2, probability, ()),),
+        key_slices=tuple(KeySlice("p1/a.png", None, position, 0.5) for position in positions),
+    )
+    event = parse(
+        seal(study_event(before, "r", preprocessing="v1", results_sha256="0" * 64, earlier_results=()), GENESIS)[0]
+    )
+    assert study_finding_of(event) == before
+    assert msgspec.convert(event, EVENTS[2]["STUDY"])
+
+
+@given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from([None, "s", "t"]), st.integers(1, 60)).map(
             lambda one: ResultNumber(*one)
@@ -245,7 +306,6 @@ def test_the_line_of_a_study_of_20000_slices_stays_short() -> None:
 def test_rows_name_exactly_the_results_in_their_order(results: list[ResultNumber]) -> None:
     event = study_event(study(), "r", preprocessing="v1", results_sha256="0" * 64, earlier_results=results)
     after = parse(seal(event, GENESIS)[0])
-    assert EVENTS[2]["STUDY"].__struct_fields__
     named = [
         ResultNumber(row["run_id"], row["study_id"], number)
         for row in after["earlier_results"]
