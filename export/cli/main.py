@@ -54,6 +54,9 @@ PretrainEpochs = Annotated[
 IgnoreFlips = Annotated[
     bool, typer.Option(help="Leave flipped copies on both sides of the split, to see how wrong figures get.")
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume/--restart", help="Go on with what the run's folder holds, or delete that and begin.")
+]
 Augment = Annotated[list[str] | None, typer.Option(help="Change an augmentation, such as paste=0.1; repeatable.")]
 CrossFit = Annotated[Path | None, typer.Option(help="JSON file that cross-fit wrote: it certifies studies by patient.")]
 
@@ -120,10 +123,7 @@ def train(
     augment: Augment = None,
     max_minutes: MaxMinutes = math.inf,
     ignore_flips: IgnoreFlips = False,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume/--restart", help="Go on with what the run's folder holds, or delete that and begin."),
-    ] = True,
+    resume: Resume = True,
 ) -> None:
     """Train a recipe, or go on with an interrupted run."""
     _quiet_tensorflow()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from screener.domain.estimate import Rate
 from screener.evaluate.metrics import LEVEL, exact_interval, lower_bound
 from screener.model.card import CardPoint, StudySection
@@ -100,21 +102,7 @@ def study_section(
 ) -> StudySection:
     """Return the section ``study`` of a card.
 
-    A release puts it in with ``msgspec.structs.replace(card, study=study_section(...))`` before `write_release`, or
-    gives it to `export.release.release.publish` as ``Ground.study``::
-
-        threshold = 0.42
-        section = study_section(
-            StudyAggregation(window=5, reach=2, least_slices=5, least_share=0.1),
-            {"auto": (threshold, patients_rate(90, 91), patients_rate(13, 14))},
-            certificate=patients_certificate(
-                threshold, 1, 91, rule="…", certifies="recipe", holds_for="…", sequences=("FLAIR", "T1ce")
-            ),
-            measured_on="91 patients of 3 hospitals, each judged by a model that saw no patient of that hospital",
-            planes=("axial",),
-            sequences=("FLAIR", "T1ce", "T2"),
-            estimates=(Estimate("covariate-adjusted AUC, FLAIR, in context", 0.97, 0.95, 0.98, 79, "patients"),),
-        )
+    A card takes it with ``msgspec.structs.replace(card, study=study_section(...))`` before `write_release`.
 
     Parameters
     ----------
@@ -137,12 +125,8 @@ def study_section(
         for name, (threshold, sensitivity, specificity) in points.items()
     }
     if certificate is not None:
-        auto = known["auto"]
-        known["auto"] = CardPoint(
-            auto.threshold,
-            sensitivity=auto.sensitivity,
-            specificity=auto.specificity,
-            measured_on=measured_on,
+        known["auto"] = msgspec.structs.replace(
+            known["auto"],
             recall_target=certificate.aimed_at,
             certified=certificate.target is not None,
             certificate=certificate,
