@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screener.domain.slice import Identity, Reason, Refused
-from screener.inbox import Entry
+from screener.inbox import Entry, FileBytes
 from screener.privacy import Pseudonyms
 from tests.conftest import Command, write_slice
 
@@ -55,6 +56,22 @@ def test_a_refusal_is_renamed_like_a_slice(key: bytes, path: str) -> None:
     refused = Pseudonyms(key, files=True).rename(Refused(Identity(path, "", "p"), Reason.UNREADABLE, "why"))
     assert isinstance(refused, Refused)
     assert (refused.identity.path, refused.identity.patient_id) == renamed(key, path, "p")
+
+
+def test_what_a_header_says_is_hidden_and_what_a_folder_named_is_not_hidden_twice() -> None:
+    pseudonyms = Pseudonyms(b"k" * 16)
+    folder = pseudonyms.name("DUPONT")
+    named = Identity("x/1.dcm", "00", folder, study_id=folder, series_id=None)
+    said = replace(named, patient_id="P7", series_id="1.2.9", accession_number="A1", study_date="20260102")
+    for item in (FileBytes(said, b""), Refused(said, Reason.LOCALIZER)):
+        hidden = pseudonyms.rename_header(item, named).identity
+        assert hidden.study_id == folder
+        assert hidden.patient_id == pseudonyms.name("P7")
+        assert hidden.series_id == pseudonyms.name("1.2.9")
+        assert hidden.accession_number == pseudonyms.name("A1")
+        assert hidden.study_date == pseudonyms.name("20260102")
+    nothing = pseudonyms.rename_header(FileBytes(named, b""), named).identity
+    assert (nothing.series_id, nothing.accession_number, nothing.study_date) == (None, None, None)
 
 
 def test_file_names_stay_unless_asked() -> None:
