@@ -47,17 +47,22 @@ class Fields:
     dataset : pydicom.Dataset
     """
 
-    __slots__ = ("_dataset",)
+    __slots__ = ("_dataset", "_elements", "_texts")
 
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401 - pydicom ships no types
         self._dataset = dataset
+        # Under whole numbers, past pydicom's own access: comparing its tags would take as long as reading the file.
+        self._elements: dict[int, Any] = {int(tag): element for tag, element in dataset._dict.items()}  # noqa: SLF001
+        self._texts: dict[str, str | None] = {}
 
     def __contains__(self, name: str) -> bool:
-        return tag_of(name)[0] in self._dataset
+        return int(tag_of(name)[0]) in self._elements
 
     def text(self, name: str) -> str | None:
         """Return the value as text without padding, at most 128 characters; None where there is none."""
-        return _clean(self._string(name))[:_LONGEST_TEXT].strip() or None
+        if name not in self._texts:
+            self._texts[name] = _clean(self._string(name))[:_LONGEST_TEXT].strip() or None
+        return self._texts[name]
 
     def words(self, name: str) -> list[str]:
         """Return the values of a text of several, in upper case."""
@@ -90,7 +95,7 @@ class Fields:
 
     def _string(self, name: str) -> str:
         tag, _ = tag_of(name)
-        element = self._dataset.get_item(tag)
+        element = self._elements.get(int(tag))
         value = None if element is None else element.value
         if value is None:
             return ""
@@ -103,7 +108,7 @@ class Fields:
 
     def _values(self, name: str) -> Sequence[Any]:
         tag, kind = tag_of(name)
-        element = self._dataset.get_item(tag)
+        element = self._elements.get(int(tag))
         value = None if element is None else element.value
         if value is None:
             return ()
