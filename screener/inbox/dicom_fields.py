@@ -95,7 +95,7 @@ class Fields:
 
     def _string(self, name: str) -> str:
         tag, _ = tag_of(name)
-        element = self._elements.get(int(tag))
+        element: Any = self._elements.get(int(tag))
         value = None if element is None else element.value
         if value is None:
             return ""
@@ -108,7 +108,7 @@ class Fields:
 
     def _values(self, name: str) -> Sequence[Any]:
         tag, kind = tag_of(name)
-        element = self._elements.get(int(tag))
+        element: Any = self._elements.get(int(tag))
         value = None if element is None else element.value
         if value is None:
             return ()
