@@ -26,7 +26,7 @@ _FOLDER = "explained"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExplainOptions:
     """How to explain, as the options say; `out` None means the user's state folder."""
 
     out: Path | None
@@ -39,7 +39,7 @@ class Wanted:
     lang: str | None
 
 
-def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
+def run(images: Sequence[Path], options: ExplainOptions) -> ExitCode:
     """Explain images, and say on stdout what was found and where the pictures lie.
 
     Returns
@@ -58,24 +58,24 @@ def run(images: Sequence[Path], wanted: Wanted) -> ExitCode:
     from screener.report.messages import EVIDENCE
     from screener.report.overlay import Look
 
-    lang = checked_language(wanted.lang)
-    look = Look(wanted.colormap, wanted.blend)
+    lang = checked_language(options.lang)
+    look = Look(options.colormap, options.blend)
     for image in images:
         if not image.is_file():
             raise NothingFoundError(f"no such image: {image}", "give JPEG or PNG files, not folders")
-    model = Model.load(wanted.model)
+    model = Model.load(options.model)
     with pipeline_with_evidence(model) as pipeline:
-        job = _Job(pipeline, _policy(model, wanted), look, lang, _folder(wanted.out), layers=wanted.layers)
+        job = _Job(pipeline, _policy(model, options), look, lang, _folder(options.out), layers=options.layers)
         codes = {code for image in images for code in job.explain(image)}
     sys.stdout.write(f"{EVIDENCE[lang]}\n{NOTICE[lang]}\n")
     return next((code for code in (ExitCode.USAGE, ExitCode.NOT_ASSESSABLE) if code in codes), ExitCode.OK)
 
 
-def _policy(model: Model, wanted: Wanted) -> TriagePolicy:
+def _policy(model: Model, options: ExplainOptions) -> TriagePolicy:
     from screener.triage import TriagePolicy, screening_point
 
     points = model.card.operating_points
-    point = screening_point(wanted.threshold, points, accept_uncertified=wanted.accept_uncertified)
+    point = screening_point(options.threshold, points, accept_uncertified=options.accept_uncertified)
     return TriagePolicy(point, points["confirmation"].threshold, model.card.title, model.sha256)
 
 
@@ -115,7 +115,7 @@ class _Job:
                 explanation = Explanation(self.policy.refusal(item), {})
             else:
                 explanation = explain(item, self.pipeline, self.policy, self.look, self.lang, layers=self.layers)
-            sys.stdout.write(f"{_told(explanation.finding, self.lang)}\n")
+            sys.stdout.write(f"{_sentence(explanation.finding, self.lang)}\n")
             yield self._save(explanation)
 
     def _save(self, explanation: Explanation) -> ExitCode:
@@ -134,15 +134,15 @@ class _Job:
         return ExitCode.OK
 
 
-def _told(finding: Finding, lang: Language) -> str:
+def _sentence(finding: Finding, lang: Language) -> str:
     """Say in one line what was found."""
     from screener.messages import RECOMMENDATION
     from screener.report.console import against_threshold, safe
     from screener.report.messages import REASON
 
-    told = f"{safe(finding.path)}: {RECOMMENDATION[lang][finding.urgency]}"
+    text = f"{safe(finding.path)}: {RECOMMENDATION[lang][finding.urgency]}"
     if finding.reason is not None:
-        return f"{told} · {REASON[lang][finding.reason]} ({finding.reason.value})"
+        return f"{text} · {REASON[lang][finding.reason]} ({finding.reason.value})"
     if finding.probability is None:
-        return told
-    return f"{told} · {against_threshold(finding, lang)}"
+        return text
+    return f"{text} · {against_threshold(finding, lang)}"

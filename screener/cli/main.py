@@ -122,9 +122,11 @@ def explain(
     Writes an overlay and a sheet for each slice; never over a file that exists. Exit codes: 0 all explained; 2 usage,
     or some pictures were there already; 3 no such image; 4 some slices not assessable; 7 model.
     """
-    from screener.cli.explain import Wanted, run
+    from screener.cli.explain import ExplainOptions, run
 
-    raise typer.Exit(run(images, Wanted(out, model, threshold, accept_uncertified, colormap, blend, layers, lang)))
+    raise typer.Exit(
+        run(images, ExplainOptions(out, model, threshold, accept_uncertified, colormap, blend, layers, lang))
+    )
 
 
 @app.command()

@@ -246,7 +246,7 @@ def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings
         with progress(scan, lang, quiet=output.quiet, color=output.color) as advance:
             for result in scan.results():
                 if output.shows(result):
-                    _tell(result, found, output)
+                    _print_result(result, found, output)
                 if not isinstance(result, StudyFinding):
                     advance()
         reason = "interrupted" if scan.stopped else "complete"
@@ -267,7 +267,7 @@ def _end(log: Any, counts: dict[str, int], reason: str) -> None:  # noqa: ANN401
             raise
 
 
-def _tell(finding: Finding | StudyFinding, found: TopFindings, output: Output) -> None:
+def _print_result(finding: Finding | StudyFinding, found: TopFindings, output: Output) -> None:
     if output.json:
         from screener.report.jsonl import line
 
