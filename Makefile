@@ -10,9 +10,9 @@
 #   make compare           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
 #   make leave-one-out        DATA=folder: the shipped recipe on sources and sites it never saw, one by one; writes docs/results/
 #   make ablation        DATA=folder: what the newest augmentations bring there; writes docs/results/
-#   make evaluate      DATA=folder: judge the shipped model on the test source; writes docs/results/
+#   make evaluate      DATA=folder: evaluate the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
-#   make cross-fit     DATA=folder: every patient judged by a model that saw none of that hospital; writes docs/results/
+#   make cross-fit     DATA=folder: every patient scored by a model that saw none of that hospital; writes docs/results/
 #   make quality-control          DATA=folder: what quality control keeps and refuses; writes docs/results/
 #   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/

@@ -1,4 +1,4 @@
-"""The classic blocks, trained first to draw slices again from a spoilt copy, without any label, and then to judge."""
+"""The classic blocks, trained first to restore slices from a spoilt copy, without any label, and then to classify."""
 
 from __future__ import annotations
 

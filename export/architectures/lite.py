@@ -48,7 +48,7 @@ def build(start: Start) -> keras.Model:
 
 
 def exported(model: Any) -> Any:  # noqa: ANN401 - Keras models
-    """Add what the gate measures distances in: the stride-16 features, averaged over the slice.
+    """Add what quality control measures distances in: the stride-16 features, averaged over the slice.
 
     Texture and anatomy still show there; the last features only keep what tells a tumour, and a photograph without
     one looks to them like a brain without one.

@@ -63,7 +63,7 @@ CrossFit = Annotated[Path | None, typer.Option(help="JSON file that cross-fit wr
 
 @app.callback()
 def bench() -> None:
-    """Train, convert and judge models for screener."""
+    """Train, convert and evaluate models for screener."""
 
 
 @app.command()
@@ -207,7 +207,7 @@ def evaluate(
     data: Data,
     run: Run,
     model: Annotated[Path, typer.Option(help="Folder of the model.")],
-    source: Annotated[str, typer.Option(help="The test source to judge.")],
+    source: Annotated[str, typer.Option(help="The test source to evaluate on.")],
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
 ) -> None:
     """Evaluate a released model on a source that chose nothing."""
@@ -222,7 +222,7 @@ def leak(
     data: Data,
     leaking: Annotated[Path, typer.Option(help="A run with --ignore-flips.")],
     control: Annotated[Path, typer.Option(help="The same run without.")],
-    source: Annotated[str, typer.Option(help="The test source to judge.")],
+    source: Annotated[str, typer.Option(help="The test source to evaluate on.")],
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
 ) -> None:
     """Show how wrong figures get when flipped copies of the test slices are trained on."""
@@ -279,7 +279,7 @@ def leave_one_out(
     unseen: Unseen = None,
     max_minutes: MaxMinutes = math.inf,
 ) -> None:
-    """Train the shipped recipe without each source and site, and without all restricted ones; judge it there."""
+    """Train the shipped recipe without each source and site, and without all restricted ones; evaluate it there."""
     _quiet_tensorflow()
     from export.data.cache import frame_folder
     from export.data.duplicates import GROUPING
@@ -309,7 +309,7 @@ def cross_fit(
     demo: Demo = Path("docs/demo/inbox"),
     max_minutes: MaxMinutes = math.inf,
 ) -> None:
-    """Judge every patient by a model that saw no patient of that hospital, and certify the recipe by patient."""
+    """Score every patient by a model that saw no patient of that hospital, and certify the recipe by patient."""
     _quiet_tensorflow()
     from export.data.cache import frame_folder
     from export.data.duplicates import GROUPING
@@ -329,14 +329,14 @@ def report(
     data: Data,
     run: Run,
     out: Annotated[Path, typer.Option(help="Folder of the report; it holds pictures of slices.")],
-    part: Annotated[str, typer.Option("--set", help="tune or test: which slices to judge.")] = "tune",
+    part: Annotated[str, typer.Option("--set", help="tune or test: which slices to score.")] = "tune",
 ) -> None:
     """Show how a run learnt, what it gets wrong, and how it stands up to damage: HTML, PNG and JSON."""
     _quiet_tensorflow()
     from export.reports.run import run_report
 
     if part not in {"tune", "test"}:
-        raise DataError(f"no set to judge is called {part!r}", "choose tune or test; certify is not for looking at")
+        raise DataError(f"no set to score is called {part!r}", "choose tune or test; certify is not for looking at")
     result = run_report(data, run, out, "test" if part == "test" else "tune")
     print(f"{out / 'index.html'}: AUC {result['figures']['auc']['value']:.3f} on {part}")
 

@@ -155,7 +155,7 @@ def _sets(dataset: Dataset, pairs: Pairs, extra: int, options: AuditOptions) -> 
     if options.groups:
         given = read_groups(options.groups, dataset)
         # Its own sets, but groups and units as they are seen now: that is what it is held against.
-        computed = Split(computed.groups, computed.units, given.found.sets.copy())
+        computed = Split(computed.groups, computed.units, given.split.sets.copy())
         return computed, result | {"origin": options.groups.name}
     try:
         check_labels(computed.sets, dataset.records)

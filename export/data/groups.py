@@ -38,14 +38,14 @@ class Given:
     Attributes
     ----------
     path : Path
-    found : Split
+    split : Split
         In the order of the data set's records.
     lines : ndarray of shape (N,), int64
         Where in the file each record stands, counted from 1.
     """
 
     path: Path
-    found: Split
+    split: Split
     lines: NDArray[np.int64]
 
     def refuse_leaks(self, dataset: Dataset, pairs: Pairs) -> None:
@@ -64,7 +64,7 @@ class Given:
         """
         _, units = number(dataset.records, pairs)
         faults = [
-            *self._leaks(self.found.units, lambda index: f"unit {self.found.units[index]}"),
+            *self._leaks(self.split.units, lambda index: f"unit {self.split.units[index]}"),
             *self._leaks(units, lambda index: _kin(dataset.records[index])),
         ]
         if faults:
@@ -74,15 +74,15 @@ class Given:
         """Say of each unit that reaches from one set into another where it does."""
         first: dict[int, int] = {}
         result: set[int] = set()
-        for index, (unit, place) in enumerate(zip(units.tolist(), self.found.sets.tolist(), strict=True)):
+        for index, (unit, place) in enumerate(zip(units.tolist(), self.split.sets.tolist(), strict=True)):
             if place not in SETS:
                 continue
             before = first.setdefault(unit, index)
-            if place != self.found.sets[before] and unit not in result:
+            if place != self.split.sets[before] and unit not in result:
                 result.add(unit)
                 yield (
                     f"{self.path}:{self.lines[index]}: {name(index)} is in {place} here and in "
-                    f"{self.found.sets[before]} on line {self.lines[before]}"
+                    f"{self.split.sets[before]} on line {self.lines[before]}"
                 )
 
 

@@ -69,9 +69,9 @@ def statements(sources: Iterable[str]) -> Statements:
     )
 
 
-def training_data(dataset: Dataset, found: Split, test_sources: Sequence[str], seed: int) -> TrainingData:
+def training_data(dataset: Dataset, split: Split, test_sources: Sequence[str], seed: int) -> TrainingData:
     """Return the card's ``training_data``."""
-    placed = list(zip(dataset.records, found.sets.tolist(), strict=True))
+    placed = list(zip(dataset.records, split.sets.tolist(), strict=True))
     counts = Counter((record.source, name) for record, name in placed)
     tumours = Counter((record.source, name) for record, name in placed if record.label)
     return TrainingData(
@@ -87,17 +87,17 @@ def training_data(dataset: Dataset, found: Split, test_sources: Sequence[str], s
             )
             for name in sorted({record.source for record in dataset.records})
         ),
-        sets={name: _set_counts(dataset, found, name) for name in SETS},
+        sets={name: _set_counts(dataset, split, name) for name in SETS},
         test_sources=tuple(test_sources),
         seed=seed,
     )
 
 
-def _set_counts(dataset: Dataset, found: Split, name: str) -> SetCounts:
-    chosen = found.where(name)
+def _set_counts(dataset: Dataset, split: Split, name: str) -> SetCounts:
+    chosen = split.where(name)
     return SetCounts(
         slices=len(chosen),
         positives=sum(dataset.records[index].label for index in chosen.tolist()),
-        groups=len(np.unique(found.groups[chosen])),
-        units=len(np.unique(found.units[chosen])),
+        groups=len(np.unique(split.groups[chosen])),
+        units=len(np.unique(split.units[chosen])),
     )

@@ -254,12 +254,12 @@ def check_labels(sets: NDArray[np.str_], records: Sequence[Record], names: Seque
                 raise DataError(f"too few near-duplicate groups: the {name} set has no {word!r} slice", "add images")
 
 
-def write_patients(path: Path, dataset: Dataset, found: Split) -> None:
+def write_patients(path: Path, dataset: Dataset, split: Split) -> None:
     """Write ``source,patient,site,set`` of every patient with volumes, for whoever audits the sets."""
     rows = sorted(
         {
             (record.source, record.patient, record.site, str(name))
-            for record, name in zip(dataset.records, found.sets.tolist(), strict=True)
+            for record, name in zip(dataset.records, split.sets.tolist(), strict=True)
             if record.series and record.patient
         }
     )
@@ -271,18 +271,18 @@ def write_patients(path: Path, dataset: Dataset, found: Split) -> None:
     atomically(path, write)
 
 
-def write_groups(path: Path, dataset: Dataset, found: Split) -> None:
+def write_groups(path: Path, dataset: Dataset, split: Split) -> None:
     """Write ``groups.csv``: path, label, source, patient, near-duplicate group, unit, set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomically(path, lambda partial: _write_rows(partial, dataset, found))
+    atomically(path, lambda partial: _write_rows(partial, dataset, split))
 
 
-def _write_rows(path: Path, dataset: Dataset, found: Split) -> None:
+def _write_rows(path: Path, dataset: Dataset, split: Split) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "source", "patient", "group", "unit", "set"])
         for record, group, unit, name in zip(
-            dataset.records, found.groups.tolist(), found.units.tolist(), found.sets.tolist(), strict=True
+            dataset.records, split.groups.tolist(), split.units.tolist(), split.sets.tolist(), strict=True
         ):
             label = "yes" if record.label else "no"
             writer.writerow([record.path, label, record.source, record.patient, group, unit, name])

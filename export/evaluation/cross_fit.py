@@ -1,4 +1,4 @@
-"""Cross-fit over sites: every patient is judged by a model that saw no patient of that patient's hospital.
+"""Cross-fit over sites: every patient is scored by a model that saw no patient of that patient's hospital.
 
 This certifies the recipe, by patient, on all whole heads with a tumour. What is trained, how the threshold is chosen
 and what counts as detected is written down before any answer is looked at: the folds below, the threshold in
@@ -56,12 +56,12 @@ def run(
     unseen: NDArray[Any] | None = None,
     max_minutes: float = math.inf,
 ) -> bool:
-    """Train, release and judge the folds that have not been; the same call goes on where the last one ended.
+    """Train, release and evaluate the folds that have not been; the same call goes on where the last one ended.
 
     Returns
     -------
     bool
-        Whether every fold is judged.
+        Whether every fold is evaluated.
     """
     end = time.monotonic() + 60 * max_minutes
     for fold in FOLDS:
@@ -76,13 +76,13 @@ def run(
         if not finished(progress, configured(options)):
             return False
         release(data, place, Release(place / "model", fold.name, "0.0.0"), demo)
-        save_json(place / _FILE, judge(data, place, fold))
-        print(f"{fold.name}: judged", flush=True)
+        save_json(place / _FILE, evaluate(data, place, fold))
+        print(f"{fold.name}: evaluated", flush=True)
     return True
 
 
-def judge(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
-    """Judge a fold's model on the patients that it was kept from.
+def evaluate(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
+    """Evaluate a fold's model on the patients that it was kept from.
 
     Returns
     -------

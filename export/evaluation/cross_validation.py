@@ -49,7 +49,7 @@ class Terms(msgspec.Struct, frozen=True):
     epochs: Annotated[int, Meta(ge=1, le=12, description="Epochs of every training.")] = 8
     seed: Annotated[Count, Meta(description="Of the sample, the folds and the weights.")] = 1
     test_sources: Annotated[
-        tuple[str, ...], Meta(description="Sources from which no recipe learns; all their slices are judged.")
+        tuple[str, ...], Meta(description="Sources from which no recipe learns; all their slices are scored.")
     ] = ()
 
 
@@ -79,7 +79,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a variant, and the part of the sample that it does not see and is judged on."""
+    """One training: a variant, and the part of the sample that it does not see and is scored on."""
 
     variant: Variant
     part: str
@@ -101,7 +101,7 @@ class Course:
         Indices of the sampled records.
     folds : ndarray of shape (n,), int
     parts : dict of str to tuple of two arrays
-        For every part the records to learn from and those to judge.
+        For every part the records to learn from and those to score.
     """
 
     setup: TrainingSetup
@@ -166,8 +166,8 @@ def sample(setup: TrainingSetup, terms: Terms) -> NDArray[np.int64]:
     """Draw the sample: balanced over label, source and sequence, as many near-duplicate groups as possible."""
     rng = np.random.default_rng(terms.seed)
     strata: dict[Stratum, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for index in np.flatnonzero(np.isin(setup.found.sets, ("fit", "tune"))).tolist():
-        strata[stratum_of(setup.dataset.records[index])][int(setup.found.groups[index])].append(index)
+    for index in np.flatnonzero(np.isin(setup.split.sets, ("fit", "tune"))).tolist():
+        strata[stratum_of(setup.dataset.records[index])][int(setup.split.groups[index])].append(index)
     weights = stratum_weights(sorted(strata), {})
     drawn: list[int] = []
     for key, groups in sorted(strata.items()):
@@ -191,7 +191,7 @@ def divide(setup: TrainingSetup, chosen: NDArray[np.int64], seed: int) -> NDArra
     DataError
         There are fewer units than folds.
     """
-    units = setup.found.units[chosen]
+    units = setup.split.units[chosen]
     if len(np.unique(units)) < FOLDS:
         raise DataError(f"{len(np.unique(units))} leak-free units cannot fill {FOLDS} folds", "add patients")
     strata = [f"{setup.dataset.records[index].source}:{setup.labels[index]}" for index in chosen.tolist()]
@@ -205,13 +205,13 @@ def divide(setup: TrainingSetup, chosen: NDArray[np.int64], seed: int) -> NDArra
 def _parts(
     setup: TrainingSetup, chosen: NDArray[np.int64], folds: NDArray[np.int64], terms: Terms
 ) -> Iterator[tuple[str, tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """Yield what each part learns from and is judged on; a source takes every unit that it touches with it."""
+    """Yield what each part learns from and is scored on; a source takes every unit that it touches with it."""
     for number in range(FOLDS):
         yield f"fold{number}", (chosen[folds != number], chosen[folds == number])
     sources = np.array([record.source for record in setup.dataset.records])
-    readable = setup.found.sets != "unreadable"
+    readable = setup.split.sets != "unreadable"
     for source in sorted(set(sources[chosen].tolist()) | set(terms.test_sources)):
-        touched = np.isin(setup.found.units, setup.found.units[sources == source])
+        touched = np.isin(setup.split.units, setup.split.units[sources == source])
         held = chosen[sources[chosen] == source]
         if source in terms.test_sources:
             held = np.flatnonzero((sources == source) & readable)
@@ -275,14 +275,14 @@ class Bench:
         seed = self.terms.seed
         if variant.drawn:
             self._draw(model, variant.recipe, chosen, setup, learn)
-        labelled = labelled_part(setup.dataset.records, setup.found.units, learn, variant.share, seed)
+        labelled = labelled_part(setup.dataset.records, setup.split.units, learn, variant.share, seed)
         if variant.loss != "cross-entropy" or not model.compiled:
             compile_model(model, chosen, variant.loss, setup.labels[labelled])
         batches = TrainingBatches(
             chosen,
             setup.views,
             setup.labels,
-            Sampler.over(setup.dataset.records, setup.found.groups, labelled, chosen.shares),
+            Sampler.over(setup.dataset.records, setup.split.groups, labelled, chosen.shares),
             locate="heatmap" in model.output_names,
             seed=seed,
             batch_size=_BATCH,
@@ -322,7 +322,7 @@ class Bench:
 
 
 def _measure(course: Course, cell: Cell, bench: Bench) -> dict[str, Any]:
-    """Train one cell and judge what it did not see."""
+    """Train one cell and score what it did not see."""
     learn, held = course.parts[cell.part]
     start = time.monotonic()
     model, chosen = bench.fit(course.setup, cell.variant, learn)

@@ -43,5 +43,5 @@ def _figures(data: Path, run: Path, source: str) -> dict[str, Any]:
     setup = prepare_training(data, chosen, options, run.parent / "cache")
     mine = np.array([index for index, record in enumerate(setup.dataset.records) if record.source == source])
     answer = model.predict(plain(setup.exact[mine], chosen.preprocessing.size), batch_size=64, verbose=0)
-    scored = Scored(setup.labels[mine], np.asarray(answer["probability"], np.float64)[:, 0], setup.found.units[mine])
+    scored = Scored(setup.labels[mine], np.asarray(answer["probability"], np.float64)[:, 0], setup.split.units[mine])
     return {"epochs": chosen.epochs, **summary(scored), "at_default": operating_figures(scored, 0.5)}

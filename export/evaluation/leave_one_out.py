@@ -1,4 +1,4 @@
-"""Leave-one-out evaluation: a recipe trained without a source or site and judged there; ablations of augmentation."""
+"""Leave-one-out evaluation: a recipe trained without a source or site, evaluated there; ablations of augmentation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LeaveOneOut:
 
 
 RESTRICTED = LeaveOneOut("restricted", tuple(name for name, known in KNOWN.items() if not known.commercial))
-"""Everything whose licence does not plainly allow commercial use; the test source is judged, and chooses nothing."""
+"""Everything whose licence does not plainly allow commercial use; the test source is scored, and chooses nothing."""
 EXPERIMENTS = (
     *(
         LeaveOneOut(name.replace(":", "-"), (name,))
@@ -111,17 +111,17 @@ def run(
     unseen: NDArray[np.uint8] | None = None,
     max_minutes: float = math.inf,
 ) -> bool:
-    """Train and judge what has not been judged; the same call goes on where the last one ended.
+    """Train and evaluate what has not been evaluated; the same call goes on where the last one ended.
 
     Returns
     -------
     bool
-        Whether every experiment is judged.
+        Whether every experiment is evaluated.
 
     Raises
     ------
     DataError
-        See `export.training.loop.train`; or a experiment was judged under other terms.
+        See `export.training.loop.train`; or an experiment was evaluated under other terms.
     """
     end = time.monotonic() + 60 * max_minutes
     for experiment in experiments:
@@ -129,7 +129,7 @@ def run(
         options = terms.options(experiment)
         if (place / "leave_one_out.json").exists():
             if Options.of(place) != options:
-                raise DataError(f"{place} was judged under other terms", "delete it, or choose another --run")
+                raise DataError(f"{place} was evaluated under other terms", "delete it, or choose another --run")
             continue
         left = (end - time.monotonic()) / 60
         if left <= 0:
@@ -137,14 +137,14 @@ def run(
         progress = run_training(data, place, options, unseen=unseen, max_minutes=left)
         if not finished(progress, configured(options)):
             return False
-        result = judge(data, place, experiment, terms)
+        result = evaluate(data, place, experiment, terms)
         save_json(place / "leave_one_out.json", result)
         print(f"{experiment.name}: {result['parts']}", flush=True)
     return True
 
 
-def judge(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms) -> dict[str, Any]:
-    """Judge a finished training on what it was kept from.
+def evaluate(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms) -> dict[str, Any]:
+    """Evaluate a finished training on what it was kept from.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def _held_out(setup: TrainingSetup, experiment: LeaveOneOut, terms: Terms) -> ND
     )
     if experiment.chooses:
         tested = np.array([one.source in terms.test_sources for one in records])
-        outside &= ~np.isin(setup.found.units, setup.found.units[tested])
+        outside &= ~np.isin(setup.split.units, setup.split.units[tested])
     return np.flatnonzero(outside & setup.views.readable)
 
 
@@ -208,7 +208,7 @@ def _figures(
     setup: TrainingSetup, chosen: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
 ) -> dict[str, Any]:
     """Return AUC, and sensitivity and specificity at the threshold that the tune set gave, with intervals."""
-    scored = Scored(setup.labels[chosen], scores, setup.found.units[chosen])
+    scored = Scored(setup.labels[chosen], scores, setup.split.units[chosen])
     result = summary(scored) | confusion_figures(scored, threshold)
     result["auc"] = {name: value if math.isfinite(value) else None for name, value in result["auc"].items()}
     kept = ("slices", "positives", "units", "auc", "sensitivity", "specificity")
@@ -222,7 +222,7 @@ def _scores(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float
 
 def _threshold(model: keras.Model, setup: TrainingSetup, size: int) -> float:
     """Return the threshold that flags 95 % of the tune set's positives, sequences without promise left aside."""
-    tune = setup.found.where("tune")
+    tune = setup.split.where("tune")
     promised = [setup.dataset.records[index].sequence not in WITHOUT_PROMISE for index in tune.tolist()]
     positive = tune[(setup.labels[tune] == 1) & promised]
     return float(np.quantile(_scores(model, plain(setup.exact[positive], size)), 0.05))

@@ -72,25 +72,25 @@ class Sample:
         )
 
     def calibrated(self, calibration: Calibration) -> Sample:
-        """Return what the calibrated model would have said."""
+        """Return the scores of the calibrated model."""
         return replace(self, scored=replace(self.scored, scores=calibration.apply(self.scored.scores)))
 
 
-def judged(dataset: Dataset, found: Split, name: str | Sequence[int], model: Model) -> Sample:
-    """Screen a set as a scan would: the same reading, gate, preprocessing and graph.
+def screened(dataset: Dataset, split: Split, name: str | Sequence[int], model: Model) -> Sample:
+    """Screen a set as a scan would: the same reading, quality control, preprocessing and graph.
 
     Parameters
     ----------
     dataset : Dataset
-    found : Split
+    split : Split
     name : str or sequence of int
         One of `export.data.splits.SETS`, or the indices of records.
     model : Model
     """
-    chosen = found.where(name) if isinstance(name, str) else np.array(name, np.int64)
+    chosen = split.where(name) if isinstance(name, str) else np.array(name, np.int64)
     records = tuple(dataset.records[index] for index in chosen.tolist())
     pointing = Pointing(dataset.root, records, model.card.preprocessing)
     answers = score_files(dataset.paths(chosen), model, pointing if model.card.outputs.heatmap else None)
     labels = np.array([record.label for record in records], np.int64)
-    scored = Scored(labels, answers.scores, found.units[chosen])
+    scored = Scored(labels, answers.scores, split.units[chosen])
     return Sample(records, scored, tuple(answers.reasons), pointing.evidence())

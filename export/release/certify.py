@@ -215,7 +215,7 @@ def _by_source(asked: Sample, flagged: NDArray[np.bool_]) -> dict[str, SourceDet
     return result
 
 
-def refuse_leaks(found: Split, used: Sequence[str] = ("fit", "tune")) -> None:
+def refuse_leaks(split: Split, used: Sequence[str] = ("fit", "tune")) -> None:
     """Make sure that nothing in the certification set has a look-alike, or a slice of the same patient, elsewhere.
 
     Raises
@@ -223,7 +223,7 @@ def refuse_leaks(found: Split, used: Sequence[str] = ("fit", "tune")) -> None:
     DataError
         A unit lies in two sets.
     """
-    shared = np.intersect1d(found.units[found.where("certify")], found.units[np.isin(found.sets, used)])
+    shared = np.intersect1d(split.units[split.where("certify")], split.units[np.isin(split.sets, used)])
     if len(shared):
         raise DataError(
             f"{len(shared)} units of the certification set have slices in {' or '.join(used)}",

@@ -17,7 +17,7 @@ from export.release.convert import parity, to_onnx, write_checksums
 from export.release.embedding_reference import attach
 from export.release.layers import FILE as LAYERS
 from export.release.layers import layers_graph, write_layers
-from export.release.release import Ground, Release, publish
+from export.release.release import Release, ReleaseInputs, publish
 from export.release.threshold_selection import FIXED_POINTS
 from export.training.batches import plain
 from export.training.loop import best_model, prepare_training
@@ -63,7 +63,7 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
     setup = as_trained(setup, run)
     exported, reference = _with_reference(chosen.exported(model), chosen, setup)
     graph = to_onnx(exported)
-    tune = setup.found.where("tune")
+    tune = setup.split.where("tune")
     sample = np.random.default_rng(0).choice(tune, min(_PARITY_SLICES, len(tune)), replace=False)
     difference = parity(exported, graph, plain(setup.exact[sample], chosen.preprocessing.size))
     card = structs.replace(
@@ -74,15 +74,17 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
             "training": _history(run, chosen.monitor),
         },
     )
-    ground = Ground(setup.dataset, setup.found, chosen.shares, requested.recall_target, demo, requested.cross_fit)
-    card = publish(requested.folder, graph, card, ground, run / "draft")
+    inputs = ReleaseInputs(
+        setup.dataset, setup.split, chosen.shares, requested.recall_target, demo, requested.cross_fit
+    )
+    card = publish(requested.folder, graph, card, inputs, run / "draft")
     if chosen.early:
         write_layers(requested.folder, layers_graph(model, chosen.early))
     else:
         # Of a model that lay there before: it would show another network's layers.
         (requested.folder / LAYERS).unlink(missing_ok=True)
     if card.study is not None:
-        write_patients(requested.folder / "patients.csv", setup.dataset, setup.found)
+        write_patients(requested.folder / "patients.csv", setup.dataset, setup.split)
     write_checksums(requested.folder)
     return card
 
@@ -91,7 +93,7 @@ def as_trained(setup: TrainingSetup, run: Path) -> TrainingSetup:
     """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
     known = places(run)
     sets = np.array([known.get(record.path, {}).get("set", WITHHELD) for record in setup.dataset.records])
-    return replace(setup, found=replace(setup.found, sets=sets))
+    return replace(setup, split=replace(setup.split, sets=sets))
 
 
 def _with_reference(
@@ -102,7 +104,7 @@ def _with_reference(
     """Attach the embedding reference where the recipe exports features."""
     if "embedding" not in dict(model.output):
         return model, None
-    fit = setup.found.where("fit")
+    fit = setup.split.where("fit")
     sources = np.array([setup.dataset.records[index].source for index in fit])
     return attach(model, plain(setup.exact[fit], chosen.preprocessing.size), sources)
 
@@ -122,7 +124,7 @@ def _draft(requested: Release, chosen: Recipe, options: Options, setup: Training
             embedding="embedding" if "embedding" in outputs else None,
         ),
         points={name: CardPoint(threshold) for name, threshold in (FIXED_POINTS | {"auto": 0.5}).items()},
-        training_data=training_data(setup.dataset, setup.found, options.test_sources, options.seed),
+        training_data=training_data(setup.dataset, setup.split, options.test_sources, options.seed),
         **statements(record.source for record in setup.dataset.records)._asdict(),
     )
 

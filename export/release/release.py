@@ -13,7 +13,7 @@ from msgspec import structs
 from export.data.groups import read_groups
 from export.data.provenance import statements, training_data
 from export.errors import DataError
-from export.evaluation.sample import WITHOUT_PROMISE, judged
+from export.evaluation.sample import WITHOUT_PROMISE, screened
 from export.evaluation.subgroups import set_figures
 from export.files import save_json
 from export.release.calibrate import Calibration, calibrate, fold
@@ -45,13 +45,13 @@ _CHECKED = 64
 
 
 @dataclass(frozen=True)
-class Ground:
+class ReleaseInputs:
     """What a release is chosen, certified and measured on.
 
     Attributes
     ----------
     dataset : Dataset
-    found : Split
+    split : Split
     shares : mapping of str to float
         The recipe's: how much named sources count.
     target : float, in (0, 1]
@@ -63,7 +63,7 @@ class Ground:
     """
 
     dataset: Dataset
-    found: Split
+    split: Split
     shares: Mapping[str, float]
     target: float
     demo: Path
@@ -84,7 +84,7 @@ class Release:
     cross_fit: Path | None = None
 
 
-def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, draft: Path) -> Card:
+def publish(folder: Path, graph: onnx.ModelProto, card: Card, inputs: ReleaseInputs, draft: Path) -> Card:
     """Write the model's folder, once all is measured; interrupted while files are replaced, it is refused when loaded.
 
     Parameters
@@ -94,7 +94,7 @@ def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, dr
         Its last layer is changed in place.
     card : Card
         With operating points that are still to be filled in. If it has a ``calibration``, the graph has it already.
-    ground : Ground
+    inputs : ReleaseInputs
     draft : Path
         Scratch folder, removed in the end.
 
@@ -108,15 +108,15 @@ def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, dr
     DataError
         The sets leak into each other, or calibration changed more than it was meant to.
     """
-    refuse_leaks(ground.found)
+    refuse_leaks(inputs.split)
     write_release(draft, graph, card, "")
-    tune = judged(ground.dataset, ground.found, "tune", Model.load(draft))
+    tune = screened(inputs.dataset, inputs.split, "tune", Model.load(draft))
     if card.calibration is None:
-        card, tune = _calibrate(graph, card, tune, ground, draft)
-    choice = choose_auto(tune, ground.target)
-    proof = judged(ground.dataset, ground.found, "certify", Model.load(draft))
-    points = operating_points(proof.scored, choice.threshold, ground.target, "certification set")
-    certificate = certify(proof, choice.threshold, ground.target)
+        card, tune = _calibrate(graph, card, tune, inputs, draft)
+    choice = choose_auto(tune, inputs.target)
+    proof = screened(inputs.dataset, inputs.split, "certify", Model.load(draft))
+    points = operating_points(proof.scored, choice.threshold, inputs.target, "certification set")
+    certificate = certify(proof, choice.threshold, inputs.target)
     if certificate is not None:
         certificate = structs.replace(certificate, earlier_attempts=_earlier(folder, card))
     points["auto"] = structs.replace(
@@ -126,11 +126,11 @@ def publish(folder: Path, graph: onnx.ModelProto, card: Card, ground: Ground, dr
         certificate=certificate,
     )
     card = structs.replace(card, points=points)
-    card = structs.replace(card, metrics=card.metrics | _metrics(card, tune, proof, ground, draft))
-    section = released_section(ground.dataset, ground.found, Model.load(draft), ground.cross_fit)
+    card = structs.replace(card, metrics=card.metrics | _metrics(card, tune, proof, inputs, draft))
+    section = released_section(inputs.dataset, inputs.split, Model.load(draft), inputs.cross_fit)
     card = structs.replace(card, study=section)
     write_release(folder, graph, card, render(card))
-    golden = golden_scores(Model.load(folder), ground.demo)
+    golden = golden_scores(Model.load(folder), inputs.demo)
     save_json(folder / "golden.json", golden)
     write_checksums(folder)
     shutil.rmtree(draft)
@@ -166,10 +166,12 @@ def _earlier(folder: Path, card: Card) -> tuple[CertificationAttempt, ...]:
     return (*shown.earlier_attempts, result)
 
 
-def _calibrate(graph: onnx.ModelProto, card: Card, tune: Sample, ground: Ground, draft: Path) -> tuple[Card, Sample]:
+def _calibrate(
+    graph: onnx.ModelProto, card: Card, tune: Sample, inputs: ReleaseInputs, draft: Path
+) -> tuple[Card, Sample]:
     """Fit on the tune set, fold into the graph, and see that the graph now says what was meant."""
     seen = tune.part(tune.scored.assessable)
-    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, ground.shares))
+    calibration, errors = calibrate(seen.scored.labels, seen.scored.scores, slice_weights(seen.records, inputs.shares))
     if not fold(graph, calibration):
         return card, tune
     record = CardCalibration(
@@ -182,7 +184,7 @@ def _calibrate(graph: onnx.ModelProto, card: Card, tune: Sample, ground: Ground,
     card = structs.replace(card, calibration=record)
     write_release(draft, graph, card, "")
     requested = tune.calibrated(calibration)
-    paths = [ground.dataset.root / one.path for one in tune.records[:_CHECKED]]
+    paths = [inputs.dataset.root / one.path for one in tune.records[:_CHECKED]]
     now = score_files(paths, Model.load(draft)).scores
     difference = float(np.nanmax(np.abs(now - requested.scored.scores[: len(paths)]), initial=0.0))
     if difference > PARITY:
@@ -192,20 +194,20 @@ def _calibrate(graph: onnx.ModelProto, card: Card, tune: Sample, ground: Ground,
     return card, requested
 
 
-def _metrics(card: Card, tune: Sample, proof: Sample, ground: Ground, draft: Path) -> dict[str, Any]:
+def _metrics(card: Card, tune: Sample, proof: Sample, inputs: ReleaseInputs, draft: Path) -> dict[str, Any]:
     """Measure every set at ``auto``; the test set, of which nothing was chosen, by source."""
     threshold = card.points["auto"].threshold
     sets = {"tune": tune, "certify": proof}
     result: dict[str, Any] = {
-        name: set_figures(sample, threshold, slice_weights(sample.records, ground.shares))
+        name: set_figures(sample, threshold, slice_weights(sample.records, inputs.shares))
         for name, sample in sets.items()
     }
     if card.calibration is not None:
         result["calibration_errors"] = {
-            name: _errors(sample, card.calibration, slice_weights(sample.records, ground.shares))
+            name: _errors(sample, card.calibration, slice_weights(sample.records, inputs.shares))
             for name, sample in sets.items()
         }
-    test = judged(ground.dataset, ground.found, "test", Model.load(draft))
+    test = screened(inputs.dataset, inputs.split, "test", Model.load(draft))
     sources = test.column("source")
     result["test"] = {str(name): set_figures(test.part(sources == name), threshold) for name in np.unique(sources)}
     result["without_promise"] = list(WITHOUT_PROMISE)
@@ -252,14 +254,14 @@ def certify_again(data: Path, run: Path, requested: Release, demo: Path) -> Card
     if dataset.fingerprint() != card.training_data.fingerprint:
         raise DataError(f"{data} is not the data that {folder} was trained on", "the card has its fingerprint")
     options = Options.of(run)
-    found = read_groups(run / "groups.csv", dataset).found
+    found = read_groups(run / "groups.csv", dataset).split
     shares = configured(options).shares
-    ground = Ground(dataset, found, shares, requested.recall_target, demo, requested.cross_fit)
+    inputs = ReleaseInputs(dataset, found, shares, requested.recall_target, demo, requested.cross_fit)
     card = structs.replace(
         card,
         version=requested.version or card.version,
-        training_data=training_data(dataset, ground.found, options.test_sources, options.seed),
+        training_data=training_data(dataset, inputs.split, options.test_sources, options.seed),
         metrics={name: card.metrics[name] for name in ("parity", "training") if name in card.metrics},
         **statements(record.source for record in dataset.records)._asdict(),
     )
-    return publish(folder, graph, card, ground, run / "draft")
+    return publish(folder, graph, card, inputs, run / "draft")

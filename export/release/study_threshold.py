@@ -94,9 +94,9 @@ class StudyScores:
         return np.array([*self.without.values(), *self.parts.values()])
 
 
-def patients_of(dataset: Dataset, found: Split, name: str) -> frozenset[str]:
+def patients_of(dataset: Dataset, split: Split, name: str) -> frozenset[str]:
     """Return ``source/patient`` of whole heads in one set."""
-    records = [dataset.records[index] for index in found.where(name).tolist()]
+    records = [dataset.records[index] for index in split.where(name).tolist()]
     return frozenset(f"{one.source}/{one.patient}" for one in records if one.series and one.source not in UNORDERED)
 
 
@@ -167,7 +167,7 @@ def measured(scores: StudyScores, threshold: float) -> tuple[Rate, Rate]:
     )
 
 
-def released_section(dataset: Dataset, found: Split, model: Model, cross_fit: Path | None) -> StudySection | None:
+def released_section(dataset: Dataset, split: Split, model: Model, cross_fit: Path | None) -> StudySection | None:
     """Return the card's ``study`` section: chosen on tune, measured on the certification set, by patient.
 
     None where the data hold no volumes. The certificate is that of `cross_fit`, where each patient was judged by a
@@ -176,18 +176,18 @@ def released_section(dataset: Dataset, found: Split, model: Model, cross_fit: Pa
 
     Parameters
     ----------
-    dataset, found : Dataset, Split
+    dataset, split : Dataset, Split
         The data, with a ``volumes.csv``, and the sets of the run.
     model : Model
         As released, but for this section.
     cross_fit : Path or None
         The JSON file that `export.evaluation.cross_fit.write_report` wrote.
     """
-    tune = patients_of(dataset, found, "tune")
+    tune = patients_of(dataset, split, "tune")
     if not tune:
         return None
     choice = choose(study_scores(score_volumes(dataset.root, model, tune)))
-    rows = score_volumes(dataset.root, model, patients_of(dataset, found, "certify"))
+    rows = score_volumes(dataset.root, model, patients_of(dataset, split, "certify"))
     proof = study_scores(rows)
     standard = Aggregation()
     section = study_section(

@@ -79,7 +79,7 @@ def write_report(out: Path, course: Course, folder: Path, terms: Terms) -> None:
         for index, fold in zip(course.chosen.tolist(), course.folds.tolist(), strict=True):
             record = course.setup.dataset.records[index]
             label = "yes" if record.label else "no"
-            writer.writerow([record.path, label, record.source, int(course.setup.found.units[index]), fold])
+            writer.writerow([record.path, label, record.source, int(course.setup.split.units[index]), fold])
 
 
 def collect(course: Course, folder: Path, terms: Terms) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def collect(course: Course, folder: Path, terms: Terms) -> dict[str, Any]:
         rows = [measured[Cell(variant, part).name] for part in parts]
         indices = np.array([place[path] for row in rows for path in row["paths"]])
         scores = np.array([score for row in rows for score in row["scores"]])
-        return Scored(course.setup.labels[indices], scores, course.setup.found.units[indices])
+        return Scored(course.setup.labels[indices], scores, course.setup.split.units[indices])
 
     folds = [f"fold{number}" for number in range(FOLDS)]
     pooled = list(dict.fromkeys(cell.variant for cell in cells(sources)))
@@ -102,7 +102,7 @@ def collect(course: Course, folder: Path, terms: Terms) -> dict[str, Any]:
     return {
         "terms": msgspec.to_builtins(terms),
         "sample": counts(records, course.chosen),
-        "units": len(np.unique(course.setup.found.units[course.chosen])),
+        "units": len(np.unique(course.setup.split.units[course.chosen])),
         "hours": round(sum(row["seconds"] for row in measured.values()) / 3600, 2),
         "variants": {
             variant.key: {

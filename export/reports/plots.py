@@ -191,7 +191,7 @@ def matrix(names: Sequence[str], cells: NDArray[np.int64], title: str) -> bytes:
         axis.text(column, row, cells[row, column], ha="center", va="center", fontsize=8, color=colour)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
     axis.set_yticks(range(len(names)), names, fontsize=8)
-    axis.set(title=title, xlabel="said", ylabel="true")
+    axis.set(title=title, xlabel="predicted", ylabel="true")
     return _png(figure)
 
 

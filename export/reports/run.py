@@ -66,7 +66,7 @@ class ScoredSet:
 
     def labelled(self) -> Scored:
         """Return labels, scores and leak-free units."""
-        return Scored(self.labels, self.scores, self.setup.found.units[self.chosen])
+        return Scored(self.labels, self.scores, self.setup.split.units[self.chosen])
 
     def sample(self) -> Sample:
         """Return what a threshold is chosen on; where the heatmaps point is not measured."""
@@ -100,8 +100,8 @@ def run_report(data: Path, run: Path, out: Path, part: Literal["tune", "test"] =
     model, chosen, options = best_model(run)
     setup = as_trained(prepare_training(data, chosen, options, run.parent / "cache"), run)
     exported = chosen.exported(model)
-    tune = _score(exported, setup, setup.found.where("tune"), chosen)
-    scored = tune if part == "tune" else _score(exported, setup, setup.found.where(part), chosen)
+    tune = _score(exported, setup, setup.split.where("tune"), chosen)
+    scored = tune if part == "tune" else _score(exported, setup, setup.split.where(part), chosen)
     if not len(scored.chosen):
         raise DataError(f"the {part} set of {run} is empty", "choose the tune set, or train with --test-source")
     points = FIXED_POINTS | {"auto": choose_auto(tune.sample(), _RECALL_TARGET).threshold}
@@ -193,7 +193,7 @@ def _robustness(exported: Any, scored: ScoredSet, threshold: float) -> dict[str,
     def predict(images: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(exported.predict(images, batch_size=64, verbose=0)["probability"], np.float64)[:, 0]
 
-    units = scored.setup.found.units[scored.chosen][chosen]
+    units = scored.setup.split.units[scored.chosen][chosen]
     return robustness(predict, scored.images[chosen], scored.labels[chosen], units, threshold)
 
 

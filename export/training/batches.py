@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from export.training.augmentation import classic, hospital, toned
-from export.training.lesion_pasting import transplant
+from export.training.lesion_pasting import paste_tumour
 from screener.evaluate.levels import level_of
 
 if TYPE_CHECKING:
@@ -181,17 +181,17 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
         """Sometimes lay a tumour, or tissue that is none, into a tumour-free slice: view, tumour map, label.
 
-        The tissue is cut in a tumour's shape, so that the seam of a transplant tells nothing.
+        The tissue is cut in a tumour's shape, so that the seam of a pasted piece tells nothing.
         """
         augmentation, donor = self.recipe.augmentation, self.donors[rng.integers(len(self.donors))]
         chance, images, drawn = rng.random(), self.views.images, self.views.tumours[donor]
         if chance < augmentation.paste:
-            made = transplant(view, images[donor], drawn, rng)
+            made = paste_tumour(view, images[donor], drawn, rng)
             if made is not None:
                 return *made, 1
         elif chance < augmentation.paste + augmentation.decoy:
             other = self.tumour_free[rng.integers(len(self.tumour_free))]
-            made = transplant(view, images[other], drawn, rng)
+            made = paste_tumour(view, images[other], drawn, rng)
             if made is not None:
                 return made[0], tumour, 0
         return view, tumour, 0

@@ -23,7 +23,7 @@ _BOX_LIKE = 0.93
 _TRIES = 8
 
 
-def transplant(view: View, donor: View, drawn: View, rng: np.random.Generator) -> tuple[View, View] | None:
+def paste_tumour(view: View, donor: View, drawn: View, rng: np.random.Generator) -> tuple[View, View] | None:
     """Lay a donor's tumour into a tumour-free slice.
 
     Parameters

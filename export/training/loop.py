@@ -56,7 +56,7 @@ class TrainingSetup:
     dataset: Dataset
     views: Views
     exact: NDArray[np.uint8]
-    found: Split
+    split: Split
     labels: NDArray[np.int64]
 
 
@@ -109,18 +109,18 @@ def _given(
         )
     given = read_groups(Path(options.groups), dataset)
     given.refuse_leaks(dataset, remembered_pairs(thumbnails(framed), cache))
-    return given.found
+    return given.split
 
 
-def leave_out(found: Split, dataset: Dataset, sources: tuple[str, ...]) -> Split:
+def leave_out(split: Split, dataset: Dataset, sources: tuple[str, ...]) -> Split:
     """Withhold whole sources (or ``source:site``) together with every unit that touches them."""
     if not sources:
-        return found
+        return split
     away = np.array(
         [record.source in sources or f"{record.source}:{record.site}" in sources for record in dataset.records]
     )
-    touched = np.isin(found.units, found.units[away])
-    return replace(found, sets=np.where(touched & (found.sets != "test"), "withheld", found.sets).astype("<U10"))
+    touched = np.isin(split.units, split.units[away])
+    return replace(split, sets=np.where(touched & (split.sets != "test"), "withheld", split.sets).astype("<U10"))
 
 
 def train(
@@ -152,9 +152,9 @@ def train(
     setup = prepare_training(data, chosen, options, run.parent / "cache", unseen)
     _keep_sets(run, setup)
     fit = labelled_part(
-        setup.dataset.records, setup.found.units, setup.found.where("fit"), options.label_share, options.seed
+        setup.dataset.records, setup.split.units, setup.split.where("fit"), options.label_share, options.seed
     )
-    sampler = Sampler.over(setup.dataset.records, setup.found.groups, fit, chosen.shares)
+    sampler = Sampler.over(setup.dataset.records, setup.split.groups, fit, chosen.shares)
     model, progress, average = _restore(run, chosen, options, setup)
     batches = TrainingBatches(
         chosen,
@@ -231,7 +231,7 @@ def _keep_sets(run: Path, setup: TrainingSetup) -> None:
     """Write ``groups.csv``; a run that goes on must go on with the sets that it has learnt from."""
     path, now = run / "groups.csv", run / "groups-now.csv"
     going_on = path.exists() and (run / "progress.json").exists()
-    write_groups(now, setup.dataset, setup.found)
+    write_groups(now, setup.dataset, setup.split)
     if going_on and sets_of(now) != sets_of(path):
         raise DataError(f"the data or sets are not those that the run began with: compare {path} and {now}", AFRESH)
     now.replace(path)
@@ -321,9 +321,9 @@ def _restore(
     model = chosen.build(options.start(chosen.preprocessing.size))
     if options.pretrain_epochs:
         # Every slice of the fit set, those whose labels are forgotten included.
-        fit = setup.found.where("fit")
+        fit = setup.split.where("fit")
         pretrain(model, chosen, setup.views, fit, epochs=options.pretrain_epochs, seed=options.seed)
-    compile_model(model, chosen, options.loss, setup.labels[setup.found.where("fit")])
+    compile_model(model, chosen, options.loss, setup.labels[setup.split.where("fit")])
     return model, Progress([], chosen.learning_rate), model.get_weights()
 
 
@@ -367,7 +367,7 @@ def _one_epoch(
     chosen: Recipe,
     run: Path,
 ) -> None:
-    """Fit, average, judge on the tune set, checkpoint."""
+    """Fit, average, measure on the tune set, checkpoint."""
     epoch, started = len(progress.history), time.monotonic()
     model.optimizer.learning_rate.assign(_rate(progress, chosen, epoch))
     batches.start_epoch(epoch)
@@ -379,7 +379,7 @@ def _one_epoch(
     current = model.get_weights()
     if chosen.averaging:
         model.set_weights(average)
-    figures = judge(lambda images: _probabilities(model, images), setup, chosen)
+    figures = measure_tune_set(lambda images: _probabilities(model, images), setup, chosen)
     progress.history.append(
         {
             "epoch": epoch + 1,
@@ -420,11 +420,11 @@ def _probabilities(model: keras.Model, images: NDArray[np.float32]) -> NDArray[n
     return np.asarray(answer["probability"], dtype=np.float32)[:, 0]
 
 
-def judge(
+def measure_tune_set(
     predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], setup: TrainingSetup, chosen: Recipe
 ) -> dict[str, float]:
     """Measure on the tune set, weighing its strata as training does, so that the largest source does not decide."""
-    tune = setup.found.where("tune")
+    tune = setup.split.where("tune")
     answers = predict(plain(setup.exact[tune], chosen.preprocessing.size))
     records = [setup.dataset.records[index] for index in tune]
     figures = weighted_figures(setup.labels[tune], answers, slice_weights(records, chosen.shares))

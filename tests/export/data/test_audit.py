@@ -103,7 +103,7 @@ def test_groups_csv_is_what_training_reads(found: tuple[Audit, Path], data: Path
     audited, out = found
     given = read_groups(out / "groups.csv", read_dataset(data))
     given.refuse_leaks(audited.dataset, audited.pairs)
-    assert given.found.sets.tolist() == audited.split.sets.tolist()
+    assert given.split.sets.tolist() == audited.split.sets.tolist()
     assert audited.figures["sets"]["leaking_units"] == 0
     assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(audited.figures))
 

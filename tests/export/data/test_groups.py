@@ -49,8 +49,8 @@ def written(root: Path, change: Callable[[list[dict[str, str]]], object] | None 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     path = written(tmp_path, lambda rows: rows.reverse())
     given = read_groups(path, dataset(tmp_path))
-    assert given.found.sets.tolist() == list(NAMES)
-    assert given.found.units.tolist() == list(range(8))
+    assert given.split.sets.tolist() == list(NAMES)
+    assert given.split.units.tolist() == list(range(8))
     assert given.lines.tolist() == list(range(9, 1, -1))
     given.refuse_leaks(dataset(tmp_path), NONE)
     assert sets_of(path) == {f"{place}.png": name for place, name in enumerate(NAMES)}

@@ -76,14 +76,14 @@ def course(data: Path, tmp_path_factory: pytest.TempPathFactory) -> cross_valida
 
 
 def test_nothing_that_is_judged_was_learnt_from(course: cross_validation.Course) -> None:
-    units, sources = course.setup.found.units, [record.source for record in course.setup.dataset.records]
+    units, sources = course.setup.split.units, [record.source for record in course.setup.dataset.records]
     assert len(course.parts) == cross_validation.FOLDS + 3
     for part, (learn, held) in course.parts.items():
         assert len(learn) > 0, part
         assert len(held) > 0, part
         assert not set(units[learn].tolist()) & set(units[held].tolist())
         assert "kept" not in {sources[index] for index in learn}
-        assert not np.isin(course.setup.found.sets[learn], ("certify", "test", "withheld")).any()
+        assert not np.isin(course.setup.split.sets[learn], ("certify", "test", "withheld")).any()
     assert {sources[index] for index in course.parts["without-north"][1]} == {"north"}
     folds = np.concatenate([course.parts[f"fold{number}"][1] for number in range(cross_validation.FOLDS)])
     assert sorted(folds.tolist()) == course.chosen.tolist()
@@ -138,7 +138,7 @@ def test_the_comparison_stays_small(data: Path, tmp_path: Path, change: dict[str
 
 
 def test_fewer_units_than_folds_is_told(course: cross_validation.Course) -> None:
-    setup = replace(course.setup, found=replace(course.setup.found, units=np.zeros_like(course.setup.found.units)))
+    setup = replace(course.setup, split=replace(course.setup.split, units=np.zeros_like(course.setup.split.units)))
     with pytest.raises(DataError, match="cannot fill 5 folds"):
         cross_validation.divide(setup, course.chosen, 1)
 

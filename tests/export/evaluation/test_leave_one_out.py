@@ -85,7 +85,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_what_is_judged_was_never_seen(data: Path, tmp_path: Path) -> None:
+def test_the_slices_left_out_are_in_no_set_of_training(data: Path, tmp_path: Path) -> None:
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     result = json.loads((tmp_path / "north/leave_one_out.json").read_text())
     assert set(result["parts"]) == {"north FLAIR", "north T1"}
@@ -103,7 +103,7 @@ def test_the_threshold_comes_from_the_runs_own_tune_set(
 
     def looked_at(_: object, setup: loop.TrainingSetup, __: int) -> float:
         known.append(
-            {one.path: place for one, place in zip(setup.dataset.records, setup.found.sets.tolist(), strict=True)}
+            {one.path: place for one, place in zip(setup.dataset.records, setup.split.sets.tolist(), strict=True)}
         )
         return 0.5
 
@@ -122,7 +122,7 @@ def test_a_finished_experiment_is_not_repeated(data: Path, tmp_path: Path, monke
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     monkeypatch.setattr(leave_one_out, "run_training", None)
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
-    with pytest.raises(DataError, match="north was judged under other terms"):
+    with pytest.raises(DataError, match="north was evaluated under other terms"):
         leave_one_out.run(data, tmp_path, [NORTH], structs.replace(TERMS, epochs=2))
     write_leave_one_out(tmp_path / "result", gather(tmp_path, [NORTH], TERMS))
     table = (tmp_path / "result.md").read_text()
@@ -138,7 +138,7 @@ def test_ablations_are_judged_on_slices_that_touch_no_test_source(data: Path, tm
     assert leave_one_out.run(data, tmp_path, trials, TERMS)
     result = gather(tmp_path, trials, TERMS)
     experiments = result["experiments"]
-    whole = leave_one_out.judge(data, tmp_path / "all", replace(trials[0], chooses=False), TERMS)
+    whole = leave_one_out.evaluate(data, tmp_path / "all", replace(trials[0], chooses=False), TERMS)
     counts = [sum(part["slices"] for part in one["parts"].values()) for one in (experiments["all"], whole)]
     # Patients p… reach over sources here, so that some slices are joined with the test source's.
     assert counts[0] <= counts[1]
@@ -153,7 +153,7 @@ def test_an_experiment_that_stopped_improving_is_over(
     monkeypatch.setattr(loop, "recipe", lambda _: replace(LITE, patience=1))
     history = [{"val_auc": 0.9}, {"val_auc": 0.8}]
     monkeypatch.setattr(leave_one_out, "run_training", lambda *_, **__: Progress(history, 1e-2))
-    monkeypatch.setattr(leave_one_out, "judge", lambda *_: {"parts": {}})
+    monkeypatch.setattr(leave_one_out, "evaluate", lambda *_: {"parts": {}})
     (tmp_path / "north").mkdir()
     assert leave_one_out.run(data, tmp_path, [NORTH], structs.replace(TERMS, epochs=3))
     del history[1]
@@ -163,7 +163,7 @@ def test_an_experiment_that_stopped_improving_is_over(
 def test_a_site_that_nobody_comes_from_is_named(data: Path, tmp_path: Path) -> None:
     assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
     with pytest.raises(DataError, match="nothing comes from moon"):
-        leave_one_out.judge(data, tmp_path / "north", LeaveOneOut("moon", ("moon",)), TERMS)
+        leave_one_out.evaluate(data, tmp_path / "north", LeaveOneOut("moon", ("moon",)), TERMS)
 
 
 def test_frozen_statistics_settle_on_slices_and_stay(data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from export.data.provenance import training_data
 from export.errors import DataError
 from export.release.calibrate import Calibration
 from export.release.model_card import verdict
-from export.release.release import Ground, Release, certify_again, publish
+from export.release.release import Release, ReleaseInputs, certify_again, publish
 from screener.evaluate import metrics
 from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files
@@ -97,7 +97,7 @@ def dense_graph() -> onnx.ModelProto:
 
 def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "2026-01-01") -> Card:
     dataset = read_dataset(data)
-    found = read_groups(data / "run/groups.csv", dataset).found
+    found = read_groups(data / "run/groups.csv", dataset).split
     metrics = {
         "parity": {"largest_difference": 1e-6, "slices": 4},
         "training": {"epochs": 2, "best_epoch": 1, "minutes": 1.0},
@@ -107,7 +107,7 @@ def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "
         training_data=training_data(dataset, found, ("kaggle253",), 1),
     )
     (data / "demo").mkdir(exist_ok=True)
-    return publish(folder, graph, card, Ground(dataset, found, {}, 0.95, data / "demo"), folder.parent / "draft")
+    return publish(folder, graph, card, ReleaseInputs(dataset, found, {}, 0.95, data / "demo"), folder.parent / "draft")
 
 
 @pytest.fixture(scope="module")

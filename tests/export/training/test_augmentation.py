@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from export.data.phantoms import phantom
 from export.errors import DataError
 from export.training.augmentation import PLAIN, Augmentation, hospital, remapped, toned
-from export.training.lesion_pasting import spots, transplant
+from export.training.lesion_pasting import paste_tumour, spots
 from export.training.skull_stripping import strip_skull
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_any_picture_can_be_stripped(seed: int, kind: str) -> None:
 def test_a_transplanted_tumour_is_where_its_map_says() -> None:
     donor, drawn = tumour()
     view = head()
-    made = transplant(view, donor, drawn, np.random.default_rng(3))
+    made = paste_tumour(view, donor, drawn, np.random.default_rng(3))
     assert made is not None
     image, where = made
     changed = np.abs(image.astype(int) - view) > 25
@@ -97,7 +97,7 @@ def test_a_box_gives_an_ellipse_and_not_a_square_patch() -> None:
     donor, _ = tumour()
     box = np.zeros((48, 48), np.uint8)
     box[16:24, 20:28] = 255
-    made = transplant(head(), donor, box, np.random.default_rng(0))
+    made = paste_tumour(head(), donor, box, np.random.default_rng(0))
     assert made is not None
     where = made[1] > 127
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
@@ -109,8 +109,8 @@ def test_a_box_gives_an_ellipse_and_not_a_square_patch() -> None:
 def test_a_tumour_too_small_or_too_large_is_not_moved(area: int) -> None:
     drawn = np.zeros((48, 48), np.uint8)
     drawn[:area, :area] = 255
-    assert transplant(head(), head(), drawn, np.random.default_rng(0)) is None
-    assert transplant(np.zeros((SIDE, SIDE), np.uint8), *tumour(), np.random.default_rng(0)) is None
+    assert paste_tumour(head(), head(), drawn, np.random.default_rng(0)) is None
+    assert paste_tumour(np.zeros((SIDE, SIDE), np.uint8), *tumour(), np.random.default_rng(0)) is None
 
 
 def test_spots_are_small_bright_and_inside_the_tissue() -> None:
