@@ -117,7 +117,7 @@ def released(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder, published(data, folder, dense_graph())
 
 
-def test_a_card_tells_which_models_the_same_set_was_asked_about(data: Path, tmp_path: Path) -> None:
+def test_the_card_names_the_models_that_used_the_same_certification_set(data: Path, tmp_path: Path) -> None:
     for created in ("2026-01-01", "2026-01-02", "2026-01-02", "2026-01-03"):
         card = published(data, tmp_path / "model", dense_graph(), created)
     shown = card.points["auto"].certificate
@@ -126,8 +126,8 @@ def test_a_card_tells_which_models_the_same_set_was_asked_about(data: Path, tmp_
     strict = math.floor(1e4 * lower_bound(shown.units - shown.missed, shown.units, 1 - 0.05 / 3)) / 1e4
     assert strict < shown.bound
     result = (tmp_path / "model/MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "also asked about 1.0.0 (" in result
-    assert f"gets a lower bound of {strict:.4f}" in result
+    assert "also used for 1.0.0 (" in result
+    assert f"the lower bound is {strict:.4f}" in result
     public = ("make model", "leave-one-out", "children", "docs/results", "LICENSE-WEIGHTS", "adult")
     assert not [words for words in public if words in result], "what is known of public slices is not said of one's own"
 
