@@ -248,7 +248,7 @@ def test_the_adjusted_auc_compares_within_site_sequence_and_tenth() -> None:
     records = [record(1, "A", 0.5), record(0, "A", 0.5), record(1, "B", 0.5), record(0, "B", 0.5), record(0, "A", 0.1)]
     answers = np.array([0.2, 0.1, 0.9, 0.8, 0.95], np.float32)
     assert setup.adjusted_auc(records, answers, fallback=0.0) == 1.0
-    assert setup.adjusted_auc([replace(records[0], series="")], answers[:1], fallback=0.25) == 0.25
+    assert setup.adjusted_auc([structs.replace(records[0], series="")], answers[:1], fallback=0.25) == 0.25
 
 
 def test_a_much_copied_picture_counts_once() -> None:
