@@ -86,7 +86,7 @@ class Screener:
         # A decoder that was started for a risky file ends with the last use of this object.
         weakref.finalize(self, self._pipeline.close)
         points = self.model.card.operating_points
-        self.judge = TriagePolicy(
+        self.policy = TriagePolicy(
             point=screening_point(self.config.threshold, points, accept_uncertified=accept_uncertified),
             confirmation=points["confirmation"].threshold,
             model=self.model.card.title,
@@ -116,7 +116,7 @@ class Screener:
 
         found = self._read(Path(source)) if isinstance(source, str | Path) else _from_array(source)
         outcome = found if isinstance(found, Refused) else self._pipeline.score([found])[0]
-        return build_finding(outcome, self.judge)
+        return build_finding(outcome, self.policy)
 
     def scan(self, inbox: str | Path, **options: object) -> Iterator[Finding]:
         """Judge every file below a folder, in the order of the walk, without writing a log.
@@ -168,7 +168,7 @@ class Screener:
             raise UsageError(f"a scan without a log has no option {unknown[0]}", f"choose from {', '.join(_OPTIONS)}")
         config = ScanConfig.of(**msgspec.structs.asdict(self.config) | options)
         check(inbox, config.walk_options())
-        return Scan(inbox, self.model, self.judge, config=config).results()
+        return Scan(inbox, self.model, self.policy, config=config).results()
 
     def _read(self, path: Path) -> FileBytes | Refused:
         from screener.inbox import Entry

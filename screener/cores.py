@@ -26,10 +26,10 @@ def available_cores(root: Path = _ROOT) -> int:
     return min([cores, *(max(1, math.ceil(quota)) for quota in _quotas(root))])
 
 
-def workers(wanted: int | None) -> int:
+def workers(requested: int | None) -> int:
     """Return how many threads should work: those wanted, but never more than there are cores for them."""
     cores = available_cores()
-    return min(wanted or cores, cores)
+    return min(requested or cores, cores)
 
 
 def share_out_slices_only() -> None:

@@ -112,11 +112,11 @@ class FindingStore:
             ),
         )
 
-    def judge(self, verdict: Verdict) -> None:
+    def add_verdict(self, verdict: Verdict) -> None:
         """Note a verdict on the slice or the study that it is about."""
         if not verdict.result:
             return
-        self.studies.judge(verdict)
+        self.studies.add_verdict(verdict)
         self._base.execute("UPDATE slice SET verdict = ? WHERE result = ?", (verdict_text(verdict), verdict.result))
 
     def judge_again(self, finding: Finding, verdict: Verdict) -> None:
@@ -197,7 +197,7 @@ class FindingStore:
         if not verdict.result:
             return
         self._base.execute("DELETE FROM slice WHERE result = ?", (verdict.result,))
-        study = self.studies.judge(verdict)
+        study = self.studies.add_verdict(verdict)
         if study is not None:
             self._base.execute(
                 f"DELETE FROM slice WHERE inbox = ? AND study = ? AND {_ANSWERED}",  # noqa: S608 - built from constants

@@ -47,7 +47,7 @@ def latest_results(reader: EventReader, store: FindingStore, inbox: str | None =
             met.add(_judged_by(reader, event))
             _take(reader, event, store)
         elif event["event"] == Kind.REVIEW:
-            store.judge(verdict_of(event))
+            store.add_verdict(verdict_of(event))
     reader.refuse_unscreened(chosen)
     if len(met) > 1:
         _prefer(_means(last_run(reader, chosen)), reader, store, chosen)
@@ -60,7 +60,7 @@ def _prefer(means: tuple[str, str], reader: EventReader, store: FindingStore, in
         if event["event"] in _ANSWERS and reader.inbox(event) == inbox and _judged_by(reader, event) == means:
             _take(reader, event, store)
         elif event["event"] == Kind.REVIEW:
-            store.judge(verdict_of(event))
+            store.add_verdict(verdict_of(event))
         # Others may be writing: what comes after the first reading belongs to the next page.
         if event["hash"] == reader.head:
             return

@@ -70,8 +70,8 @@ TEXT = Catalogue(
 URGENCY_WORD = Catalogue("urgency", {urgency: urgency.value for urgency in Urgency})
 
 
-def language(wanted: str | None = None) -> Language:
+def language(requested: str | None = None) -> Language:
     """Return the language asked for, or the one of the locale; English when that is neither."""
-    if wanted is None:
-        wanted = next(filter(None, (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "en")
-    return "fr" if wanted.lower().startswith("fr") else "en"
+    if requested is None:
+        requested = next(filter(None, (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "en")
+    return "fr" if requested.lower().startswith("fr") else "en"

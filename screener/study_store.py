@@ -105,7 +105,7 @@ class StudyStore:
             (item.result, stored_text(item.inbox), stored_text(item.finding.study_id)),
         )
 
-    def judge(self, verdict: Verdict) -> StudyItem | None:
+    def add_verdict(self, verdict: Verdict) -> StudyItem | None:
         """Note a verdict on the study that it is about.
 
         Returns

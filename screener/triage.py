@@ -107,12 +107,12 @@ def confidence(decision: Decision, probability: float | None) -> float | None:
     return probability if decision is Decision.FLAGGED else 1.0 - probability
 
 
-def operating_point(wanted: str, known: Mapping[str, OperatingPoint]) -> OperatingPoint:
+def operating_point(requested: str, known: Mapping[str, OperatingPoint]) -> OperatingPoint:
     """Look up a name or read a number.
 
     Parameters
     ----------
-    wanted : str
+    requested : str
         Name of an operating point of the model, or a number in [0, 1].
     known : mapping of str to OperatingPoint
 
@@ -121,26 +121,26 @@ def operating_point(wanted: str, known: Mapping[str, OperatingPoint]) -> Operati
     UsageError
         Neither a known name nor a number in [0, 1].
     """
-    if wanted in known:
-        return known[wanted]
+    if requested in known:
+        return known[requested]
     hint = f"give one of {', '.join(known)}, or a number from 0 to 1"
     try:
-        threshold = float(wanted)
+        threshold = float(requested)
     except ValueError:
-        raise UsageError(f"{wanted!r} is no operating point of this model", hint) from None
+        raise UsageError(f"{requested!r} is no operating point of this model", hint) from None
     if not 0.0 <= threshold <= 1.0:
-        raise UsageError(f"a threshold of {wanted} is outside 0 to 1", hint)
+        raise UsageError(f"a threshold of {requested} is outside 0 to 1", hint)
     return OperatingPoint(CUSTOM, abs(threshold))  # "-0" is 0
 
 
 def screening_point(
-    wanted: str, known: Mapping[str, OperatingPoint], *, accept_uncertified: bool = False
+    requested: str, known: Mapping[str, OperatingPoint], *, accept_uncertified: bool = False
 ) -> OperatingPoint:
     """Look up the operating point to screen with; ``auto`` is a promise, and one that was not shown is refused.
 
     Parameters
     ----------
-    wanted : str
+    requested : str
         See `operating_point`.
     known : mapping of str to OperatingPoint
     accept_uncertified : bool
@@ -153,7 +153,7 @@ def screening_point(
     ModelError
         ``auto`` is not certified.
     """
-    point = operating_point(wanted, known)
+    point = operating_point(requested, known)
     if point.name == AUTO and not (point.certified or accept_uncertified):
         raise ModelError(
             f"the threshold auto of this model is not certified: {point.flaw}",

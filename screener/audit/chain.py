@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from screener.audit.events import GENESIS, Event, seal
 from screener.audit.files import Access, explained, open_private, sync_folder, write_all
 from screener.audit.locks import WriteLock
-from screener.audit.recovery import find_end, head_of, last_event, recovered_event, set_aside, told
+from screener.audit.recovery import clear_torn_bytes, find_end, head_of, last_event, recovered_event, set_aside
 from screener.audit.segments import sealed_path, sealed_segments
 from screener.errors import AuditLogError
 
@@ -204,7 +204,7 @@ class ChainFile:
             self._append([event])
             self._dirty = True
             self.sync()
-        told(self._path, event)
+        clear_torn_bytes(self._path, event)
 
     def _rotate(self) -> None:
         """Seal the file under its number and begin the next one."""

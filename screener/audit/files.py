@@ -149,12 +149,12 @@ def _tighten(fd: int, access: Access) -> None:
     if access.gid is not None:
         if state.st_gid != access.gid:
             os.fchown(fd, -1, access.gid)
-        wanted = access.mode
+        expected = access.mode
     else:
         # Opened to a group by an earlier run: a run without the option does not shut the group out.
-        wanted = mode if mode == _SHARED else access.mode
-    if mode != wanted:
-        os.fchmod(fd, wanted)
+        expected = mode if mode == _SHARED else access.mode
+    if mode != expected:
+        os.fchmod(fd, expected)
 
 
 def refuse_irregular(fd: int, path: Path) -> None:

@@ -151,7 +151,7 @@ class History:
         frame : int, optional
             Of a multi-frame file, from 1.
         """
-        wanted = {
+        expected = {
             "path": clean_text(path),
             "sha256": sha256,
             "model_sha256": model_sha256,
@@ -159,12 +159,12 @@ class History:
             "threshold": text_of(threshold),
             "frame": frame,
         }
-        return self._guarded(lambda: self._find(wanted, _SAME_SLICE, (_bytes_key(wanted), _slice_key(wanted))))
+        return self._guarded(lambda: self._find(expected, _SAME_SLICE, (_bytes_key(expected), _slice_key(expected))))
 
     def score_of(self, sha256: str, *, model_sha256: str, preprocessing: str, frame: int | None = None) -> Event | None:
         """Return a RESULT with a probability for the same bytes, under whatever path and threshold."""
-        wanted = {"sha256": sha256, "frame": frame, "model_sha256": model_sha256, "preprocessing": preprocessing}
-        return self._guarded(lambda: self._find(wanted, _SAME_BYTES, (_bytes_key(wanted),)))
+        expected = {"sha256": sha256, "frame": frame, "model_sha256": model_sha256, "preprocessing": preprocessing}
+        return self._guarded(lambda: self._find(expected, _SAME_BYTES, (_bytes_key(expected),)))
 
     def elsewhere(self, event: Event, run_id: str) -> bool:
         """Say whether no run over the inbox of this one has a result such as `seen` found."""
@@ -190,11 +190,11 @@ class History:
         AuditLogError
             One is not in the log.
         """
-        wanted: dict[str, set[str]] = {}
+        expected: dict[str, set[str]] = {}
         for run_id, result in results:
-            wanted.setdefault(run_id, set()).add(result)
+            expected.setdefault(run_id, set()).add(result)
         found = {}
-        for run_id, hashes in wanted.items():
+        for run_id, hashes in expected.items():
             found.update(self._numbers(run_id, hashes))
         return [found[result] for _, result in results]
 
@@ -284,17 +284,17 @@ class History:
             self._base.execute("COMMIT")
         self._pending = 0
 
-    def _find(self, wanted: Event, query: str, keys: tuple[int, ...]) -> Event | None:
+    def _find(self, expected: Event, query: str, keys: tuple[int, ...]) -> Event | None:
         lied = False
         for segment, offset in self._base.execute(query, keys):
             event = self._event_at(segment, offset)
-            if event is not None and all(event.get(name) == value for name, value in wanted.items()):
+            if event is not None and all(event.get(name) == value for name, value in expected.items()):
                 return event
             lied = True
         if lied and not self._rebuilt:
             self._rebuilt = True
             self._start_over()
-            return self._find(wanted, query, keys)
+            return self._find(expected, query, keys)
         return None
 
     def _study_seen(self, study_id: str, results_sha256: str) -> bool:
@@ -312,7 +312,7 @@ class History:
         found = (self._event_at(segment, offset) for segment, offset in others)
         return not any(other is not None and self._inbox_of(other["run_id"]) == inbox for other in found)
 
-    def _numbers(self, run_id: str, wanted: set[str]) -> dict[str, ResultNumber]:
+    def _numbers(self, run_id: str, expected: set[str]) -> dict[str, ResultNumber]:
         query = "SELECT segment, offset FROM run WHERE run_id = ?"
         row = self._guarded(lambda: self._base.execute(query, (run_id,)).fetchone())
         segment, offset = row or (0, 0)
@@ -325,12 +325,12 @@ class History:
             match = _STUDY_ID.search(line.raw)
             study = b"null" if match is None else match[1]
             counts[study] += 1
-            if (result := hash_in(line.raw)) in wanted:
+            if (result := hash_in(line.raw)) in expected:
                 found[result] = ResultNumber(run_id, json.loads(study), counts[study])
-                if len(found) == len(wanted):
+                if len(found) == len(expected):
                     return found
         raise AuditLogError(
-            f"{self._log} lacks {len(wanted) - len(found)} results of the run {run_id} that a study rests on",
+            f"{self._log} lacks {len(expected) - len(found)} results of the run {run_id} that a study rests on",
             "Run `screener verify` and restore the log from a backup.",
         )
 

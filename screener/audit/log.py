@@ -274,15 +274,16 @@ class AuditLog:
             write_anchor(self._anchor, self.path, self._chain.head, position, self._access)
             self._anchored, self._anchored_at = self._chain.head, time.monotonic()
 
-    def _refuse_unknown(self, wanted: set[str]) -> None:
-        unknown = set(wanted)
+    def _refuse_unknown(self, expected: set[str]) -> None:
+        unknown = set(expected)
         for line in lines(self.path):
             if any(mark in line.raw for mark in _RESULT_MARKS) and (found := hash_in(line.raw)) in unknown:
                 unknown.discard(found)
                 if not unknown:
                     return
         raise AuditLogError(
-            f"{len(unknown)} of {len(wanted)} verdicts refer to no result in {self.path}, first {min(unknown)[:64]!a}",
+            f"{len(unknown)} of {len(expected)} verdicts refer to no result in {self.path}, "
+            f"first {min(unknown)[:64]!a}",
             "Check that the verdicts belong to this log; nothing was recorded.",
         )
 

@@ -143,7 +143,7 @@ def recovered_event(log: Path, run_id: str) -> Event | None:
     return new_event(Kind.RECOVERED, run_id, content)
 
 
-def told(log: Path, event: Event) -> None:
+def clear_torn_bytes(log: Path, event: Event) -> None:
     """Clear the torn bytes away once the log tells of them; those that it could not hold keep a file."""
     side = torn_path(log)
     if event["torn_file"] is None:

@@ -109,17 +109,17 @@ def verify(log: Path | Sequence[Path], *, anchor: Path | None = None) -> Verific
     AuditLogError
         If the log or the anchor cannot be read at all.
     """
-    wanted = None if anchor is None else read_anchor(anchor).hash
+    expected = None if anchor is None else read_anchor(anchor).hash
     paths = (log,) if isinstance(log, Path) else tuple(log)
 
     def source() -> Iterator[Line]:
         return lines(log) if isinstance(log, Path) else lines_of(paths)
 
-    check = _Check(wanted, last=Line(1, paths[-1], 0, 0, b""))
+    check = _Check(expected, last=Line(1, paths[-1], 0, 0, b""))
     # A study that does not rest on its results comes before the first line that is bad by itself.
     bad = check.first_bad(source())
     bad = check.first_unfounded(source) or bad
-    if bad is None and wanted is not None and not check.anchored:
+    if bad is None and expected is not None and not check.anchored:
         why = "the anchored event is not in the log: its end was cut off, or it was written anew"
         bad = BadLine(check.last.path, check.last.number + 1, why)
     return Verification(bad is None, check.events, bad, tuple(check.open_runs), check.head)
@@ -128,8 +128,8 @@ def verify(log: Path | Sequence[Path], *, anchor: Path | None = None) -> Verific
 class _Check:
     """What has to be remembered from line to line."""
 
-    def __init__(self, wanted: str | None, last: Line) -> None:
-        self._wanted = wanted
+    def __init__(self, expected: str | None, last: Line) -> None:
+        self._wanted = expected
         self.last = last
         self.head = GENESIS
         self.events = 0

@@ -33,11 +33,11 @@ def run(inbox: Path, config: ScanConfig) -> ExitCode:
     check(inbox, walk)
     counts: Counter[WalkOutcome] = Counter()
     for seen in explain(inbox, options=walk):
-        counts[seen.fate] += 1
+        counts[seen.outcome] += 1
         sys.stdout.write(line(seen, pseudonyms) + "\n")
         if config.limit is not None and _screened(counts) == config.limit:
             break
-    sys.stdout.write(", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())) + "\n")
+    sys.stdout.write(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) + "\n")
     return (
         ExitCode.NOT_ASSESSABLE
         if counts[WalkOutcome.REFUSED]
@@ -54,8 +54,8 @@ def _screened(counts: Counter[WalkOutcome]) -> int:
 
 def line(seen: Seen, pseudonyms: Pseudonyms | None) -> str:
     """Return what is to be said of one path."""
-    told = f"{seen.fate.value:<9} {safe(seen.path)}"
+    text = f"{seen.outcome.value:<9} {safe(seen.path)}"
     if seen.item is not None and pseudonyms is not None:
         hidden = pseudonyms.rename(seen.item)
-        told += f"  = {safe(hidden.path if isinstance(hidden, Entry) else hidden.identity.path)}"
-    return f"{told}  ({safe(seen.why)})" if seen.why else told
+        text += f"  = {safe(hidden.path if isinstance(hidden, Entry) else hidden.identity.path)}"
+    return f"{text}  ({safe(seen.why)})" if seen.why else text

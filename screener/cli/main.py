@@ -30,9 +30,9 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(requested: bool) -> None:
     """Print tool and model; read from the card alone, so that the answer is instant."""
-    if wanted:
+    if requested:
         from screener.model.store import locate, read_card
 
         try:
@@ -299,8 +299,8 @@ def _tell(error: ScreenerError) -> None:
     """Tell of what the user can act on; a name or a cell of a file in it must not steer the terminal."""
     from screener.report.console import safe
 
-    told = "\n".join(map(safe, str(error).split("\n")))
-    sys.stderr.write(f"error: {told}\nhint: {safe(error.hint)}\n")
+    message = "\n".join(map(safe, str(error).split("\n")))
+    sys.stderr.write(f"error: {message}\nhint: {safe(error.hint)}\n")
 
 
 def _tell_failure(error: Exception) -> None:
@@ -308,12 +308,12 @@ def _tell_failure(error: Exception) -> None:
     # Files of inbox, log, model and page have errors of their own: a nameless full disk is the one behind stdout.
     if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
         _silence_stdout()
-        told = f"the result cannot be written: {error.strerror}"
+        message = f"the result cannot be written: {error.strerror}"
         hint = "make room where stdout leads to, then run the same command again; the log has what was judged"
     else:
-        told = f"{type(error).__name__} (a defect in screener)"
+        message = f"{type(error).__name__} (a defect in screener)"
         hint = "run the same command with SCREENER_DEBUG=1 and report what it prints; nothing in the log is lost"
-    sys.stderr.write(f"error: {told}\nhint: {hint}\n")
+    sys.stderr.write(f"error: {message}\nhint: {hint}\n")
 
 
 def main() -> NoReturn:

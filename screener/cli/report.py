@@ -71,7 +71,7 @@ def run_agreement(
     return ExitCode.OK
 
 
-def model_or_none(wanted: str | None) -> Model | None:
+def model_or_none(requested: str | None) -> Model | None:
     """Load the model for its heatmaps; a page without them is better than none unless the model was asked for.
 
     Raises
@@ -82,9 +82,9 @@ def model_or_none(wanted: str | None) -> Model | None:
     from screener.model.session import Model
 
     try:
-        return Model.load(wanted)
+        return Model.load(requested)
     except ModelError as error:
-        if wanted is not None:
+        if requested is not None:
             raise
         sys.stderr.write(f"warning: no heatmaps: {error}\n")
         return None

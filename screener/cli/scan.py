@@ -155,9 +155,9 @@ def _import_opencv() -> None:
         import cv2  # noqa: F401
 
 
-def _refuse_precision(wanted: str) -> None:
+def _refuse_precision(requested: str) -> None:
     """Make sure that the model exists in the precision asked for: other arithmetic gives other scores."""
-    if wanted == "int8":
+    if requested == "int8":
         raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
 
 
@@ -282,7 +282,7 @@ def _show(found: TopFindings, scan: Scan, log: str, output: Output, lang: Langua
     from screener.report.console import Summary, show
 
     aggregation = Aggregation.of(scan.model.card)
-    summary = Summary(scan.counts, scan.judge.point, scan.judge.model, log, aggregation, stopped=scan.stopped)
+    summary = Summary(scan.counts, scan.policy.point, scan.policy.model, log, aggregation, stopped=scan.stopped)
     show(found, summary, lang, color=output.color)
 
 

@@ -36,10 +36,10 @@ def lines(log: Path, found: Verification) -> list[str]:
     """Return what is to be said of one log."""
     from screener.report.console import safe
 
-    told = [f"{safe(str(log))}: {'sound' if found.ok else 'NOT SOUND'}, {found.events} events, head {found.head}"]
+    output = [f"{safe(str(log))}: {'sound' if found.ok else 'NOT SOUND'}, {found.events} events, head {found.head}"]
     if found.first_bad is not None:
-        told.append(
+        output.append(
             f"  first bad line: {safe(str(found.first_bad.file))}:{found.first_bad.line}: {found.first_bad.why}"
         )
-    told += [f"  run {run} has no END: it crashed, was killed, or is still at work" for run in found.runs_without_end]
-    return told
+    output += [f"  run {run} has no END: it crashed, was killed, or is still at work" for run in found.runs_without_end]
+    return output

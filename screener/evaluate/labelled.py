@@ -202,9 +202,9 @@ def read_labelled(source: Path) -> LabelledSet:
     """
     found = read_slices(source)
     if not found.slices:
-        told = f"{found.faults[0]}; " if found.faults else ""
+        message = f"{found.faults[0]}; " if found.faults else ""
         raise NothingFoundError(
-            f"{told}{source} holds no labelled slice", "it needs yes/ and no/ folders, or path,label lines"
+            f"{message}{source} holds no labelled slice", "it needs yes/ and no/ folders, or path,label lines"
         )
     return found
 
@@ -289,14 +289,14 @@ def _cleaned(row: dict[str, str]) -> dict[str, str]:
     return cells | {"label": cells["label"].lower()} if "label" in cells else cells
 
 
-def _fault(told: str, cells: dict[str, str]) -> str:
+def _fault(message: str, cells: dict[str, str]) -> str:
     """Say which cell cannot be used, and what it should be."""
-    if "label" not in cells or told.startswith("Invalid enum value"):
+    if "label" not in cells or message.startswith("Invalid enum value"):
         return f"label {cells.get('label', '')[:40]!r} is none of yes, no, none, border"
-    place = _PLACE.search(told)
+    place = _PLACE.search(message)
     if place is None:
         return f"path {cells.get('path', '')!r} is not a file"
-    return f"{place[1]} {cells.get(place[1], '')[:40]!r} cannot be used: {told[: place.start()].lower()}"
+    return f"{place[1]} {cells.get(place[1], '')[:40]!r} cannot be used: {message[: place.start()].lower()}"
 
 
 @dataclass(slots=True)
@@ -343,8 +343,8 @@ def _from_table(table: Path) -> _Reading:
         if place in known:
             line, former, _ = known[place]
             contradicted |= {place} if row.label != former.label else set()
-            told = _twice(contradicted=place in contradicted)
-            result.faults.append(f"{where}: path {row.path!r} stands on line {line} already, {told}")
+            message = _twice(contradicted=place in contradicted)
+            result.faults.append(f"{where}: path {row.path!r} stands on line {line} already, {message}")
             continue
         try:
             record, mended = _record(row, table.parent)
@@ -423,10 +423,10 @@ def _remarks(read: _Reading) -> Iterator[str]:
         yield "No slice shows a tumour: sensitivity, precision and AUC cannot be known."
     if labels == {1}:
         yield "Every slice shows a tumour: specificity and AUC cannot be known."
-    strangers = sum(not one.patient for one in slices)
-    if strangers:
+    without_patient = sum(not one.patient for one in slices)
+    if without_patient:
         yield (
-            f"The patient of {strangers} of {len(slices)} slices is not known: each counts as its own, and the "
+            f"The patient of {without_patient} of {len(slices)} slices is not known: each counts as its own, and the "
             "intervals are narrower than they ought to be."
         )
     seen: dict[tuple[str, str, str], set[int]] = defaultdict(set)

@@ -27,7 +27,7 @@ from screener.evaluate.metrics import (
     summary,
 )
 from screener.evaluate.score import score_files
-from screener.evaluate.studies import StudyJudge, decisions, probabilities
+from screener.evaluate.studies import StudyScorer, decisions, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,8 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         what was measured with what; remarks and faults of the set.
     """
     answers = score_files([found.root / row.path for row in found.rows], model)
-    judge = StudyJudge.of(found, answers, model.card, model.sha256, point)
-    studies = judge.studies()
+    scorer = StudyScorer.of(found, answers, model.card, model.sha256, point)
+    studies = scorer.studies()
     slices = slice_scores(found, answers)
     sequences = sorted({row.sequence for row in found.rows} - {""})
     return {
@@ -82,14 +82,14 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "operating_point": point.name,
         "threshold": point.threshold,
-        "study_threshold": judge.aggregation.point(judge.policy).threshold,
+        "study_threshold": scorer.aggregation.point(scorer.policy).threshold,
         "data": found.fingerprint(),
         "studies": study_figures(studies),
         "slices": figures(slices, point.threshold),
-        "sequences": {name: study_figures(chosen) for name in sequences if (chosen := judge.studies(name))},
+        "sequences": {name: study_figures(chosen) for name in sequences if (chosen := scorer.studies(name))},
         "sites": {site: study_figures([one for one in studies if one.site == site]) for site in _sites(studies)},
         "levels": level_figures(found, answers, point.threshold),
-        "heads": head_figures(found, answers, judge.aggregation),
+        "heads": head_figures(found, answers, scorer.aggregation),
         "acquisition_baseline": baseline(found, studies),
         "without_anatomy": without_anatomy(found, answers, point.threshold),
         "detection": detected(

@@ -56,7 +56,7 @@ class LabelledStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class StudyJudge:
+class StudyScorer:
     """What judges the studies of a set.
 
     Attributes
@@ -75,7 +75,7 @@ class StudyJudge:
     aggregation: Aggregation
 
     @classmethod
-    def of(cls, found: LabelledSet, answers: Answers, card: Card, sha256: str, point: OperatingPoint) -> StudyJudge:
+    def of(cls, found: LabelledSet, answers: Answers, card: Card, sha256: str, point: OperatingPoint) -> StudyScorer:
         """Return the judge of a set by a model's card and an operating point."""
         confirmation = card.operating_points["confirmation"].threshold
         return cls(found, answers, TriagePolicy(point, confirmation, card.title, sha256), Aggregation.of(card))

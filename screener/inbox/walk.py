@@ -123,7 +123,7 @@ class Seen:
     Attributes
     ----------
     path : str
-    fate : WalkOutcome
+    outcome : WalkOutcome
     why : str
         Empty for a file that is simply taken.
     item : Entry, Refused or None
@@ -131,7 +131,7 @@ class Seen:
     """
 
     path: str
-    fate: WalkOutcome
+    outcome: WalkOutcome
     why: str = ""
     item: Entry | Refused | None = None
 
@@ -186,7 +186,7 @@ def find(
     """
     for seen in explain(inbox, options=options, arriving=arriving):
         if counts is not None:
-            counts[seen.fate] += 1
+            counts[seen.outcome] += 1
         if seen.item is not None:
             yield seen.item
 

@@ -301,10 +301,10 @@ def _check_versions(text: str | bytes) -> None:
     found = _decoded(text, _Versions)
     if found.schema != SCHEMA:
         raise ModelError(f"the model card has schema {found.schema}; this tool reads {SCHEMA}", _OTHER_VERSION)
-    wanted = found.preprocessing.version
-    if wanted != PREPROCESSING_VERSION:
+    requested = found.preprocessing.version
+    if requested != PREPROCESSING_VERSION:
         raise ModelError(
-            f"the model wants preprocessing version {wanted}, this tool has {PREPROCESSING_VERSION}", _OTHER_VERSION
+            f"the model wants preprocessing version {requested}, this tool has {PREPROCESSING_VERSION}", _OTHER_VERSION
         )
 
 

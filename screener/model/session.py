@@ -105,26 +105,26 @@ class Model:
             onnxruntime failed.
         """
         outputs = self.card.outputs
-        wanted = {"probability": outputs.probability}
+        requested = {"probability": outputs.probability}
         if outputs.embedding:
-            wanted["embedding"] = outputs.embedding
+            requested["embedding"] = outputs.embedding
         if outputs.heatmap and heatmaps:
-            wanted["heatmap"] = outputs.heatmap
+            requested["heatmap"] = outputs.heatmap
         handfuls = [batch[start : start + AT_ONCE] for start in range(0, len(batch), AT_ONCE)]
         if len(handfuls) < 2 or self._threads == 1:  # noqa: PLR2004 - nothing to share
-            return [answer for handful in handfuls for answer in self._run(wanted, handful)]
+            return [answer for handful in handfuls for answer in self._run(requested, handful)]
         with ThreadPoolExecutor(self._threads) as pool:
             return [
-                answer for answers in pool.map(lambda part: self._run(wanted, part), handfuls) for answer in answers
+                answer for answers in pool.map(lambda part: self._run(requested, part), handfuls) for answer in answers
             ]
 
-    def _run(self, wanted: dict[str, str], batch: NDArray[np.float32]) -> list[Prediction]:
+    def _run(self, requested: dict[str, str], batch: NDArray[np.float32]) -> list[Prediction]:
         """Run the graph once, on the core of whoever calls."""
         try:
-            answers = self._session.run(list(wanted.values()), {_INPUT: batch})
+            answers = self._session.run(list(requested.values()), {_INPUT: batch})
         except Exception as error:  # onnxruntime's own exception classes are not public
             raise ModelError(f"the model failed: {error}", "report this with the model's version") from error
-        found = dict(zip(wanted, answers, strict=True))
+        found = dict(zip(requested, answers, strict=True))
         self._check_answers(found, len(batch))
         return [
             Prediction(

@@ -204,7 +204,7 @@ class OpenStudies:
             return
         scan = self._scan
         collection = names is not None and names.collection
-        found = study_finding(slices, scan.judge, self._aggregation, collection=collection)
+        found = study_finding(slices, scan.policy, self._aggregation, collection=collection)
         if scan.log is not None:
             found = self._logged(scan.log, slices, found)
         scan.counts.update(_counted(found.decision, found.urgency))

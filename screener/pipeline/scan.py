@@ -84,7 +84,7 @@ class Scan:
     ----------
     inbox : Path
     model : Model
-    judge : TriagePolicy
+    policy : TriagePolicy
     log : AuditLog or None
         Open for writing, with its START written; None screens without a record.
     config : ScanConfig
@@ -106,13 +106,13 @@ class Scan:
         self,
         inbox: Path,
         model: Model,
-        judge: TriagePolicy,
+        policy: TriagePolicy,
         log: AuditLog | None = None,
         config: ScanConfig | None = None,
         *,
         executor: Callable[[PipelineSettings, Model, int | None], Executor] = local_executor,
     ) -> None:
-        self.inbox, self.model, self.judge, self.log = inbox, model, judge, log
+        self.inbox, self.model, self.policy, self.log = inbox, model, policy, log
         self.config = config or ScanConfig()
         self.walk, self.pseudonyms, self.limits = self.config.walk_options(), self.config.pseudonyms(), Limits()
         self.counts: Counter[str] = Counter()
@@ -232,7 +232,7 @@ class Scan:
             "preprocessing": self.model.card.preprocessing.fingerprint(),
         }
         event = self.log.seen(
-            identity.path, identity.sha256, threshold=self.judge.point.threshold, frame=identity.frame, **about
+            identity.path, identity.sha256, threshold=self.policy.point.threshold, frame=identity.frame, **about
         )
         # What another version of this tool recorded in words unknown to this one is judged anew.
         with suppress(KeyError, TypeError, ValueError):
@@ -317,7 +317,7 @@ class Scan:
                 self.observer.see(finding, None, None)
 
     def _finding(self, item: _Outcome) -> Finding:
-        return item.finding if isinstance(item, Remembered) else build_finding(item, self.judge)
+        return item.finding if isinstance(item, Remembered) else build_finding(item, self.policy)
 
 
 @dataclass(frozen=True, slots=True)

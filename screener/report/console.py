@@ -240,15 +240,15 @@ def _advice(finding: Finding | StudyFinding, lang: Language) -> str:
 def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
     """Return the lines below the table."""
     words, counts = TEXT[lang], summary.counts
-    told = []
+    output = []
     if found.hidden:
-        told.append(words["hidden"].format(count=found.hidden))
+        output.append(words["hidden"].format(count=found.hidden))
     by_urgency = {urgency.value.lower(): counts[urgency.value] for urgency in Urgency}
     if counts["studies"]:
         studies = {urgency.value.lower(): counts[f"studies_{urgency.value}"] for urgency in Urgency}
-        told.append(words["study_counts"].format(total=counts["studies"], **studies))
-    told.append(words["counts"].format(total=sum(by_urgency.values()), **by_urgency))
-    told += [
+        output.append(words["study_counts"].format(total=counts["studies"], **studies))
+    output.append(words["counts"].format(total=sum(by_urgency.values()), **by_urgency))
+    output += [
         words[name].format(count=counts[key])
         for name, key in (
             ("seen", "seen_before"),
@@ -259,18 +259,18 @@ def lines(found: TopFindings, summary: Summary, lang: Language) -> list[str]:
         if counts[key]
     ]
     if summary.stopped:
-        told.append(words["stopped"])
-    told.append(
+        output.append(words["stopped"])
+    output.append(
         words["point"].format(
             threshold=comma(exact(summary.point.threshold), lang), name=summary.point.name, model=summary.model
         )
     )
-    told += point_lines(summary.point, lang)
+    output += point_lines(summary.point, lang)
     if counts["studies"] and summary.aggregation is not None:
-        told += study_lines(summary.aggregation, summary.point, lang)
+        output += study_lines(summary.aggregation, summary.point, lang)
     if summary.log:
-        told.append(words["log"].format(path=safe(summary.log)))
-    return [*told, NOTICE[lang]]
+        output.append(words["log"].format(path=safe(summary.log)))
+    return [*output, NOTICE[lang]]
 
 
 def study_lines(aggregation: Aggregation, point: OperatingPoint, lang: Language) -> list[str]:
@@ -287,26 +287,26 @@ def study_lines(aggregation: Aggregation, point: OperatingPoint, lang: Language)
     if known is None:
         return [words["aggregation"].format(window=aggregation.window)]
     threshold = comma(exact(known.threshold), lang)
-    told = words["study_point"].format(window=aggregation.window, threshold=threshold, name=known.name)
-    return [told, *study_point_lines(known, lang)]
+    output = words["study_point"].format(window=aggregation.window, threshold=threshold, name=known.name)
+    return [output, *study_point_lines(known, lang)]
 
 
 def study_point_lines(point: OperatingPoint, lang: Language) -> list[str]:
     """Say what a threshold of studies was measured to do by patient, and whether that is certified."""
-    words, told = TEXT[lang], _measured(point, lang, "study_rate")
+    words, output = TEXT[lang], _measured(point, lang, "study_rate")
     if point.certificate is None:
-        return [*told, words["study_uncertified"].format(name=point.name)]
-    told.append(_certified(point.name, point.certificate, lang, "study_certified"))
-    return [*told, words["study_recipe"]] if point.certificate.certifies == "recipe" else told
+        return [*output, words["study_uncertified"].format(name=point.name)]
+    output.append(_certified(point.name, point.certificate, lang, "study_certified"))
+    return [*output, words["study_recipe"]] if point.certificate.certifies == "recipe" else output
 
 
 def point_lines(point: OperatingPoint, lang: Language) -> list[str]:
     """Say what a threshold was measured to do, and whether that is certified."""
     words = TEXT[lang]
-    told = _measured(point, lang, "rate") or [words["unmeasured"].format(name=point.name)]
+    output = _measured(point, lang, "rate") or [words["unmeasured"].format(name=point.name)]
     if point.certificate is None:
-        return [*told, words["uncertified"].format(name=point.name)]
-    return [*told, _certified(point.name, point.certificate, lang, "certified")]
+        return [*output, words["uncertified"].format(name=point.name)]
+    return [*output, _certified(point.name, point.certificate, lang, "certified")]
 
 
 def _measured(point: OperatingPoint, lang: Language, form: str) -> list[str]:

@@ -150,8 +150,8 @@ def draw(
 
     over = overlay(pixels, evidence, look)
     scale = scale_bar(over.shape[0], scale_width(), strongest(evidence), look.colormap)
-    told = caption(finding, lang, stands_out=bool(contours(evidence)))
-    return {"overlay": over, "combined": combined(grey(pixels), over, scale, told)}
+    text = caption(finding, lang, stands_out=bool(contours(evidence)))
+    return {"overlay": over, "combined": combined(grey(pixels), over, scale, text)}
 
 
 def caption(finding: Finding, lang: Language, *, stands_out: bool) -> list[str]:

@@ -78,62 +78,62 @@ def write_report(
     UsageError
         The page may not be written, or no run screened that inbox.
     """
-    wanted = recorded(inbox) if inbox is not None else last_inbox(log)
-    story = EventReader(log)
-    if not wanted:
+    requested = recorded(inbox) if inbox is not None else last_inbox(log)
+    log_reader = EventReader(log)
+    if not requested:
         # A log that cannot be read is another failure than one without a scan.
-        next(story.events(), None)
+        next(log_reader.events(), None)
         raise UsageError(f"no run in {log} tells of an inbox", "name another log with --log")
-    with ReportWriter(out, About(wanted, "", "", 0.0, "", ""), lang, images=images) as report:
-        latest_results(story, report.spool, wanted)
+    with ReportWriter(out, About(requested, "", "", 0.0, "", ""), lang, images=images) as report:
+        latest_results(log_reader, report.store, requested)
         report.model = model
-        start = last_run(story, wanted)
-        report.about = about(story, start)
-        if unlisted := _counted(story, start, "seen_elsewhere"):
-            told = TEXT[lang]["unlisted"].format(count=unlisted)
-            report.about = replace(report.about, warnings=(*report.about.warnings, told))
+        start = last_run(log_reader, requested)
+        report.about = about(log_reader, start)
+        if unlisted := _counted(log_reader, start, "seen_elsewhere"):
+            text = TEXT[lang]["unlisted"].format(count=unlisted)
+            report.about = replace(report.about, warnings=(*report.about.warnings, text))
         illustrate(report, model)
-    return story.problem
+    return log_reader.problem
 
 
-def _counted(story: EventReader, start: Event, name: str) -> int:
+def _counted(log_reader: EventReader, start: Event, name: str) -> int:
     """Return what the END of a run counted; 0 where it does not tell."""
-    counts = story.ends.get(start["run_id"], {}).get("counts")
+    counts = log_reader.ends.get(start["run_id"], {}).get("counts")
     count = counts.get(name) if isinstance(counts, dict) else 0
     return count if isinstance(count, int) else 0
 
 
-def about(story: EventReader, start: Event) -> About:
+def about(log_reader: EventReader, start: Event) -> About:
     """Return what a START event tells of its run."""
 
-    def told(name: str) -> str:
+    def text(name: str) -> str:
         return str(start.get(name) or "")
 
     threshold = 0.0
     with suppress(ValueError):
-        threshold = float(told("threshold"))
+        threshold = float(text("threshold"))
     return About(
-        inbox=told("inbox"),
-        model=told("model"),
-        model_sha256=told("model_sha256"),
+        inbox=text("inbox"),
+        model=text("model"),
+        model_sha256=text("model_sha256"),
         threshold=threshold,
-        operating_point=told("operating_point"),
-        tool_version=told("tool_version"),
-        log=str(story.log),
-        head=story.head,
-        deferred=_counted(story, start, "deferred"),
-        skipped=_counted(story, start, "skipped"),
-        warnings=() if story.problem is None else (str(story.problem),),
+        operating_point=text("operating_point"),
+        tool_version=text("tool_version"),
+        log=str(log_reader.log),
+        head=log_reader.head,
+        deferred=_counted(log_reader, start, "deferred"),
+        skipped=_counted(log_reader, start, "skipped"),
+        warnings=() if log_reader.problem is None else (str(log_reader.problem),),
     )
 
 
 def finish(report: ReportWriter, scan: Scan, log: AuditLog) -> None:
     """Complete the page of a scan that has ended: the log's head, earlier verdicts, and what pictures it lacks."""
-    story = EventReader(log.path)
+    log_reader = EventReader(log.path)
     warnings = (TEXT[report.lang]["stopped"],) if scan.stopped else ()
     deferred, skipped = scan.counts["deferred"], scan.counts["skipped"]
     report.about = replace(
-        report.about, head=log.head, log=str(story.log), deferred=deferred, skipped=skipped, warnings=warnings
+        report.about, head=log.head, log=str(log_reader.log), deferred=deferred, skipped=skipped, warnings=warnings
     )
     report.model = scan.model
     recall(report, log.path)
@@ -150,7 +150,7 @@ def recall(report: ReportWriter, log: Path) -> None:
     for line in lines(log):
         if _RESULT_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
             with suppress(BadLineError, KeyError, TypeError, ValueError):
-                report.spool.judge_again(finding_of(parse(line.raw)), verdicts[digest])
+                report.store.judge_again(finding_of(parse(line.raw)), verdicts[digest])
         elif _STUDY_MARK in line.raw and (digest := hash_in(line.raw)) in verdicts:
             with suppress(BadLineError, KeyError, TypeError, ValueError):
                 _recall_study(report, parse(line.raw), verdicts[digest])
@@ -159,13 +159,13 @@ def recall(report: ReportWriter, log: Path) -> None:
 def _recall_study(report: ReportWriter, event: Event, verdict: Verdict) -> None:
     """Note a verdict on a study: on the answer that is shown again, or as one given on an earlier answer."""
     judged = study_finding_of(event)
-    item = report.spool.studies.find(report.about.inbox, judged.study_id)
+    item = report.store.studies.find(report.about.inbox, judged.study_id)
     if item is None:
         return
     if item.finding.seen_before and replace(judged, seen_before=True) == without_curves(item.finding):
-        report.spool.studies.add(replace(item, verdict=verdict, result=event["hash"], judged=event["timestamp"]))
+        report.store.studies.add(replace(item, verdict=verdict, result=event["hash"], judged=event["timestamp"]))
     else:
-        report.spool.studies.add(replace(item, earlier_verdict=verdict))
+        report.store.studies.add(replace(item, earlier_verdict=verdict))
 
 
 def without_curves(finding: StudyFinding) -> StudyFinding:
@@ -180,8 +180,8 @@ def illustrate(report: ReportWriter, model: Model | None) -> None:
     with SafeDecoder() as decoder:
         reader = SliceReader(report.images, decoder)
         # Listed before any is added: what the page shows does not depend on the pictures that it finds.
-        wanted = iter(list(report.wanted()))
-        while batch := list(islice(wanted, _BATCH)):
+        requested = iter(list(report.requested()))
+        while batch := list(islice(requested, _BATCH)):
             _illustrate(report, model, reader, batch)
 
 
@@ -255,14 +255,14 @@ def slice_of(images: Path, item: Item, decoder: SafeDecoder) -> Slice | str:
     return SliceReader(images, decoder).read(item)
 
 
-def heatmaps_of(model: Model | None, wanted: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
+def heatmaps_of(model: Model | None, requested: list[tuple[Item, Slice]]) -> Iterator[NDArray[np.float32] | None]:
     """Yield a heatmap (h, w), float32, in [0, 1], for each slice that this very model scored, None for the others."""
     from screener.pipeline.slice import heatmaps
 
     def drawn(item: Item) -> bool:
         return model is not None and item.finding.probability is not None and item.finding.model_sha256 == model.sha256
 
-    judged = [slice_.pixels for item, slice_ in wanted if drawn(item)]
+    judged = [slice_.pixels for item, slice_ in requested if drawn(item)]
     found = iter(heatmaps(model, judged) if model is not None else ())
-    for item, _ in wanted:
+    for item, _ in requested:
         yield next(found) if drawn(item) else None

@@ -75,7 +75,7 @@ class ReportWriter:
 
     Attributes
     ----------
-    spool : FindingStore
+    store : FindingStore
         Slices and studies.
     pictures : PictureStore
     model : Model or None
@@ -91,7 +91,7 @@ class ReportWriter:
         self.out, self.about, self.lang = out, about, lang
         self.images = images or Path(about.inbox)
         self.model: Model | None = None
-        self.spool = FindingStore()
+        self.store = FindingStore()
         self.pictures = PictureStore(URGENT_PICTURES, LOW_PICTURES, STRIP_PICTURES)
         self._full: sqlite3.Error | None = None
 
@@ -107,7 +107,7 @@ class ReportWriter:
         except sqlite3.Error as error:
             raise output.unwritable(self.out, OSError(str(error))) from None
         finally:
-            self.spool.__exit__()
+            self.store.__exit__()
             self.pictures.close()
 
     def add(self, finding: Finding, small: Picture | None = None, heatmap: NDArray[np.float32] | None = None) -> None:
@@ -120,12 +120,12 @@ class ReportWriter:
             Without it the slice is shown without a picture, unless `screener.report.from_log.illustrate` finds one.
         heatmap : ndarray of shape (h, w), float32, in [0, 1], optional
         """
-        self.spool.add(Item(finding, self.about.inbox))
+        self.store.add(Item(finding, self.about.inbox))
         self.pictures.put(finding, small, heatmap)
 
     def add_study(self, finding: StudyFinding) -> None:
         """Take in the answer about a study whose slices are known."""
-        self.spool.studies.add(StudyItem(finding, self.about.inbox))
+        self.store.studies.add(StudyItem(finding, self.about.inbox))
         self.pictures.answer(finding, self.shown(finding))
 
     def thumbnail(self, pixels: NDArray[np.float32], where: Frame) -> Picture:
@@ -160,13 +160,13 @@ class ReportWriter:
         """Return the slices of a study; none of one that holds too many for an examination."""
         if study.slices.total > _MOST_SLICES:
             return []
-        return list(self.spool.of_study(self.about.inbox, study.study_id))
+        return list(self.store.of_study(self.about.inbox, study.study_id))
 
     def shown(self, study: StudyFinding) -> list[Finding]:
         """Return the slices of a study that are shown large."""
         return shown_slices(study, (item.finding for item in self.slices_of(study)))
 
-    def wanted(self) -> Iterator[tuple[Item, bool]]:
+    def requested(self) -> Iterator[tuple[Item, bool]]:
         """Yield the slices that the page shows and has no picture of yet; True where the large one is wanted too."""
         large = {False: URGENT_PICTURES, True: LOW_PICTURES}
         strip = STRIP_PICTURES
@@ -200,9 +200,9 @@ class ReportWriter:
 
     def _entries(self) -> Iterator[StudyItem | Item]:
         """Yield studies, and slices that no answer about a study rests on, in reading order."""
-        studies: Iterator[StudyItem | Item] = self.spool.studies.items()
+        studies: Iterator[StudyItem | Item] = self.store.studies.items()
         return heapq.merge(
-            studies, self.spool.first(None, unanswered=True), key=lambda item: reading_order(item.finding)
+            studies, self.store.first(None, unanswered=True), key=lambda item: reading_order(item.finding)
         )
 
     def _write(self) -> None:
@@ -216,7 +216,7 @@ class ReportWriter:
                 file.write(part)
 
     def _totals(self) -> page.Totals:
-        studies, slices = self.spool.studies.by_urgency(), self.spool.by_urgency(unanswered=True)
+        studies, slices = self.store.studies.by_urgency(), self.store.by_urgency(unanswered=True)
         counts = {urgency: studies[urgency] + slices[urgency] for urgency in Urgency}
         low = counts[Urgency.LOW]
         return page.Totals(
@@ -225,7 +225,7 @@ class ReportWriter:
             urgent_pictures=URGENT_PICTURES,
             low_pictures=LOW_PICTURES,
             capped=sum(counts.values()) - low > URGENT_PICTURES or low > LOW_PICTURES,
-            older=self.spool.others(self.about.model_sha256, self.about.threshold),
+            older=self.store.others(self.about.model_sha256, self.about.threshold),
         )
 
     def link(self, item: Item) -> str | None:

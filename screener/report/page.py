@@ -109,17 +109,17 @@ def _identity(about: About, lang: Language) -> list[tuple[str, str]]:
 def _remarks(about: About, totals: Totals, lang: Language) -> list[str]:
     """Say what the list leaves out."""
     words = PAGE[lang]
-    told = []
+    notes = []
     if totals.capped:
-        told.append(words["caps"].format(urgent=totals.urgent_pictures, low=totals.low_pictures))
+        notes.append(words["caps"].format(urgent=totals.urgent_pictures, low=totals.low_pictures))
     if totals.hidden_low:
-        told.append(words["hidden_low"].format(count=totals.hidden_low))
+        notes.append(words["hidden_low"].format(count=totals.hidden_low))
     for name, count in (("deferred", about.deferred), ("skipped", about.skipped)):
         if count:
-            told.append(words[name].format(count=count))
+            notes.append(words[name].format(count=count))
     if totals.older:
-        told.append(words["older"])
-    return told
+        notes.append(words["older"])
+    return notes
 
 
 @cache

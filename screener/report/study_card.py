@@ -286,10 +286,10 @@ def verdict_words(verdict: Verdict | None, lang: Language) -> str:
     if verdict is None:
         return ""
     words = PAGE[lang]
-    told = words["verdict"].format(diagnosis=verdict.final_diagnosis, doctor=verdict.doctor_id)
+    parts = words["verdict"].format(diagnosis=verdict.final_diagnosis, doctor=verdict.doctor_id)
     if verdict.agreement is None:
-        return told
-    return f"{told} · {words['agrees' if verdict.agreement else 'disagrees']}"
+        return parts
+    return f"{parts} · {words['agrees' if verdict.agreement else 'disagrees']}"
 
 
 def point_words(study: StudyFinding, model: Model | None, aggregation: Aggregation, lang: Language) -> tuple[str, ...]:
@@ -423,15 +423,15 @@ class Panels:
 
     def _label(self, finding: Finding, place: int, total: int, context: float | None) -> str:
         words = PAGE[self.lang]
-        told = [words["place"].format(number=place, total=total)]
+        parts = [words["place"].format(number=place, total=total)]
         if finding.position is not None:
-            told.append(words["at"].format(position=f"{finding.position:.1f}"))
+            parts.append(words["at"].format(position=f"{finding.position:.1f}"))
         if context is not None and finding.probability is not None:
             alone = number(finding.probability, self.lang)
-            told.append(words["in_context"].format(context=number(context, self.lang), alone=alone))
+            parts.append(words["in_context"].format(context=number(context, self.lang), alone=alone))
         if finding.reason is not None:
-            told.append(REASON[self.lang][finding.reason])
-        return " · ".join(told)
+            parts.append(REASON[self.lang][finding.reason])
+        return " · ".join(parts)
 
     def _curve(self, curve: Sequence[float | None], keys: tuple[int, ...]) -> Curve:
         words = PAGE[self.lang]
@@ -484,13 +484,13 @@ def series_name(series: SeriesFinding, index: int, lang: Language) -> str:
 
 def unused_series(series: Iterable[SeriesFinding], lang: Language) -> tuple[str, ...]:
     """Say of each series that does not count why."""
-    words, told = PAGE[lang], []
+    words, parts = PAGE[lang], []
     for index, one in enumerate(series):
         if one.probability is not None:
             continue
         why = words["nothing_assessable"] if one.reason is None else REASON[lang][one.reason]
-        told.append(words["unused"].format(name=series_name(one, index, lang), count=one.slices, reason=why))
-    return tuple(told)
+        parts.append(words["unused"].format(name=series_name(one, index, lang), count=one.slices, reason=why))
+    return tuple(parts)
 
 
 def refused_slices(slices: Iterable[Finding], lang: Language) -> tuple[tuple[str, str], ...]:

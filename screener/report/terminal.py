@@ -148,11 +148,11 @@ def _lines(worklist: Worklist, total: int, top: int, lang: Language) -> list[str
     words = WORKLIST[lang]
     if not total:
         return [words["empty"], NOTICE[lang]]
-    told = []
+    output = []
     if top and total > top:
-        told.append(words["hidden"].format(count=total - top))
+        output.append(words["hidden"].format(count=total - top))
     for name, found in (("study_counts", worklist.studies), ("counts", worklist.slices)):
         if sum(found.values()):
             by_urgency = {urgency.value.lower(): count for urgency, count in found.items()}
-            told.append(words[name].format(total=sum(found.values()), **by_urgency))
-    return [*told, NOTICE[lang]]
+            output.append(words[name].format(total=sum(found.values()), **by_urgency))
+    return [*output, NOTICE[lang]]

@@ -149,7 +149,7 @@ class ReviewQueue:
         except AuditLogError as error:
             reader.problem = error
         if event["event"] == Kind.REVIEW and (target := target_of(event)):
-            self._store.judge(verdict_of(event))
+            self._store.add_verdict(verdict_of(event))
             done.add(target)
             if isinstance(event.get("request"), str):
                 self._requests[event["request"]] = event["hash"]
@@ -264,7 +264,7 @@ class ReviewQueue:
             found = verdict(case.item.finding, result, given, self._sample_of(case.item))
             with AuditLog(self.log, exclusive=False, group=self.group) as log:
                 digest = log.reviews([found])[0]
-            self._store.judge(found)
+            self._store.add_verdict(found)
             self._done.add(result)
             self.recorded += 1
             if opinion.request:

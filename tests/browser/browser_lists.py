@@ -92,7 +92,7 @@ def mixed(out: Path, lang: Language = "en") -> Path:
         ):
             report.add(finding(path, probability), head(number), evidence(number))
         report.add(finding("carla/c3.txt", None, Reason.UNSUPPORTED_TYPE))
-        report.spool.add(
+        report.store.add(
             Item(
                 finding("loose.png", None, Reason.BLANK),
                 report.about.inbox,
@@ -119,7 +119,7 @@ def hostile(out: Path) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(b"x")
             item = Item(replace(finding(path, 0.95), model=name), str(inbox), verdict=Verdict("", name, name, True))
-            report.spool.add(item)
+            report.store.add(item)
             report.pictures.put(item.finding, head(number), evidence(number))
             answer, slices = study(
                 f"{name.replace('/', '')}/s", {name: [0.95] * 3 + [Reason.BLANK], f"2{name}": [0.9] * 4}

@@ -77,9 +77,9 @@ def test_a_morning_from_scan_to_page_to_explanation(morning: Path, page: Page) -
     keep(page, "dark.jpg")
     assert page.complaints() == []
 
-    told = screener(morning, "explain", "inbox/patient-05/Te-gl_0014.jpg", "--out", "explained")
+    output = screener(morning, "explain", "inbox/patient-05/Te-gl_0014.jpg", "--out", "explained")
     (sheet,) = (morning / "explained").glob("*.combined.png")
-    assert str(sheet.relative_to(morning)) in told
+    assert str(sheet.relative_to(morning)) in output
     small(sheet.read_bytes(), "explained.jpg")
 
     waiting = screener(morning, "worklist", "--log", "audit.jsonl")

@@ -206,11 +206,11 @@ def test_printed_on_a4_with_the_notice_on_every_sheet(page: Page, tmp_path: Path
     file = tmp_path / "list.pdf"
     file.write_bytes(page.pdf())
     sheets = subprocess.run(["pdftotext", "-layout", str(file), "-"], check=True, capture_output=True, text=True).stdout
-    told = [re.sub(r"\s+", " ", sheet) for sheet in sheets.split("\f") if sheet.strip()]
-    assert len(told) > 2
-    assert all(NOTICE["en"] in sheet for sheet in told)
-    assert sum(sheet.count("patient-") for sheet in told) >= 40
-    assert not any("Search" in sheet or "next, previous" in sheet for sheet in told), "switches are not printed"
+    output = [re.sub(r"\s+", " ", sheet) for sheet in sheets.split("\f") if sheet.strip()]
+    assert len(output) > 2
+    assert all(NOTICE["en"] in sheet for sheet in output)
+    assert sum(sheet.count("patient-") for sheet in output) >= 40
+    assert not any("Search" in sheet or "next, previous" in sheet for sheet in output), "switches are not printed"
     info = subprocess.run(["pdfinfo", str(file)], check=True, capture_output=True, text=True).stdout
     assert "A4" in info
 
@@ -221,12 +221,12 @@ def test_print_shows_what_the_filters_leave(page: Page, lists: Path, tmp_path: P
     page.open(lists / "fr.html")
     page.click(".chip.low")
     (tmp_path / "list.pdf").write_bytes(page.pdf())
-    told = subprocess.run(
+    output = subprocess.run(
         ["pdftotext", str(tmp_path / "list.pdf"), "-"], check=True, capture_output=True, text=True
     ).stdout
-    assert "b1.png" in told
-    assert "a3.png" not in told
-    assert NOTICE["fr"] in re.sub(r"\s+", " ", told)
+    assert "b1.png" in output
+    assert "a3.png" not in output
+    assert NOTICE["fr"] in re.sub(r"\s+", " ", output)
 
 
 def test_hostile_names_and_notes_do_not_run(page: Page, tmp_path: Path) -> None:
@@ -322,9 +322,9 @@ def test_series_are_tabs_for_the_keyboard(of_studies: Page) -> None:
 
 def test_key_slice_opens_with_its_numbers(of_studies: Page) -> None:
     of_studies.press("j", "j", "\ue007")
-    told = of_studies.ask("document.querySelector('#viewer dl').textContent")
-    assert "anna" in told
-    assert "005.png" in told
+    output = of_studies.ask("document.querySelector('#viewer dl').textContent")
+    assert "anna" in output
+    assert "005.png" in output
     of_studies.press("\ue00c")
     of_studies.ask("document.querySelectorAll('.key')[2].querySelector('svg').dispatchEvent("
                    "new MouseEvent('click', {bubbles: true}))")  # fmt: skip

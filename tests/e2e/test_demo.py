@@ -75,8 +75,8 @@ def test_golden_scores() -> None:
     golden = json.loads((ROOT / "models/lite/golden.json").read_text())
     scores = golden_scores(Model.load(ROOT / "models/lite"), DEMO)["scores"]
     assert scores.keys() == golden["scores"].keys()
-    for name, wanted in golden["scores"].items():
-        if isinstance(wanted, str):
-            assert scores[name] == wanted, name
+    for name, expected in golden["scores"].items():
+        if isinstance(expected, str):
+            assert scores[name] == expected, name
         else:
-            assert scores[name] == pytest.approx(wanted, abs=golden["tolerance"]), name
+            assert scores[name] == pytest.approx(expected, abs=golden["tolerance"]), name

@@ -86,10 +86,10 @@ def same(found: dict[str, dict[str, Any]], usual: dict[str, dict[str, Any]]) -> 
     """Tell whether all decisions are equal and all probabilities too, to 1e-5."""
     assert found.keys() == usual.keys()
     for path, finding in found.items():
-        wanted = usual[path]
-        if (finding["decision"], finding["reason"]) != (wanted["decision"], wanted["reason"]):
+        expected = usual[path]
+        if (finding["decision"], finding["reason"]) != (expected["decision"], expected["reason"]):
             return False
-        if finding["probability"] is not None and abs(finding["probability"] - wanted["probability"]) > 1e-5:
+        if finding["probability"] is not None and abs(finding["probability"] - expected["probability"]) > 1e-5:
             return False
     return True
 

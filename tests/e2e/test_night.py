@@ -33,7 +33,7 @@ def started(screener: Command, *arguments: object) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_full_disk_is_told_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 200)
     command = screener.arguments("scan", inbox, "--model", screener.model, "--quiet")
     done = subprocess.run(
@@ -52,7 +52,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(screener: Command, tmp_pat
     assert len({event["path"] for event in screener.events()}) == len(screener.events()) == 200
 
 
-def test_an_inbox_that_vanishes_is_told_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
+def test_an_inbox_that_vanishes_is_reported_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 2000)
     process = started(screener, inbox, "--model", screener.model)
     inbox.rename(tmp_path / "away")
@@ -66,7 +66,7 @@ def test_an_inbox_that_vanishes_is_told_and_the_next_run_goes_on(screener: Comma
     assert len(readable) == len(set(readable)) == 2000
 
 
-def test_a_model_replaced_during_the_run_is_told_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
+def test_a_model_replaced_during_a_run_is_reported_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox, model = many(tmp_path / "many", 1500), write_model(tmp_path / "model")
     original = (model / "model.onnx").read_bytes()
     process = started(screener, inbox, "--model", model)
@@ -100,9 +100,9 @@ def test_no_name_leaves_the_inbox(screener: Command, tmp_path: Path) -> None:
     key.chmod(0o600)
     hide = ("--pseudonymise", key, "--redact-paths")
     shown = screener.scan(inbox, *hide)
-    told = screener.scan(inbox, *hide, "--json").stdout
-    found = [line for line in map(json.loads, told.splitlines()) if line["level"] == "slice"]
-    everything = shown.stdout + shown.stderr + screener.log.read_text() + told
+    message = screener.scan(inbox, *hide, "--json").stdout
+    found = [line for line in map(json.loads, message.splitlines()) if line["level"] == "slice"]
+    everything = shown.stdout + shown.stderr + screener.log.read_text() + message
     assert not re.search("dupont|jean|martin|anne|axial|broken|hopital", everything, re.IGNORECASE)
     assert len(found) == 4
     assert all(line["seen_before"] for line in found)
@@ -127,8 +127,8 @@ def test_a_dry_run_tells_and_writes_nothing(screener: Command, inbox: Path) -> N
     done = screener("scan", inbox, "--dry-run", "--model", "no such model")
     assert done.returncode == 0
     fates = dict(reversed(line.split(maxsplit=1)) for line in done.stdout.splitlines()[:-1])
-    assert sum(fate == "taken" for fate in fates.values()) == 4
-    assert sum(fate != "taken" for fate in fates.values()) >= 3
+    assert sum(outcome == "taken" for outcome in fates.values()) == 4
+    assert sum(outcome != "taken" for outcome in fates.values()) >= 3
     assert not screener.state.exists()
 
 

@@ -52,7 +52,7 @@ def test_verdicts_in_bulk_are_all_or_none(screener: Command, inbox: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (("--terminal",), 2, "nobody is named"),
         (("--doctor", "dr.c", "--doctors", "{doctors}"), 2, "not among"),
@@ -61,8 +61,8 @@ def test_verdicts_in_bulk_are_all_or_none(screener: Command, inbox: Path, tmp_pa
         (("--doctor", "dr.a", "--log", "{missing}"), 6, "missing"),
     ],
 )
-def test_what_cannot_be_asked_is_told(
-    screener: Command, inbox: Path, words: tuple[str, ...], code: int, told: str
+def test_what_cannot_be_asked_is_reported(
+    screener: Command, inbox: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
     tmp_path = inbox.parent
     screener.scan(inbox)
@@ -70,7 +70,7 @@ def test_what_cannot_be_asked_is_told(
     named = [word.format(doctors=tmp_path / "doctors.txt", missing=tmp_path / "missing.jsonl") for word in words]
     found = screener("review", *named)
     assert found.returncode == code
-    assert told in found.stderr
+    assert message in found.stderr
     assert "hint:" in found.stderr
 
 
@@ -105,8 +105,8 @@ def test_a_session_is_served_here_only_and_ends_when_interrupted(screener: Comma
             assert "cannot be used" in taken.stderr
         finally:
             server.send_signal(signal.SIGINT)
-            out, told = server.communicate(timeout=30)
+            out, message = server.communicate(timeout=30)
     assert out == ""
-    assert "0 verdicts recorded" in told
-    assert "Traceback" not in told
+    assert "0 verdicts recorded" in message
+    assert "Traceback" not in message
     assert server.returncode == 0

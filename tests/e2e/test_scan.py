@@ -198,7 +198,7 @@ def test_a_score_that_is_no_number_goes_to_a_person(screener: Command, inbox: Pa
         (["{inbox}", "--model", "{tmp}/tampered"], 7),
     ],
 )
-def test_bad_input_is_told_before_the_log_is_touched(
+def test_bad_input_is_reported_before_the_log_is_touched(
     screener: Command, inbox: Path, tmp_path: Path, arguments: list[str], code: int
 ) -> None:
     (tmp_path / "empty").mkdir()

@@ -133,8 +133,8 @@ def test_echoes_and_planes_are_series_of_their_own(screener: Command, tmp_path: 
         write(inbox / f"sag{number}.dcm", "1.1", 0.0, **sagittal, ImagePositionPatient=[number, 0, 0])
     (study,), slices, code = scan(screener, inbox)
     assert code == 0
-    told = {one["series_id"]: (one["plane"], one["slices"], one["probability"] is None) for one in study["series"]}
-    assert told == {
+    message = {one["series_id"]: (one["plane"], one["slices"], one["probability"] is None) for one in study["series"]}
+    assert message == {
         "1.1.9/echo=15": ("axial", 6, False),
         "1.1.9/echo=90": ("axial", 6, False),
         "1.1.8": ("sagittal", 6, True),

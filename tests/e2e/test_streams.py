@@ -197,7 +197,7 @@ def test_an_anchor_is_not_the_log(screener: Command, inbox: Path, tmp_path: Path
     assert not (tmp_path / "a.jsonl").exists()
 
 
-def test_an_inbox_nobody_may_read_is_told(screener: Command, inbox: Path) -> None:
+def test_an_inbox_nobody_may_read_is_reported(screener: Command, inbox: Path) -> None:
     (inbox / "p0").chmod(0)
     (inbox / "p1").chmod(0)
     inbox.chmod(0)

@@ -59,7 +59,7 @@ def test_explain_and_python_refuse_too_and_evaluate_measures(
     with pytest.raises(ModelError, match="not certified"):
         Screener(uncertified)
     assert Screener(uncertified, accept_uncertified=True).predict(image).probability is not None
-    assert Screener(uncertified, threshold=0.5).judge.point.name == "custom"
+    assert Screener(uncertified, threshold=0.5).policy.point.name == "custom"
     write_slice(tmp_path / "set/no/p1/a.png")
     done = screener("evaluate", tmp_path / "set", "--model", uncertified, "--json")
     assert done.returncode == 0
@@ -67,7 +67,7 @@ def test_explain_and_python_refuse_too_and_evaluate_measures(
 
 
 def test_a_certificate_is_shown_where_the_threshold_is(screener: Command) -> None:
-    told = screener("info", "--model", screener.model, "--lang", "en").stdout
-    assert "auto: certified for sensitivity ≥ 0.95 at 95 % confidence: 0 of 60 patients or runs of slices" in told
-    assert "a unit is a drawn head" in told
+    message = screener("info", "--model", screener.model, "--lang", "en").stdout
+    assert "auto: certified for sensitivity ≥ 0.95 at 95 % confidence: 0 of 60 patients or runs of slices" in message
+    assert "a unit is a drawn head" in message
     assert "certifié" in screener("info", "--model", screener.model, "--lang", "fr").stdout

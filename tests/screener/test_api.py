@@ -47,9 +47,9 @@ def test_colour_and_deep_arrays(tiny_model: Path) -> None:
 def test_an_array_is_read_by_the_rules_of_its_file(image: np.ndarray) -> None:
     stored = image[:, :, ::-1] if image.ndim == 3 else image  # OpenCV writes blue first
     pixels, saturation = decode(cv2.imencode(".png", stored)[1].tobytes())
-    told = _from_array(image)
-    assert told.saturation == pytest.approx(saturation, abs=1e-5)
-    assert np.allclose(told.pixels, pixels, atol=1e-6)
+    message = _from_array(image)
+    assert message.saturation == pytest.approx(saturation, abs=1e-5)
+    assert np.allclose(message.pixels, pixels, atol=1e-6)
 
 
 def test_a_photograph_is_refused_as_an_array_too(tiny_model: Path) -> None:
@@ -63,8 +63,8 @@ def test_depth_and_byte_order_do_not_matter(tiny_model: Path, kind: str) -> None
     tool, image = Screener(tiny_model), phantom(1, 96)
     scaled = image.astype(np.float64) / image.max()
     given_ = (scaled * 4095 if "u" in kind else scaled).astype(kind)
-    wanted = tool.predict(scaled).probability
-    assert tool.predict(given_).probability == pytest.approx(wanted, abs=5e-3)
+    expected = tool.predict(scaled).probability
+    assert tool.predict(given_).probability == pytest.approx(expected, abs=5e-3)
 
 
 @pytest.mark.parametrize(

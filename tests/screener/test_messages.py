@@ -23,7 +23,7 @@ def _fields(text: str) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(text) if name]
 
 
-def test_nothing_reassures() -> None:
+def test_no_recommendation_says_normal_clear_or_healthy() -> None:
     everything = " ".join([*NOTICE.values(), *(text for lang in LANGUAGES for text in RECOMMENDATION[lang].values())])
     assert not re.search(r"\b(normal|clear|healthy)\b", everything, re.IGNORECASE)
     assert "does not exclude a tumour" in RECOMMENDATION["en"][Urgency.LOW]
@@ -31,12 +31,12 @@ def test_nothing_reassures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "wanted"),
+    ("variables", "expected"),
     [({"LC_ALL": "fr_FR.UTF-8"}, "fr"), ({"LANG": "fr"}, "fr"), ({"LC_ALL": "C", "LANG": "fr"}, "en"), ({}, "en")],
 )
-def test_the_locale_decides(variables: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_locale_decides(variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert language() == wanted
+    assert language() == expected

@@ -93,9 +93,9 @@ def hidden_paths(screener: Command, inbox: Path, key: Path) -> list[str]:
 
 
 def test_the_dry_run_says_whose_pseudonyms_they_are(screener: Command, inbox: Path, key: Path) -> None:
-    told = screener("scan", inbox, "--dry-run", "--pseudonymise", key, "--redact-paths").stdout.splitlines()[:-1]
+    message = screener("scan", inbox, "--dry-run", "--pseudonymise", key, "--redact-paths").stdout.splitlines()[:-1]
     assert not screener.state.exists()
-    pairs = dict(line.removeprefix("taken").strip().split("  = ") for line in told)
+    pairs = dict(line.removeprefix("taken").strip().split("  = ") for line in message)
     assert list(pairs) == ["p0/0.png", "p0/1.png", "p1/2.png", "p1/3.png"]
     assert list(pairs.values()) == hidden_paths(screener, inbox, key)
 

@@ -20,13 +20,13 @@ shares = st.floats(0, 1)
 IDENTITY = Identity("p/a.png", "0" * 64, "p")
 
 
-def judge(threshold: float, confirmation: float = 0.7) -> TriagePolicy:
+def triage_policy(threshold: float, confirmation: float = 0.7) -> TriagePolicy:
     return TriagePolicy(OperatingPoint("auto", threshold), confirmation, "tiny 1", "1" * 64)
 
 
 @given(shares, shares, shares)
 def test_decision_urgency_and_confidence(probability: float, threshold: float, confirmation: float) -> None:
-    found = judge(threshold, confirmation).finding(IDENTITY, Prediction(probability))
+    found = triage_policy(threshold, confirmation).finding(IDENTITY, Prediction(probability))
     flagged = probability >= threshold
     assert found.decision is (Decision.FLAGGED if flagged else Decision.NOT_FLAGGED)
     high = flagged and probability >= max(threshold, confirmation)
@@ -38,7 +38,7 @@ def test_decision_urgency_and_confidence(probability: float, threshold: float, c
 
 @given(st.sampled_from([math.nan, math.inf, -math.inf]), shares)
 def test_a_score_that_is_no_number_is_never_negative(probability: float, threshold: float) -> None:
-    found = judge(threshold).finding(IDENTITY, Prediction(probability))
+    found = triage_policy(threshold).finding(IDENTITY, Prediction(probability))
     assert (found.decision, found.urgency) == (Decision.NOT_ASSESSABLE, Urgency.REVIEW)
     assert found.reason is Reason.NON_FINITE_SCORE
     assert found.probability is found.confidence is None
@@ -46,7 +46,7 @@ def test_a_score_that_is_no_number_is_never_negative(probability: float, thresho
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_refusal_keeps_its_reason(reason: Reason) -> None:
-    found = judge(0.5).refusal(Refused(IDENTITY, reason))
+    found = triage_policy(0.5).refusal(Refused(IDENTITY, reason))
     assert (found.urgency, found.reason, found.probability) == (Urgency.REVIEW, reason, None)
 
 
@@ -58,17 +58,17 @@ def test_a_number_is_a_threshold(value: float) -> None:
     assert operating_point(repr(value), POINTS) == OperatingPoint("custom", value)
 
 
-@pytest.mark.parametrize("wanted", ["-0.1", "1.01", "nan", "inf", "", "sometimes", "0,5"])
-def test_what_is_no_threshold(wanted: str) -> None:
+@pytest.mark.parametrize("expected", ["-0.1", "1.01", "nan", "inf", "", "sometimes", "0,5"])
+def test_what_is_no_threshold(expected: str) -> None:
     with pytest.raises(UsageError):
-        operating_point(wanted, POINTS)
+        operating_point(expected, POINTS)
 
 
 findings = st.builds(
     lambda probability, path: (
-        judge(0.4).refusal(Refused(Identity(path, "", None), Reason.BLANK))
+        triage_policy(0.4).refusal(Refused(Identity(path, "", None), Reason.BLANK))
         if probability is None
-        else judge(0.4).finding(Identity(path, "", None), Prediction(probability))
+        else triage_policy(0.4).finding(Identity(path, "", None), Prediction(probability))
     ),
     st.none() | shares,
     st.text("ab/é", max_size=4),
@@ -87,8 +87,8 @@ def test_the_table_shows_the_first_of_the_reading_order(found: list[Finding], to
 
 def test_reading_order_puts_review_above_low() -> None:
     order = [Urgency.HIGH, Urgency.MEDIUM, Urgency.REVIEW, Urgency.LOW]
-    made = [judge(0.4).finding(IDENTITY, Prediction(value)) for value in (0.1, 0.5, 0.9)]
-    made.append(judge(0.4).refusal(Refused(IDENTITY, Reason.BLANK)))
+    made = [triage_policy(0.4).finding(IDENTITY, Prediction(value)) for value in (0.1, 0.5, 0.9)]
+    made.append(triage_policy(0.4).refusal(Refused(IDENTITY, Reason.BLANK)))
     assert [finding.urgency for finding in sorted(made, key=reading_order)] == order
 
 
@@ -101,6 +101,6 @@ def test_nothing_from_a_file_name_reaches_the_terminal_raw(name: str) -> None:
 
 def test_a_custom_threshold_says_that_nothing_was_measured() -> None:
     summary = Summary(Counter(), OperatingPoint("custom", 0.33), "tiny 1", "")
-    told = "\n".join(lines(TopFindings(5), summary, "en"))
-    assert "no figures were measured" in told
-    assert "custom: not certified" in told
+    message = "\n".join(lines(TopFindings(5), summary, "en"))
+    assert "no figures were measured" in message
+    assert "custom: not certified" in message

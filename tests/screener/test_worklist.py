@@ -98,7 +98,7 @@ def test_studies_of_two_inboxes_are_two(log: StudyLog) -> None:
     assert listed(log.log).count("high") == 1
 
 
-def test_a_forged_study_is_told_of_and_hides_nothing(log: StudyLog) -> None:
+def test_a_forged_study_is_reported_and_hides_nothing(log: StudyLog) -> None:
     (event, *_) = (event for event in read(log.log) if event["event"] == "STUDY")
     head = [event["hash"] for event in read(log.log)][-1]
     evil = ({"slices": 7}, {"series": [1]}, {"key_slices": [{"path": 3}]}, {"urgency": "URGENT"}, {"model": None})
@@ -122,15 +122,15 @@ def test_the_table_names_study_and_earlier_verdict(log: StudyLog, capsys: pytest
         show(Worklist(entries(store, "study"), *counts(store, "study")), 2, "en", color=False)
         shown = capsys.readouterr().out
         show_json(Worklist(entries(store, "study"), *counts(store, "study")))
-        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        message = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "/inbox/medium" in shown
     assert "unsure (dr.a)" in shown
     assert "1 more not shown" in shown
     assert "3 studies wait: 1 HIGH, 1 MEDIUM, 1 REVIEW" in shown
-    assert [(line["level"], line["study_id"]) for line in told] == [
+    assert [(line["level"], line["study_id"]) for line in message] == [
         ("study", name) for name in ("high", "medium", "refused")
     ]
-    assert "curve" not in told[0]["series"][0]
+    assert "curve" not in message[0]["series"][0]
 
 
 def test_a_study_reads_back_from_its_event(log: StudyLog) -> None:

@@ -104,7 +104,7 @@ def test_restart_leaves_a_folder_alone_that_is_no_run(tmp_path: Path) -> None:
     assert (tmp_path / "groups.csv").exists()
 
 
-def test_a_folder_without_labels_is_told(
+def test_a_folder_without_labels_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     write_slice(tmp_path / "images/1.png")
@@ -115,5 +115,5 @@ def test_a_folder_without_labels_is_told(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_storage_error_without_a_name_is_told_too() -> None:
+def test_a_storage_error_without_a_name_is_reported_too() -> None:
     assert str(StorageError.of(OSError("the drive is gone"))) == "the drive is gone"

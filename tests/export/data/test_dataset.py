@@ -88,7 +88,7 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"path,label\n\xff,yes\n", b"path,label\n" + b"x" * 200_000 + b",yes\n"])
-def test_a_manifest_that_is_no_table_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_manifest_that_is_no_table_is_reported(tmp_path: Path, content: bytes) -> None:
     (folders(tmp_path) / "manifest.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"manifest.csv cannot be read"):
         read_dataset(tmp_path)

@@ -78,7 +78,7 @@ def test_a_bad_row_is_named_with_its_line(
     assert result in str(caught.value)
 
 
-def test_a_missing_column_or_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_column_or_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "short.csv").write_text("path,set\n0.png,fit\n")
     with pytest.raises(DataError, match=r"short.csv:1: no column group, unit"):
         read_groups(tmp_path / "short.csv", dataset(tmp_path))

@@ -137,7 +137,7 @@ def test_the_comparison_stays_small(data: Path, tmp_path: Path, change: dict[str
         cross_validation.prepare(data, tmp_path, structs.replace(TERMS, **change))  # type: ignore[arg-type]
 
 
-def test_fewer_units_than_folds_is_told(course: cross_validation.Course) -> None:
+def test_fewer_units_than_folds_is_reported(course: cross_validation.Course) -> None:
     setup = replace(course.setup, split=replace(course.setup.split, units=np.zeros_like(course.setup.split.units)))
     with pytest.raises(DataError, match="cannot fill 5 folds"):
         cross_validation.divide(setup, course.chosen, 1)

@@ -84,9 +84,9 @@ def test_plain_t1_neither_chooses_nor_is_certified() -> None:
 
 
 def test_without_patients_leak_free_units_choose_and_nothing_is_certified() -> None:
-    strangers = [("a", "", "", 1, 0.9)] * 60 + [("a", "", "", 0, 0.1)] * 10
-    assert choose_auto(sample(*strangers)).units == 60
-    assert certify(sample(*strangers), 0.5) is None
+    unknown_patients = [("a", "", "", 1, 0.9)] * 60 + [("a", "", "", 0, 0.1)] * 10
+    assert choose_auto(sample(*unknown_patients)).units == 60
+    assert certify(sample(*unknown_patients), 0.5) is None
 
 
 def test_refused_positives_count_as_missed() -> None:

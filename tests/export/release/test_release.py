@@ -168,7 +168,7 @@ def test_the_card_tells_everything_that_was_measured(released: tuple[Path, Card]
     assert "nan" not in result.lower().replace("nanfang", "")
 
 
-def test_what_cannot_be_calibrated_is_told(data: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_calibrated_is_reported(data: Path, tmp_path: Path) -> None:
     card = published(data, tmp_path / "model", tiny_graph())
     assert card.calibration is None
     assert "Not calibrated" in (tmp_path / "model/MODEL_CARD.md").read_text()

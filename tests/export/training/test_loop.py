@@ -130,7 +130,7 @@ def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
 
 
 @pytest.mark.parametrize("name", ["options.json", "progress.json", "epoch-001.npz", "epoch-001.keras"])
-def test_a_damaged_checkpoint_is_told_and_left_alone(data: Path, tmp_path: Path, name: str) -> None:
+def test_a_damaged_checkpoint_is_reported_and_left_alone(data: Path, tmp_path: Path, name: str) -> None:
     options, run = Options("small", epochs=2, batch_size=8), tmp_path / "run"
     setup.train(data, run, options, max_minutes=0)
     (run / name).write_bytes(b"")
@@ -364,7 +364,7 @@ def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None
         (Options("small", batch_size=0), "batch_size"),
     ],
 )
-def test_what_a_recipe_cannot_do_is_told(data: Path, tmp_path: Path, options: Options, result: str) -> None:
+def test_what_a_recipe_cannot_do_is_reported(data: Path, tmp_path: Path, options: Options, result: str) -> None:
     with pytest.raises(DataError, match=result):
         setup.train(data, tmp_path / "run", options)
 

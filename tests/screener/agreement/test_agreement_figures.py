@@ -101,7 +101,7 @@ def test_what_somebody_asked_for_stands_for_itself_only() -> None:
     assert thin is None
 
 
-def test_a_sample_that_was_not_all_read_stands_for_all_and_is_told_of() -> None:
+def test_a_sample_that_was_not_all_read_stands_for_all_and_is_reported() -> None:
     findings = [finding(n, 0.1) for n in range(1000)]
     drawn = [reading(found, NO_TUMOUR, drawn="sample", sampling=0.1) for found in findings[:50]]
     sample, thin = weigh(study_of(findings, []).population, drawn)

@@ -47,12 +47,12 @@ def test_any_torn_end_is_recovered(cut: int, junk: bytes) -> None:
         log.write_bytes(good[:whole] + torn)
         append(log)
         assert verify(log).ok
-        told = list(read(log))[-2]
-        assert told["event"] == "RECOVERED"
-        assert base64.b64decode(told["torn_base64"]) == torn
-        assert told["torn_sha256"] == hashlib.sha256(torn).hexdigest()
-        assert told["torn_bytes"] == len(torn)
-        assert told["torn_file"] is None
+        message = list(read(log))[-2]
+        assert message["event"] == "RECOVERED"
+        assert base64.b64decode(message["torn_base64"]) == torn
+        assert message["torn_sha256"] == hashlib.sha256(torn).hexdigest()
+        assert message["torn_bytes"] == len(torn)
+        assert message["torn_file"] is None
         assert log.read_bytes().startswith(good[:whole])
         assert not torn_path(log).exists()
 
@@ -80,15 +80,15 @@ def test_torn_bytes_too_many_for_an_event_keep_a_file(log: Path) -> None:
         file.write(torn)
     append(log)
     assert verify(log).ok
-    told = next(event for event in read(log) if event["event"] == "RECOVERED")
-    kept = log.with_name(told["torn_file"])
+    message = next(event for event in read(log) if event["event"] == "RECOVERED")
+    kept = log.with_name(message["torn_file"])
     assert kept.read_bytes() == torn
     assert kept.stat().st_mode & 0o777 == 0o600
     append(log, 100)
     assert events_in(log).count("RECOVERED") == 1
 
 
-@pytest.mark.parametrize("step", ["recovered_event", "told"])
+@pytest.mark.parametrize("step", ["recovered_event", "clear_torn_bytes"])
 def test_a_crash_during_recovery_loses_nothing(log: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     write_log(log, count=1)
     with log.open("ab") as file:
@@ -118,8 +118,8 @@ def test_two_torn_ends_in_a_row_are_both_kept(log: Path, monkeypatch: pytest.Mon
     with log.open("ab") as file:
         file.write(b"second")
     append(log)
-    told = next(event for event in read(log) if event["event"] == "RECOVERED")
-    assert base64.b64decode(told["torn_base64"]) == b"firstsecond"
+    message = next(event for event in read(log) if event["event"] == "RECOVERED")
+    assert base64.b64decode(message["torn_base64"]) == b"firstsecond"
 
 
 def test_a_changed_last_line_is_not_mistaken_for_a_crash(log: Path) -> None:

@@ -33,12 +33,12 @@ def log(tmp_path: Path) -> Path:
 
 def naive(log: Path, of: Finding) -> dict[str, Any] | None:
     """Look a finding up by reading everything."""
-    wanted = (of.path, of.sha256, of.model_sha256, repr(float(of.threshold)))
+    expected = (of.path, of.sha256, of.model_sha256, repr(float(of.threshold)))
     found = None
     for event in read(log):
         if event["event"] == "RESULT":
             here = tuple(event[name] for name in ("path", "sha256", "model_sha256", "threshold"))
-            found = event if here == wanted and event["preprocessing"] == PREPROCESSING else found
+            found = event if here == expected and event["preprocessing"] == PREPROCESSING else found
     return found
 
 

@@ -54,7 +54,7 @@ def child(script: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_second_scan_is_told_who_holds_the_log(held: AuditLog) -> None:
+def test_a_second_scan_is_reported_who_holds_the_log(held: AuditLog) -> None:
     with pytest.raises(AuditLogError, match=f"process {os.getpid()} on host {os.uname().nodename}") as caught:
         write_log(held.path)
     assert "--wait" in caught.value.hint

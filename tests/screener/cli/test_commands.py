@@ -28,8 +28,8 @@ def test_every_exception_owns_a_code() -> None:
 
 
 def codes_in_help(screener: Command, command: str) -> set[int]:
-    told = " ".join(screener(command, "--help").stdout.split())
-    codes = re.search(r"Exit codes: (.*?)\.", told)
+    message = " ".join(screener(command, "--help").stdout.split())
+    codes = re.search(r"Exit codes: (.*?)\.", message)
     assert codes, f"the help of {command} names no exit code"
     return {int(code) for code in re.findall(r"(\d) ", codes[1])}
 
@@ -65,12 +65,12 @@ def test_what_cannot_be_understood_is_a_usage_error(screener: Command, arguments
 
 
 def test_version_tells_tool_and_model(screener: Command) -> None:
-    told = screener("--version").stdout
-    assert told.startswith(f"screener {__version__} · model ")
+    message = screener("--version").stdout
+    assert message.startswith(f"screener {__version__} · model ")
     card = ROOT / "models/lite/card.json"
     if card.exists():
         data = json.loads(card.read_text())
-        assert told.strip().endswith(f"{data['name']} {data['version']}")
+        assert message.strip().endswith(f"{data['name']} {data['version']}")
 
 
 @pytest.mark.parametrize("command", [["--help"], ["--version"], ["scan", "--help"], ["verify", "--help"]])
@@ -86,15 +86,15 @@ def test_answers_come_without_the_heavy_libraries(screener: Command, command: li
 
 
 def test_info_prints_the_card(screener: Command) -> None:
-    told = screener("info", "--model", screener.model, "--lang", "en").stdout
-    for wanted in (
+    message = screener("info", "--model", screener.model, "--lang", "en").stdout
+    for expected in (
         "tiny 1.0.0",
         "auto: threshold 0.4, chosen for sensitivity 0.95",
         "not certified",
         "0 of 60",
         "knows nothing",
     ):
-        assert wanted in told
+        assert expected in message
     assert json.loads(screener("info", "--model", screener.model, "--json").stdout) == tiny_card()
     assert "non certifié" in screener("info", "--model", screener.model, "--lang", "fr").stdout
 

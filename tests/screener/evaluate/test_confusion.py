@@ -32,14 +32,14 @@ def test_figures_are_those_of_scikit_learn() -> None:
     flagged = scores >= 0.4
     quiet, alarms, missed, caught = metrics.confusion_matrix(labels, flagged).ravel().tolist()
     assert found["confusion"] == {"caught": caught, "alarms": alarms, "quiet": quiet, "missed": missed}
-    wanted = {
+    expected = {
         "accuracy": metrics.accuracy_score(labels, flagged),
         "sensitivity": metrics.recall_score(labels, flagged),
         "specificity": metrics.recall_score(1 - labels, ~flagged),
         "precision": metrics.precision_score(labels, flagged),
         "f1": metrics.f1_score(labels, flagged),
     }
-    for name, value in wanted.items():
+    for name, value in expected.items():
         assert found[name]["value"] == pytest.approx(value)
         assert found[name]["low"] < value < found[name]["high"]
     assert brier(labels, scores) == pytest.approx(metrics.brier_score_loss(labels, scores))
@@ -53,8 +53,8 @@ def test_refusals_count_as_the_contract_says(cases: list[tuple[bool, float | Non
     scored = Scored(labels, scores, np.array([unit for *_, unit in cases]))
     found, contract = confusion_figures(scored, 0.5), operating_figures(scored, 0.5)
     for name in ("sensitivity", "specificity"):
-        wanted = contract[name]["value"]
-        assert found[name]["value"] == (None if wanted is None else pytest.approx(wanted))
+        expected = contract[name]["value"]
+        assert found[name]["value"] == (None if expected is None else pytest.approx(expected))
     refused = np.isnan(scores)
     assert not called(scored, 0.5)[refused & (labels == 1)].any()
     assert called(scored, 0.5)[refused & (labels == 0)].all()

@@ -94,7 +94,7 @@ def test_the_label_folder_names_site_patient_and_label(
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "evaluated"),
     [
         ("a.png,maybe,,,,,,,,,,", "label 'maybe' is none of yes, no, none, border"),
         ("a.png,,,,,,,,,,,", "label '' is none of"),
@@ -106,11 +106,11 @@ def test_the_label_folder_names_site_patient_and_label(
         ("a.png,yes,,,,,,,,,,no.png", "mask 'no.png' is not a file"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_named_by_both(volumes: Path, row: str, told: str) -> None:
+def test_a_line_that_cannot_be_used_is_named_by_both(volumes: Path, row: str, evaluated: str) -> None:
     table = volumes.parent / "own.csv"
     table.write_text(f"{HEAD}\n{row}\nb.png,no,,,,,,,,,,\nd.png,yes,,,,,,,,,,\n")
     found = read_labelled(table)
-    assert found.faults[0].startswith(f"{table}:2: {told}")
+    assert found.faults[0].startswith(f"{table}:2: {evaluated}")
     assert [one.path for one in found.slices] == ["b.png", "d.png"]
     with pytest.raises(DataError) as caught:
         read_dataset(table)

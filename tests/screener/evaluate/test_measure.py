@@ -49,7 +49,7 @@ def table(path: Path, *rows: tuple[str, ...], head: tuple[str, ...] = ("path", "
     return path
 
 
-def told(folders: Path, model: Model) -> dict[str, Any]:
+def evaluated(folders: Path, model: Model) -> dict[str, Any]:
     found = read_labelled(folders)
     return measure(found, model, model.card.operating_points["auto"])
 
@@ -64,7 +64,7 @@ def test_folders_name_site_patient_and_label(folders: Path) -> None:
 
 
 def test_figures_count_refusals_by_the_contract(folders: Path, model: Model) -> None:
-    found = told(folders, model)
+    found = evaluated(folders, model)
     assert found["slices"]["confusion"] == {"caught": 5, "alarms": 2, "quiet": 5, "missed": 1}
     assert found["studies"]["confusion"] == found["slices"]["confusion"], "every picture is a study of its own"
     assert found["refusals"] == {"unsupported_type": 1}
@@ -113,7 +113,7 @@ def test_one_class_gives_what_it_can_and_says_what_it_cannot(
     json.dumps(measured, allow_nan=False)
 
 
-def test_a_set_that_is_none_is_told(tmp_path: Path) -> None:
+def test_a_set_that_is_none_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingFoundError, match="no labelled slice"):
         read_labelled(tmp_path / "empty")
@@ -134,8 +134,8 @@ def test_ppv_and_npv_follow_bayes() -> None:
     assert found["npv"] == pytest.approx(0.95 * 0.8 / (0.95 * 0.8 + 0.05 * 0.1))
 
 
-def line(told: dict[str, Any], name: str, evidence: dict[str, Any] | None = None) -> Status:
-    return {line.name: line.status for line in checklist(told, evidence or {})}[name]
+def line(evaluated: dict[str, Any], name: str, evidence: dict[str, Any] | None = None) -> Status:
+    return {line.name: line.status for line in checklist(evaluated, evidence or {})}[name]
 
 
 def measured(correct: int, wrong: int) -> dict[str, Any]:
@@ -157,15 +157,15 @@ def test_a_line_passes_with_its_interval_or_not_at_all() -> None:
 def test_a_few_patients_with_many_slices_show_nothing(patients: int) -> None:
     labels = np.repeat([1, 0], 500)
     scores = np.where(np.arange(1000) % 50 == 0, 1 - labels, labels).astype(float)
-    told = {"studies": figures(Scored(labels, scores, np.arange(1000) % patients), 0.5), "sites": {"": {}}}
-    assert told["studies"]["accuracy"]["value"] == 0.98
-    assert [line(told, name) for name in ("accuracy", "sensitivity", "specificity")] == [Status.NOT_SHOWN] * 3
-    area = told["studies"]["auc"]
+    evaluated = {"studies": figures(Scored(labels, scores, np.arange(1000) % patients), 0.5), "sites": {"": {}}}
+    assert evaluated["studies"]["accuracy"]["value"] == 0.98
+    assert [line(evaluated, name) for name in ("accuracy", "sensitivity", "specificity")] == [Status.NOT_SHOWN] * 3
+    area = evaluated["studies"]["auc"]
     assert (area["low"], area["high"]) == (0, 1) if patients == 1 else 0 < area["low"] <= area["value"]
 
 
 def test_sites_count_when_they_have_both_labels(folders: Path, model: Model) -> None:
-    found = told(folders, model)
+    found = evaluated(folders, model)
     assert line(found, "sites") is Status.PASS
     found["sites"] = {"north": found["sites"]["north"]}
     assert line(found, "sites") is Status.FAIL
@@ -226,12 +226,12 @@ def test_the_page_shows_every_mistake_and_runs_nothing(folders: Path, model: Mod
 
 
 def test_patients_are_found_as_a_certificate_counts_them(folders: Path, model: Model) -> None:
-    found = told(folders, model)["detection"]
+    found = evaluated(folders, model)["detection"]
     assert (found["units"], found["missed"], found["average"]) == (6, 1, pytest.approx(5 / 6))
     assert found["supports"] is None
     assert found["bound"] < 5 / 6
-    strangers = table(folders / "set.csv", ("north/yes/p0/a.png", "yes"), head=("path", "label"))
-    unknown = measure(read_labelled(strangers), model, model.card.operating_points["auto"])
+    unknown_patients = table(folders / "set.csv", ("north/yes/p0/a.png", "yes"), head=("path", "label"))
+    unknown = measure(read_labelled(unknown_patients), model, model.card.operating_points["auto"])
     assert unknown["detection"] is None
 
 

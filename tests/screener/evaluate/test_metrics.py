@@ -70,7 +70,7 @@ def test_nothing_to_count() -> None:
     assert rate(np.zeros(0, bool), np.zeros(0, int)).value is None
 
 
-def test_one_rate_has_one_interval_wherever_it_is_told() -> None:
+def test_one_rate_has_one_interval_wherever_it_is_reported() -> None:
     rng = np.random.default_rng(4)
     labels = rng.integers(2, size=300)
     scores = np.where(rng.random(300) < 0.05, np.nan, np.clip(labels * 0.3 + rng.random(300) * 0.7, 0, 1))

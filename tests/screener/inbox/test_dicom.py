@@ -201,8 +201,8 @@ def test_frames_are_slices_with_their_own_position_and_rescaling() -> None:
     found.PerFrameFunctionalGroupsSequence = groups
     data = encode(found)
     frames = expand(FileBytes(Identity("a/b.dcm", "00", "a", study_id="a"), data), LIMITS)
-    told = [(item.identity.frame, item.identity.position, item.identity.study_id) for item in frames]
-    assert told == [(1, 10.0, "1.2.3"), (2, 15.0, "1.2.3")]
+    message = [(item.identity.frame, item.identity.position, item.identity.study_id) for item in frames]
+    assert message == [(1, 10.0, "1.2.3"), (2, 15.0, "1.2.3")]
     assert np.array_equal(decode_dicom(data, LIMITS, 1), decode_dicom(data, LIMITS, 2)[::-1])
     with pytest.raises(RefusedError):
         decode_dicom(data, LIMITS, 3)
@@ -267,7 +267,7 @@ def test_mutated_bytes_end_in_pixels_or_a_reason() -> None:
         outcome(bytes(data[: chance.choice((len(data), chance.randrange(len(data))))]))
 
 
-def test_without_the_extra_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_install_line_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("screener.inbox.dicom.pydicom_module", lambda: None)
     (refused,) = expand(FileBytes(Identity("a.dcm", "00", None), encode(dataset(values()))), LIMITS)
     assert isinstance(refused, Refused)
@@ -300,10 +300,10 @@ def test_scan_takes_identity_from_headers(tmp_path: Path, tiny_model: Path) -> N
     for again in (False, True):
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         found = [json.loads(line) for line in done.stdout.splitlines()]
-        told(found, done.stderr, seen_before=again)
+        message(found, done.stderr, seen_before=again)
 
 
-def told(found: list[dict[str, object]], complaint: str, *, seen_before: bool) -> None:
+def message(found: list[dict[str, object]], complaint: str, *, seen_before: bool) -> None:
     slices = [one for one in found if one.get("level") == "slice" and one["patient_id"] == "P7"]
     assert len(slices) == 3, complaint
     assert sorted(one["position"] for one in slices) == [0.0, 5.0, 10.0]

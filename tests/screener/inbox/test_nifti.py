@@ -199,7 +199,7 @@ def test_a_volume_is_a_series_of_its_folder_or_subject(path: str, study: str, se
     assert Grouping().membership(path) == (study, series)
 
 
-def test_without_the_extra_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_install_line_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nibabel", None)
     (refused,) = expand(packed(ramp()))
     assert isinstance(refused, Refused)
@@ -227,8 +227,8 @@ def test_scan_of_a_bids_folder(screener: Command, tmp_path: Path) -> None:
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         studies = [line for line in lines if line["level"] == "study"]
         assert [(one["study_id"], one["patient_id"]) for one in studies] == [("sub-01", "sub-01"), ("sub-02", "sub-02")]
-        told = [(one["series_id"], one["sequence"], one["slices"]) for one in studies[1]["series"]]
-        assert ("anat/sub-02_FLAIR", "FLAIR", 12) in told
-        assert ("anat/sub-02_T1w", "T1", 12) in told
+        message = [(one["series_id"], one["sequence"], one["slices"]) for one in studies[1]["series"]]
+        assert ("anat/sub-02_FLAIR", "FLAIR", 12) in message
+        assert ("anat/sub-02_T1w", "T1", 12) in message
         assert [line["reason"] for line in lines if "bold" in str(line.get("path"))] == ["not_a_volume"]
         assert {line["seen_before"] for line in lines} == {again}

@@ -55,7 +55,7 @@ def test_jpeg_of_every_kind() -> None:
     assert close(jpeg(scene(), cv2.IMWRITE_JPEG_RST_INTERVAL, 2), UNIT, 0.05)
 
 
-def test_colour_becomes_luma_and_its_saturation_is_told() -> None:
+def test_colour_becomes_luma_and_its_saturation_is_reported() -> None:
     red = np.zeros((40, 40, 3), np.uint8)
     red[:, :, 2] = 255
     found, saturation = decode(png(red))

@@ -114,8 +114,8 @@ def test_explain_names_every_path_and_why(tmp_path: Path) -> None:
     write(tmp_path, b".b", b"x")
     (tmp_path / "c.jpg").symlink_to("a.jpg")
     os.mkfifo(tmp_path / "d.jpg")
-    told = {seen.path: (seen.fate, bool(seen.why)) for seen in explain(tmp_path)}
-    assert told == {
+    message = {seen.path: (seen.outcome, bool(seen.why)) for seen in explain(tmp_path)}
+    assert message == {
         "a.jpg": (WalkOutcome.TAKEN, False),
         ".b": (WalkOutcome.IGNORED, True),
         "c.jpg": (WalkOutcome.SKIPPED, True),
@@ -127,7 +127,7 @@ def test_special_files_are_skipped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as endpoint:
         endpoint.bind(str(tmp_path / "s.jpg"))
-        assert [seen.fate for seen in explain(tmp_path)] == [WalkOutcome.SKIPPED, WalkOutcome.SKIPPED]
+        assert [seen.outcome for seen in explain(tmp_path)] == [WalkOutcome.SKIPPED, WalkOutcome.SKIPPED]
 
 
 def test_links_are_followed_only_when_asked_and_only_inside(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ class Clock:
 
 def settled(inbox: Path, clock: Clock, settle: float = 10) -> dict[str, WalkOutcome]:
     seen = walk._settled(explain(inbox), settle, clock, clock.sleep)
-    return {item.path: item.fate for item in seen}
+    return {item.path: item.outcome for item in seen}
 
 
 def aged(path: Path, content: bytes = b"x") -> Path:
@@ -266,7 +266,10 @@ def test_a_file_that_grows_between_the_looks_is_deferred(tmp_path: Path) -> None
         path.write_bytes(b"longer")
 
     seen = list(walk._settled(explain(tmp_path), 10, clock, grow))
-    assert [(item.path, item.fate) for item in seen] == [("b.jpg", WalkOutcome.TAKEN), ("a.jpg", WalkOutcome.DEFERRED)]
+    assert [(item.path, item.outcome) for item in seen] == [
+        ("b.jpg", WalkOutcome.TAKEN),
+        ("a.jpg", WalkOutcome.DEFERRED),
+    ]
 
 
 def test_old_times_set_by_a_copy_do_not_hide_that_it_is_young(tmp_path: Path) -> None:
@@ -286,14 +289,17 @@ def test_a_young_file_is_taken_if_it_has_grown_old_by_the_end(tmp_path: Path) ->
     aged(tmp_path / "b.jpg")
     clock = Clock(path.stat().st_ctime + 1)
     walking = walk._settled(explain(tmp_path), 10, clock, lambda _: setattr(clock, "now", clock.now + 6))
-    assert [(item.path, item.fate) for item in walking] == [("b.jpg", WalkOutcome.TAKEN), ("a.jpg", WalkOutcome.TAKEN)]
+    assert [(item.path, item.outcome) for item in walking] == [
+        ("b.jpg", WalkOutcome.TAKEN),
+        ("a.jpg", WalkOutcome.TAKEN),
+    ]
 
 
 def test_a_file_that_vanishes_is_passed_on_so_that_reading_reports_it(tmp_path: Path) -> None:
     path = aged(tmp_path / "a.jpg")
     clock = Clock(path.stat().st_ctime + 60)
     walking = walk._settled(explain(tmp_path), 10, clock, lambda _: path.unlink(missing_ok=True))
-    assert [item.fate for item in walking] == [WalkOutcome.TAKEN]
+    assert [item.outcome for item in walking] == [WalkOutcome.TAKEN]
 
 
 def test_settling_holds_a_bounded_window_and_waits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

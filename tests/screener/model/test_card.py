@@ -88,12 +88,12 @@ def test_unknown_keys_are_ignored_but_those_of_preprocessing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "version", "told"), [("schema", 1, "has schema 1"), ("preprocessing", 7, "preprocessing version 7")]
+    ("where", "version", "message"), [("schema", 1, "has schema 1"), ("preprocessing", 7, "preprocessing version 7")]
 )
-def test_other_versions_are_named_before_anything_else(where: str, version: int, told: str) -> None:
+def test_other_versions_are_named_before_anything_else(where: str, version: int, message: str) -> None:
     data = {"schema": 2, "preprocessing": {"version": 1}}
     data[where] = version if where == "schema" else {"version": version}
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         Card.parse(json.dumps(data))
 
 

@@ -55,7 +55,7 @@ def changed(**changes: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("certificate", "told"),
+    ("certificate", "message"),
     [
         (None, "no certificate"),
         (changed(target=0.96), "does not reach"),
@@ -75,11 +75,11 @@ def changed(**changes: object) -> dict[str, Any]:
         (changed(unit="a\x1b[2J"), "what a unit is"),
     ],
 )
-def test_one_that_does_not_hold_certifies_nothing(certificate: object, told: str) -> None:
+def test_one_that_does_not_hold_certifies_nothing(certificate: object, message: str) -> None:
     points = card(certificate).operating_points
     assert not points["auto"].certified
     assert points["auto"].certificate is None
-    assert told in points["auto"].flaw
+    assert message in points["auto"].flaw
     with pytest.raises(ModelError, match="not certified"):
         screening_point("auto", points)
     assert screening_point("auto", points, accept_uncertified=True) is points["auto"]
@@ -115,5 +115,5 @@ def test_a_card_must_also_say_so() -> None:
 
 def test_what_promises_nothing_is_not_refused() -> None:
     points = card(None).operating_points
-    for wanted in ("screening", "0.2"):
-        assert screening_point(wanted, points).threshold == pytest.approx(0.3 if wanted == "screening" else 0.2)
+    for expected in ("screening", "0.2"):
+        assert screening_point(expected, points).threshold == pytest.approx(0.3 if expected == "screening" else 0.2)

@@ -97,7 +97,7 @@ def test_an_oversized_card_is_refused(tmp_path: Path) -> None:
 def test_onnxruntime_is_told_to_report_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    told = []
-    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: told.append(True))
+    message = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: message.append(True))
     Model.load(tiny_model)
-    assert told
+    assert message

@@ -156,13 +156,13 @@ def test_an_unused_series_flags_nothing_beside_a_used_one() -> None:
 
 
 def test_info_and_the_table_tell_what_was_shown() -> None:
-    told = "\n".join(lines(card(), "en"))
+    message = "\n".join(lines(card(), "en"))
     for words in (
         "sequences: FLAIR, T1ce · planes: axial", "fewer than 3 assessable ones or 20% of its slices",
         "auto: threshold 0.2", "90/91 patients", "1 of 91 patients missed",
         "certifies the recipe", "cross-fitted over sites", "adjusted AUC, FLAIR: 0.970 (0.950–0.980); 79 patients",
     ):  # fmt: skip
-        assert words in told
+        assert words in message
     aggregation, point = Aggregation.of(card()), parsed_card().operating_points["auto"]
     table = "\n".join(study_lines(aggregation, point, "fr"))
     assert "seuil 0,2 (auto)" in table

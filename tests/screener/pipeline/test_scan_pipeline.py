@@ -33,7 +33,7 @@ def model(tiny_model: Path) -> Model:
     return Model.load(tiny_model)
 
 
-def judge(model: Model) -> TriagePolicy:
+def triage_policy(model: Model) -> TriagePolicy:
     return TriagePolicy(model.card.operating_points["auto"], 0.7, model.card.title, model.sha256)
 
 
@@ -42,7 +42,7 @@ def test_findings_come_in_the_order_of_the_walk(model: Model, tmp_path: Path, jo
     inbox = many(tmp_path / "inbox", 70)
     for number in range(0, 70, 9):  # refusals overtake nobody
         (inbox / f"{number}.png").write_bytes(b"no picture")
-    found = list(Scan(inbox, model, judge(model), config=ScanConfig(jobs=jobs)).findings())
+    found = list(Scan(inbox, model, triage_policy(model), config=ScanConfig(jobs=jobs)).findings())
     assert [finding.path for finding in found] == sorted(f"{number}.png" for number in range(70))
     assert sum(finding.decision is Decision.NOT_ASSESSABLE for finding in found) == 8
 
@@ -51,18 +51,18 @@ def test_scores_do_not_depend_on_the_company(model: Model, tmp_path: Path) -> No
     inbox = tmp_path / "inbox"
     for number in range(20):
         write_slice(inbox / f"{number:02}.png", number, bright=number % 3 == 0, size=64 + number)
-    together = {f.path: f.probability for f in Scan(inbox, model, judge(model)).findings()}
+    together = {f.path: f.probability for f in Scan(inbox, model, triage_policy(model)).findings()}
     for path in ("00.png", "07.png", "19.png"):
         alone = write_slice(
             tmp_path / path / path, int(path[:2]), bright=int(path[:2]) % 3 == 0, size=64 + int(path[:2])
         )
-        (finding,) = Scan(alone.parent, model, judge(model)).findings()
+        (finding,) = Scan(alone.parent, model, triage_policy(model)).findings()
         assert finding.probability == pytest.approx(together[path], abs=1e-6)
 
 
 def test_counts_add_up(model: Model, inbox: Path) -> None:
     (inbox / "x.png").write_bytes(b"")
-    scan = Scan(inbox, model, judge(model))
+    scan = Scan(inbox, model, triage_policy(model))
     found = list(scan.findings())
     counts = summary_counts(scan.counts)
     assert counts["files"] == len(found) == 5
@@ -84,14 +84,14 @@ def test_only_a_bounded_number_of_files_is_read_ahead(
         return fetch(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(slices, "fetch", counting)
-    findings = Scan(inbox, model, judge(model)).findings()
+    findings = Scan(inbox, model, triage_policy(model)).findings()
     next(findings)
     assert len(seen) <= 2 * BATCH + 2 * ThreadExecutor.batches_ahead + ThreadExecutor.files_ahead
     findings.close()
 
 
 def test_stop_finishes_what_is_in_hand(model: Model, tmp_path: Path) -> None:
-    scan = Scan(many(tmp_path / "inbox", 200), model, judge(model))
+    scan = Scan(many(tmp_path / "inbox", 200), model, triage_policy(model))
     findings = scan.findings()
     next(findings)
     scan.stop()
@@ -102,7 +102,7 @@ def test_stop_finishes_what_is_in_hand(model: Model, tmp_path: Path) -> None:
 
 def test_breaking_off_leaves_no_thread_behind(model: Model, tmp_path: Path) -> None:
     before = threading.active_count()
-    findings = Scan(many(tmp_path / "inbox", 100), model, judge(model)).findings()
+    findings = Scan(many(tmp_path / "inbox", 100), model, triage_policy(model)).findings()
     next(findings)
     findings.close()
     assert threading.active_count() == before
@@ -110,7 +110,7 @@ def test_breaking_off_leaves_no_thread_behind(model: Model, tmp_path: Path) -> N
 
 def test_a_mount_point_left_empty_is_not_an_empty_inbox(model: Model, tmp_path: Path) -> None:
     inbox = many(tmp_path / "inbox", 100)
-    scan = Scan(inbox, model, judge(model))
+    scan = Scan(inbox, model, triage_policy(model))
     findings = scan.findings()
     found = [next(findings)]
     inbox.rename(tmp_path / "away")
@@ -124,7 +124,7 @@ def test_a_mount_point_left_empty_is_not_an_empty_inbox(model: Model, tmp_path: 
 
 def test_an_inbox_gone_before_its_first_file(model: Model, tmp_path: Path) -> None:
     inbox = many(tmp_path / "inbox", 3)
-    scan = Scan(inbox, model, judge(model))
+    scan = Scan(inbox, model, triage_policy(model))
     inbox.rename(tmp_path / "away")
     with pytest.raises(NothingFoundError):
         list(scan.findings())
@@ -143,7 +143,7 @@ def test_one_folder_that_cannot_be_listed_is_a_refusal(
         return listing(folder)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    found = list(Scan(inbox, model, judge(model)).findings())
+    found = list(Scan(inbox, model, triage_policy(model)).findings())
     assert [(finding.path, finding.reason) for finding in found[:1]] == [("p0", Reason.UNREADABLE)]
     assert len(found) == 3
 
@@ -152,7 +152,7 @@ def test_a_replaced_model_scores_nothing_more(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     model = Model.load(folder)
     inbox = many(tmp_path / "inbox", 200)
-    findings = Scan(inbox, model, judge(model)).findings()
+    findings = Scan(inbox, model, triage_policy(model)).findings()
     next(findings)
     draft = write_model(tmp_path / "new", tiny_card(version="2.0.0")) / "model.onnx"
     draft.replace(folder / "model.onnx")
@@ -172,7 +172,7 @@ def test_too_little_memory_for_one_slice_costs_that_slice(
         return refuse(slice_)  # type: ignore[arg-type]
 
     monkeypatch.setattr(quality, "refuse", greedy)
-    found = {finding.path: finding for finding in Scan(inbox, model, judge(model)).findings()}
+    found = {finding.path: finding for finding in Scan(inbox, model, triage_policy(model)).findings()}
     assert found["p0/1.png"].reason is Reason.TOO_LARGE
     assert sum(finding.reason is None for finding in found.values()) == 3
 
@@ -181,7 +181,7 @@ def test_too_little_memory_for_one_slice_costs_that_slice(
 def test_a_decoder_that_dies_with_the_run_blames_no_file(
     model: Model, inbox: Path, monkeypatch: pytest.MonkeyPatch, *, stopping: bool
 ) -> None:
-    scan = Scan(inbox, model, judge(model))
+    scan = Scan(inbox, model, triage_policy(model))
 
     def dying(*_: object) -> None:
         if stopping:
@@ -195,12 +195,12 @@ def test_a_decoder_that_dies_with_the_run_blames_no_file(
 
 def test_options_reach_the_walk(model: Model, inbox: Path) -> None:
     (inbox / "link.png").symlink_to(inbox / "p0/0.png")
-    scan = Scan(inbox, model, judge(model))
+    scan = Scan(inbox, model, triage_policy(model))
     assert len(list(scan.findings())) == 4
-    assert summary_counts(scan.counts)["skipped"] == 1, "a link that is not followed is told of"
+    assert summary_counts(scan.counts)["skipped"] == 1, "a link that is not followed is message of"
     follow = ScanConfig(follow_symlinks=True)
-    assert len(list(Scan(inbox, model, judge(model), config=follow).findings())) == 5
-    assert len(list(Scan(inbox, model, judge(model), config=ScanConfig(limit=2)).findings())) == 2
+    assert len(list(Scan(inbox, model, triage_policy(model), config=follow).findings())) == 5
+    assert len(list(Scan(inbox, model, triage_policy(model), config=ScanConfig(limit=2)).findings())) == 2
 
 
 def test_the_heatmap_of_each_finding_is_its_own(model: Model, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_heatmap_of_each_finding_is_its_own(model: Model, tmp_path: Path) ->
             studies.append(study)
 
     studies: list[object] = []
-    scan = Scan(inbox, model, judge(model))
+    scan = Scan(inbox, model, triage_policy(model))
     scan.observer = Eye()
     list(scan.findings())
     assert shown.pop("3b.png") == (None, None)

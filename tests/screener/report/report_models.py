@@ -100,7 +100,7 @@ def card(*, heatmap: bool = True) -> dict[str, Any]:
     }
 
 
-def judge(model: Model) -> TriagePolicy:
+def triage_policy(model: Model) -> TriagePolicy:
     points = model.card.operating_points
     return TriagePolicy(points["auto"], points["confirmation"].threshold, model.card.title, model.sha256)
 
@@ -128,7 +128,7 @@ def screen(inbox: Path, model: Model, log_path: Path, *, observer: Any = None, r
     from screener.pipeline.config import ScanConfig
     from screener.pipeline.scan import summary_counts
 
-    verdicts = judge(model)
+    verdicts = triage_policy(model)
     with AuditLog(log_path) as log:
         scan = Scan(inbox, model, verdicts, log, ScanConfig(rescan=rescan))
         scan.observer = observer

@@ -93,10 +93,10 @@ def test_evidence_comes_from_the_model_that_judged_or_from_none(read: Path, tmp_
 def test_what_a_reader_wrote_stays_text(read: Path, bright: Model) -> None:
     page, _ = made(read, bright)
     assert not any(tag == "script" or "onerror" in attrs for tag, attrs in page.elements)
-    told = "".join(page.words)
-    assert told.count("<script>alert(1)</script>") == 2, "a note and the name of a doctor"
-    assert "\u202e" not in told
-    assert "\x1b" not in told
+    message = "".join(page.words)
+    assert message.count("<script>alert(1)</script>") == 2, "a note and the name of a doctor"
+    assert "\u202e" not in message
+    assert "\x1b" not in message
 
 
 def test_pictures_that_moved_are_said_to_be_missing(read: Path, inbox: Path, bright: Model, tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_words_that_are_no_verdict_are_counted_apart(read: Path) -> None:
 def test_every_word_is_there_in_both_languages(read: Path, lang: str) -> None:
     page, _ = made(read, lang=lang)
     assert ("html", {"lang": lang}) in page.elements
-    told = [word for word in page.words if not word.lstrip().startswith(":root")]
+    message = [word for word in page.words if not word.lstrip().startswith(":root")]
     for words in (*FIGURE[lang].values(), *METHOD[lang]):  # type: ignore[index]
-        assert words in told
-    assert not any("{" in word for word in told), "a blank was left unfilled"
+        assert words in message
+    assert not any("{" in word for word in message), "a blank was left unfilled"
 
 
 def test_both_languages_say_the_same_things() -> None:

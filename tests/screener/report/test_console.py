@@ -31,11 +31,11 @@ POINT = OperatingPoint("auto", 0.1547)
 
 
 def finding(probability: float | None, threshold: float = 0.1547, path: str = "p/a.png") -> Finding:
-    judge = TriagePolicy(replace(POINT, threshold=threshold), 0.7, "tiny 1", "1" * 64)
+    triage_policy = TriagePolicy(replace(POINT, threshold=threshold), 0.7, "tiny 1", "1" * 64)
     identity = Identity(path, "0" * 64, path.split("/", maxsplit=1)[0])
     if probability is None:
-        return judge.refusal(Refused(identity, Reason.BLANK))
-    return judge.finding(identity, Prediction(probability))
+        return triage_policy.refusal(Refused(identity, Reason.BLANK))
+    return triage_policy.finding(identity, Prediction(probability))
 
 
 def drawn(*findings: Finding, lang: Language = "en", top: int = 0, **summary: object) -> str:
@@ -47,8 +47,8 @@ def drawn(*findings: Finding, lang: Language = "en", top: int = 0, **summary: ob
     screen = console.console(out)
     if found.count:
         screen.print(console._table(found.ordered(), lang))
-    told = Summary(counts, POINT, "tiny 1", "/log", **summary)  # type: ignore[arg-type]
-    return out.getvalue() + "\n".join(lines(found, told, lang))
+    message = Summary(counts, POINT, "tiny 1", "/log", **summary)  # type: ignore[arg-type]
+    return out.getvalue() + "\n".join(lines(found, message, lang))
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -81,13 +81,13 @@ def test_every_number_is_written_as_the_language_does() -> None:
         threshold=0.1547, target=0.95, level=0.975, bound=0.951, units=75, missed=0, unit="patient"
     )
     point = replace(POINT, sensitivity=rate, specificity=rate, certified=True, certificate=certificate)
-    told = TopFindings(5)
-    told.add(finding(0.987))
-    for lang, wanted in (("en", "0.987 ≥ 0.1547"), ("fr", "0,987 ≥ 0,1547")):
-        assert wanted in drawn(finding(0.987), lang=lang)
-    french = "\n".join(lines(told, Summary(Counter(), point, "tiny 1", ""), "fr"))
-    for wanted in ("0,1547", "0,966 (0,942–0,986", "≥ 0,95 au niveau de confiance 97,5 %"):
-        assert wanted in french
+    message = TopFindings(5)
+    message.add(finding(0.987))
+    for lang, expected in (("en", "0.987 ≥ 0.1547"), ("fr", "0,987 ≥ 0,1547")):
+        assert expected in drawn(finding(0.987), lang=lang)
+    french = "\n".join(lines(message, Summary(Counter(), point, "tiny 1", ""), "fr"))
+    for expected in ("0,1547", "0,966 (0,942–0,986", "≥ 0,95 au niveau de confiance 97,5 %"):
+        assert expected in french
     assert not re.search(r"\d\.\d", french)
 
 
@@ -98,16 +98,16 @@ def test_what_is_hidden_is_counted() -> None:
     assert "100 slices" in shown
 
 
-def test_seen_stopped_and_deferred_are_told() -> None:
+def test_seen_stopped_and_deferred_are_reported() -> None:
     again = replace(finding(0.9), seen_before=True)
     assert "seen before" in drawn(again)
     assert "Stopped before the end" in drawn(again, stopped=True)
     counts = Counter({"LOW": 3, "seen_before": 2, "deferred": 4, "skipped": 1})
-    told = "\n".join(lines(TopFindings(5), Summary(counts, POINT, "tiny 1", ""), "fr"))
-    assert "dont 2 déjà vues" in told
-    assert "4 fichiers en cours d'écriture" in told
-    assert "1 liens ou fichiers spéciaux laissés de côté" in told
-    assert "Journal" not in told
+    message = "\n".join(lines(TopFindings(5), Summary(counts, POINT, "tiny 1", ""), "fr"))
+    assert "dont 2 déjà vues" in message
+    assert "4 fichiers en cours d'écriture" in message
+    assert "1 liens ou fichiers spéciaux laissés de côté" in message
+    assert "Journal" not in message
 
 
 HOSTILE = [
@@ -133,19 +133,19 @@ def test_a_name_is_shown_and_does_nothing(name: str) -> None:
 
 @given(st.text(max_size=30))
 def test_safe_text_is_one_harmless_line(text: str) -> None:
-    told = safe(text)
-    assert len(told.splitlines()) <= 1
-    assert {unicodedata.category(letter) for letter in told if not letter.isprintable()} <= {"Zs"}, "spaces at most"
+    message = safe(text)
+    assert len(message.splitlines()) <= 1
+    assert {unicodedata.category(letter) for letter in message if not letter.isprintable()} <= {"Zs"}, "spaces at most"
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_threshold_comes_with_figures_interval_and_counts(lang: Language) -> None:
     share = Rate(0.9506, 0.9189, 0.9855, 1098, 1155, 143)
     point = replace(POINT, sensitivity=share, specificity=share, measured_on="tune set", certified=True)
-    told = " ".join(point_lines(point, lang))
-    for wanted in (comma("0.951", lang), comma("0.919–0.986", lang), "1098/1155", "143", "tune set"):
-        assert wanted in told
-    assert ("certified" if lang == "en" else "certifié") in told
+    message = " ".join(point_lines(point, lang))
+    for expected in (comma("0.951", lang), comma("0.919–0.986", lang), "1098/1155", "143", "tune set"):
+        assert expected in message
+    assert ("certified" if lang == "en" else "certifié") in message
     assert "?" in rate(replace(share, low=None), lang)
 
 

@@ -86,12 +86,12 @@ def test_another_file_is_left_alone(tmp_path: Path) -> None:
     assert out.read_text() == "years of work"
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         save(tmp_path / "missing" / "report.html", everything("words"))
 
 
-def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+def test_a_name_that_no_file_can_have_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="name too long"):
         save(tmp_path / ("a" * 256), everything("words"))
 

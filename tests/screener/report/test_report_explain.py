@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from report_models import judge, write_model, write_slice
+from report_models import triage_policy, write_model, write_slice
 from typer.testing import CliRunner
 
 from export.data.phantoms import phantom
@@ -56,7 +56,7 @@ def model(bright: Model) -> Path:
 
 def test_overlay_points_at_the_mass(bright: Model) -> None:
     picture = phantom(0, 300, tumour=True)
-    found = explain(slice_of(picture), pipeline_with_evidence(bright), judge(bright), Look(blend=1.0), "en")
+    found = explain(slice_of(picture), pipeline_with_evidence(bright), triage_policy(bright), Look(blend=1.0), "en")
     assert found.finding.urgency is Urgency.HIGH
     over = found.pictures["overlay"]
     assert over.shape == (300, 300, 3)
@@ -66,7 +66,7 @@ def test_overlay_points_at_the_mass(bright: Model) -> None:
 
 
 def test_what_cannot_be_judged_is_not_explained(bright: Model) -> None:
-    found = explain(slice_of(np.zeros((100, 100))), pipeline_with_evidence(bright), judge(bright), Look(), "en")
+    found = explain(slice_of(np.zeros((100, 100))), pipeline_with_evidence(bright), triage_policy(bright), Look(), "en")
     assert (found.finding.urgency, found.pictures) == (Urgency.REVIEW, {})
 
 

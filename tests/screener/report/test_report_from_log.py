@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from report_models import judge, screen, write_model, write_slice
+from report_models import screen, triage_policy, write_model, write_slice
 from report_samples import Parsed
 
 from export.data.phantoms import phantom
@@ -76,7 +76,7 @@ def verdict(log: Path, path: str, diagnosis: str = "glioma") -> None:
 
 
 def writer(inbox: Path, model: Model, out: Path) -> ReportWriter:
-    point = judge(model).point
+    point = triage_policy(model).point
     return ReportWriter(
         out, About(str(inbox.absolute()), model.card.title, model.sha256, point.threshold, point.name, "0.1.0")
     )
@@ -212,7 +212,7 @@ def test_a_full_disk_for_pictures_ends_the_page_but_not_the_scan(
 
     def scan_on_a_full_disk() -> None:
         with writer(inbox, bright, tmp_path / "list.html") as report:
-            monkeypatch.setattr(report.spool, "add", full)
+            monkeypatch.setattr(report.findings, "add", full)
             screen(inbox, bright, log, observer=report)
 
     with pytest.raises(ScreenerError, match="disk is full"):
@@ -280,13 +280,13 @@ def test_what_the_last_run_showed_again_is_listed_as_it_showed_it(inbox: Path, b
     assert urgencies(page(out)).count("HIGH") == 3, "what stands behind the damage decides nothing"
 
 
-def test_slices_that_the_log_has_under_another_inbox_are_told_of(inbox: Path, bright: Model, tmp_path: Path) -> None:
+def test_slices_that_the_log_has_under_another_inbox_are_reported(inbox: Path, bright: Model, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     screen(inbox, bright, log)
     moved = inbox.rename(tmp_path / "moved")
     screen(moved, bright, log)
-    told = "7 slices of the last run were judged before in another inbox"
-    assert any(told in word for word in rebuilt(log).words)
+    message = "7 slices of the last run were judged before in another inbox"
+    assert any(message in word for word in rebuilt(log).words)
     assert not any("another inbox" in word for word in rebuilt(log, inbox=inbox).words)
     screen(moved, bright, log, rescan=True)
     screen(moved, bright, log)
@@ -294,7 +294,7 @@ def test_slices_that_the_log_has_under_another_inbox_are_told_of(inbox: Path, br
     assert not any("another inbox" in word for word in rebuilt(log).words), "it has results of its own now"
 
 
-def test_forged_results_are_told_of_and_hide_nothing(inbox: Path, bright: Model, tmp_path: Path) -> None:
+def test_forged_results_are_reported_and_hide_nothing(inbox: Path, bright: Model, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     screen(inbox, bright, log)
     events = [json.loads(line) for line in log.read_text().splitlines()]

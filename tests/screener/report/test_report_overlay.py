@@ -21,9 +21,9 @@ def test_blend_is_the_weight_of_the_heatmap(blend: float) -> None:
     pixels = np.full((60, 80), 0.5, np.float32)
     evidence = blob()
     found = overlay(pixels, evidence, Look(blend=blend)).astype(float)
-    wanted = blend * colour(evidence).astype(float) + (1 - blend) * grey(pixels).astype(float)
+    expected = blend * colour(evidence).astype(float) + (1 - blend) * grey(pixels).astype(float)
     far = np.hypot(*np.mgrid[-20:40, -50:30]) > 14  # away from the line
-    assert np.abs(found - wanted)[far].max() <= 1
+    assert np.abs(found - expected)[far].max() <= 1
 
 
 def test_default_map_is_perceptually_uniform_and_jet_is_there() -> None:

@@ -102,7 +102,7 @@ def test_hostile_names_and_notes_stay_text(tmp_path: Path, evil: str) -> None:
     with ReportWriter(out, replace(about(tmp_path / "inbox"), log=evil, warnings=(evil,)), "en") as report:
         small = encode(thumbnail(np.zeros((40, 40), np.float32)))
         report.add(finding(f"{evil}/{evil}", 0.95, evil, model=evil), small)
-        report.spool.add(
+        report.store.add(
             Item(
                 finding(evil, None, reason=Reason.CORRUPT), report.about.inbox, "r", evil, Verdict("", evil, evil, None)
             )
@@ -145,7 +145,7 @@ def test_page_is_private_and_whole_or_not_there(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(KeyError), ReportWriter(out, about(tmp_path / "inbox"), "en") as report:
         {}["a scan that fails"]
-    report.spool.__exit__()
+    report.store.__exit__()
 
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")

@@ -87,8 +87,8 @@ def test_card_tells_numbers_names_and_key_slices(tmp_path: Path, lang: Language)
     text = " ".join(parsed.words)
     counts = PAGE[lang]["counts"].format(total=8, assessed=7, flagged=4, refused=1)
     shown = PAGE[lang]["unknown_point"].format(name="auto")
-    for told in (counts, shown, "A77", "2026-01-02", REASON[lang][Reason.BLANK], "004.png", "anna"):
-        assert told in text, told
+    for message in (counts, shown, "A77", "2026-01-02", REASON[lang][Reason.BLANK], "004.png", "anna"):
+        assert message in text, message
     assert len(with_class(parsed, "key")) == 3
     assert with_heat(parsed) == 3, "only key slices carry their evidence"
 
@@ -110,8 +110,8 @@ def test_curve_and_strip_follow_the_slices(tmp_path: Path) -> None:
     (curve,) = with_class(parsed, "probability")
     assert (curve["d"] or "").count("M") == 2, "broken where a slice is not assessable"
     heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", curve["d"] or "")]
-    told = [value for value in answer.series[0].curve if value is not None]
-    assert heights == pytest.approx([100 * (1 - value) for value in told], abs=0.05)
+    message = [value for value in answer.series[0].curve if value is not None]
+    assert heights == pytest.approx([100 * (1 - value) for value in message], abs=0.05)
     (gap,) = with_class(parsed, "gap")
     assert (gap["x"], gap["width"]) == ("2", "1")
     (limit,) = with_class(parsed, "limit-line")
@@ -226,10 +226,10 @@ def test_verdicts_on_a_study_stand_on_its_card(bright: Model, tmp_path: Path) ->
         write_slice(inbox / "p1" / f"s{number}.png", phantom(number, 128, tumour=True))
     screen(inbox, bright, log)
     verdict_on_study(log, "glioma")
-    told = PAGE["en"]["verdict"].format(diagnosis="glioma", doctor="dr-7")
-    assert any(told in word for word in rebuilt(log, bright).words)
+    message = PAGE["en"]["verdict"].format(diagnosis="glioma", doctor="dr-7")
+    assert any(message in word for word in rebuilt(log, bright).words)
     again = scanned(inbox, bright, log, tmp_path / "live.html")
-    assert any(told in word for word in again.words), "the same answer, shown again"
+    assert any(message in word for word in again.words), "the same answer, shown again"
     assert [attrs["data-reviewed"] for attrs in again.slices()] == ["yes"]
     write_slice(inbox / "p1" / "s3.png", phantom(9, 128, tumour=True))
     more = scanned(inbox, bright, log, tmp_path / "live.html")

@@ -70,8 +70,8 @@ def test_a_verdict_is_one_event_that_says_everything(night: Night) -> None:
     (event,) = night.reviews()
     assert event["hash"] == digest
     assert event["result"] == result
-    told = {name: event[name] for name in ("doctor_id", "final_diagnosis", "agreement", "seconds", "note", "drawn")}
-    assert told == {
+    message = {name: event[name] for name in ("doctor_id", "final_diagnosis", "agreement", "seconds", "note", "drawn")}
+    assert message == {
         "doctor_id": "dr.a",
         "final_diagnosis": "tumour",
         "agreement": True,
@@ -201,7 +201,7 @@ def test_no_log_no_result_no_share(tmp_path: Path, night: Night) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decision", "diagnosis", "wanted"),
+    ("decision", "diagnosis", "expected"),
     [
         (Decision.FLAGGED, Diagnosis.TUMOUR, True),
         (Decision.FLAGGED, Diagnosis.NO_TUMOUR, False),
@@ -212,8 +212,10 @@ def test_no_log_no_result_no_share(tmp_path: Path, night: Night) -> None:
         (Decision.NOT_FLAGGED, Diagnosis.BAD_IMAGE, None),
     ],
 )
-def test_agreement_is_whether_the_tool_was_right(decision: Decision, diagnosis: Diagnosis, wanted: bool | None) -> None:
-    assert agreement(decision, diagnosis) is wanted
+def test_agreement_is_whether_the_tool_was_right(
+    decision: Decision, diagnosis: Diagnosis, expected: bool | None
+) -> None:
+    assert agreement(decision, diagnosis) is expected
 
 
 @given(st.integers(0, 16**64 - 1), st.floats(0, 1))
@@ -223,8 +225,8 @@ def test_the_draw_belongs_to_the_result(number: int, sample: float) -> None:
     why = selection_reason(finding("a.png", "a" * 64, 0.1), result, sample)
     assert why is (SelectionReason.SAMPLE if chance(result) < sample else SelectionReason.ASKED)
     assert selection_reason(finding("a.png", "a" * 64, 0.9), result, sample) is SelectionReason.FLAGGED
-    told = verdict(finding("a.png", "a" * 64, 0.1), result, TUMOUR, sample)
-    assert ("sampling" in told.details) == (why is SelectionReason.SAMPLE)
+    message = verdict(finding("a.png", "a" * 64, 0.1), result, TUMOUR, sample)
+    assert ("sampling" in message.details) == (why is SelectionReason.SAMPLE)
 
 
 def test_only_known_doctors_may_give_verdicts(tmp_path: Path) -> None:
@@ -233,8 +235,8 @@ def test_only_known_doctors_may_give_verdicts(tmp_path: Path) -> None:
     doctors = Doctors.read(known)
     assert doctors.check(" dr.b ") == "dr.b"
     assert Doctors.read(None).check("anyone") == "anyone"
-    for wrong, told in (("dr.c", "not among"), (None, "nobody is named"), ("  ", "nobody"), ("a\nb", "no id")):
-        with pytest.raises(UsageError, match=told):
+    for wrong, message in (("dr.c", "not among"), (None, "nobody is named"), ("  ", "nobody"), ("a\nb", "no id")):
+        with pytest.raises(UsageError, match=message):
             doctors.check(wrong)
     known.write_text("# nobody\n")
     with pytest.raises(UsageError, match="names no doctor"):

@@ -81,10 +81,10 @@ def test_the_page_itself_tells_nothing_of_any_patient(reader: Reader) -> None:
 
 @pytest.mark.parametrize("path", ["progress", "next", "case/{}", "picture/{}", "heat/{}", "neighbour/{}", "refresh"])
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1]])
-def test_without_the_secret_nothing_is_told(reader: Reader, path: str, token: str) -> None:
+def test_without_the_secret_nothing_is_reported(reader: Reader, path: str, token: str) -> None:
     address = f"/api/{path.format(reader.night.results['p1/b.png'])}"
-    told = reader.get(address, 403, headers={"X-Screener-Token": token})
-    assert set(told) == {"error"}
+    message = reader.get(address, 403, headers={"X-Screener-Token": token})
+    assert set(message) == {"error"}
 
 
 def test_without_the_secret_nothing_is_recorded(reader: Reader) -> None:
@@ -120,11 +120,11 @@ def test_the_first_case_is_the_most_urgent_and_its_verdict_is_recorded(reader: R
     case = reader.get("/api/next")["case"]
     assert case["path"] == "p1/b.png"
     assert case["opinion"]["urgency"] == "HIGH"
-    told = reader.give()
-    assert told["case"]["verdict"] == "tumour"
-    assert told["progress"]["done"] == 1
+    message = reader.give()
+    assert message["case"]["verdict"] == "tumour"
+    assert message["progress"]["done"] == 1
     (event,) = reader.night.reviews()
-    assert event["hash"] == told["recorded"]
+    assert event["hash"] == message["recorded"]
     assert (event["source"], event["note"], event["seconds"], event["blind"]) == ("web", "n", "2.5", False)
     assert reader.get(f"/api/next?after={case['result']}")["case"]["path"] == "p2/a.png"
 
@@ -195,7 +195,7 @@ def test_evidence_lies_over_the_slice(night: Night, tiny_model: Path) -> None:
         assert set(np.unique(heat[..., 3])) <= {102, 255}
 
 
-def test_a_damaged_log_is_told(night: Night) -> None:
+def test_a_damaged_log_is_reported(night: Night) -> None:
     lines = night.log.read_bytes().splitlines(keepends=True)
     night.log.write_bytes(b"".join([*lines[:4], b"garbage\n", *lines[4:]]))
     with Reader(night) as reader:
@@ -231,7 +231,7 @@ def test_a_log_that_is_away_for_a_while_takes_no_slice_off_the_page(reader: Read
     assert reader.give()["recorded"]
 
 
-def test_a_taken_port_is_told_and_the_secret_is_long() -> None:
+def test_a_taken_port_is_reported_and_the_secret_is_long() -> None:
     with listen(0) as first:
         with pytest.raises(UsageError, match="cannot be used"):
             listen(first.getsockname()[1])

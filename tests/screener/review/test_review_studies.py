@@ -180,7 +180,7 @@ def test_a_table_takes_verdicts_on_studies_and_slices(log: StudyLog, tmp_path: P
     assert [(line["level"], line["path"]) for line in lines] == [("study", "mass"), ("study", "refused")]
     table = tmp_path / "verdicts.csv"
     rows = [(log.studies["mass"], "tumour"), (log.results["mass/0.png"], "no_tumour"), (log.studies["quiet"], "unsure")]
-    table.write_text("result,final_diagnosis\n" + "".join(f"{result},{told}\n" for result, told in rows))
+    table.write_text("result,final_diagnosis\n" + "".join(f"{result},{message}\n" for result, message in rows))
     done = record(log.log, read_rows(table, "dr.a", Doctors()), sample=1.0, source=table)
     assert done.count == 3
     assert [event["drawn"] for event in reviews(log.log)] == ["flagged", "asked", "sample"]

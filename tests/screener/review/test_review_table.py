@@ -67,7 +67,7 @@ def test_one_unknown_result_and_nothing_is_recorded(night: Night, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         (("a", "glioma", "", "dr.a", ""), "none of tumour"),
         (("a", "tumour", "x" * 2001, "dr.a", ""), "more than 2000"),
@@ -77,15 +77,15 @@ def test_one_unknown_result_and_nothing_is_recorded(night: Night, tmp_path: Path
         (("a", "tumour", "", "dr.a", "nan"), "no number"),
     ],
 )
-def test_every_bad_line_is_named(tmp_path: Path, row: tuple[str, ...], told: str) -> None:
+def test_every_bad_line_is_named(tmp_path: Path, row: tuple[str, ...], message: str) -> None:
     head = ("result", "final_diagnosis", "note", "doctor_id", "seconds")
     table = filled(tmp_path / "v.csv", row, head=head)
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         read_rows(table, None, Doctors(frozenset({"dr.a"})))
     assert "v.csv:2:" in str(caught.value)
 
 
-def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
+def test_a_table_that_is_none_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column final_diagnosis"):
         read_rows(filled(tmp_path / "a.csv", head=("result",)), "dr.a", ANYONE)
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
@@ -146,12 +146,12 @@ def test_a_spreadsheet_runs_nothing_from_a_template(night: Night) -> None:
 def test_any_bytes_give_rows_or_a_sentence(tmp_path: Path, data: bytes) -> None:
     table = tmp_path / "any.csv"
     table.write_bytes(b"result,final_diagnosis,note,doctor_id,seconds\n" + data)
-    rows, told = [], str(table)
+    rows, message = [], str(table)
     try:
         rows = read_rows(table, "dr.a", ANYONE)
     except UsageError as error:
-        told = str(error)
-    assert str(table) in told
+        message = str(error)
+    assert str(table) in message
     assert all(row.line >= 2 for row in rows)
 
 
@@ -163,9 +163,9 @@ def talked(night: Night, answers: str, *, blind: bool = False, sample: float = 0
 
 
 def test_a_talk_records_skips_and_ends(night: Night) -> None:
-    told = talked(night, "x\nt\nleft\ns\nb\n\n")
-    assert "Type one of these letters." in told
-    assert "2 verdicts recorded." in told
+    message = talked(night, "x\nt\nleft\ns\nb\n\n")
+    assert "Type one of these letters." in message
+    assert "2 verdicts recorded." in message
     assert [(event["final_diagnosis"], event["note"]) for event in read(night.log) if event["event"] == "REVIEW"] == [
         ("tumour", "left"),
         ("bad_image", ""),
@@ -179,8 +179,8 @@ def test_a_talk_that_breaks_off_keeps_what_was_given(night: Night) -> None:
 
 
 def test_a_blind_talk_tells_the_opinion_afterwards(night: Night) -> None:
-    told = talked(night, "u\n\nq\n", blind=True, sample=0.0)
-    before, _, after = told.partition("Recorded")
+    message = talked(night, "u\n\nq\n", blind=True, sample=0.0)
+    before, _, after = message.partition("Recorded")
     assert not any(word in before for word in ("≥", "TUMOUR –", "NOT ASSESSABLE"))
     assert any(word in after for word in ("TUMOUR –", "NOT ASSESSABLE"))
 
