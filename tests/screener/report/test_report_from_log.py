@@ -212,7 +212,7 @@ def test_a_full_disk_for_pictures_ends_the_page_but_not_the_scan(
 
     def scan_on_a_full_disk() -> None:
         with writer(inbox, bright, tmp_path / "list.html") as report:
-            monkeypatch.setattr(report.findings, "add", full)
+            monkeypatch.setattr(report.store, "add", full)
             screen(inbox, bright, log, observer=report)
 
     with pytest.raises(ScreenerError, match="disk is full"):
