@@ -36,7 +36,7 @@ def test_order_is_the_contract_whatever_the_names(found: list[Finding]) -> None:
 def test_latest_finding_about_the_same_slice_counts_and_takes_its_verdict_along() -> None:
     with FindingStore() as store:
         store.add(Item(finding("a", 0.95), "/in", result="1"))
-        store.triage_policy(Verdict("1", "dr", "glioma", True))
+        store.add_verdict(Verdict("1", "dr", "glioma", True))
         assert next(store.first(None)).verdict == Verdict("1", "dr", "glioma", True)
         store.add(Item(finding("a", 0.5), "/in", result="2"))
         (item,) = store.first(None)
