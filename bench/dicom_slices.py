@@ -22,7 +22,7 @@ _MR, _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 
 
 def drawn(seed: int, side: int) -> Any:  # noqa: ANN401 - pydicom ships no types
-    """Draw a head of 12 bits as a data set of its own study and place."""
+    """Draw a head of 12 bits as a FLAIR data set, which the shipped model scores, of its own study and place."""
     import numpy as np
     from pydicom.dataset import Dataset
 
@@ -33,8 +33,9 @@ def drawn(seed: int, side: int) -> Any:  # noqa: ANN401 - pydicom ships no types
     made.StudyInstanceUID, made.SeriesInstanceUID = f"1.2.3.{seed // 20}", f"1.2.3.{seed // 20}.1"
     made.PatientID, made.Modality, made.PatientAge = f"P{seed // 20}", "MR", "050Y"
     made.StudyDate, made.AccessionNumber = "20260102", f"A{seed // 20}"
-    made.ImageType, made.BodyPartExamined, made.SeriesDescription = ["ORIGINAL", "PRIMARY", "M"], "BRAIN", "ax T1"
-    made.RepetitionTime, made.EchoTime, made.InstanceNumber = 500, 10, seed % 20 + 1
+    made.ImageType, made.BodyPartExamined, made.SeriesDescription = ["ORIGINAL", "PRIMARY", "M"], "BRAIN", "ax FLAIR"
+    made.RepetitionTime, made.EchoTime, made.InversionTime = 9000, 120, 2500
+    made.InstanceNumber = seed % 20 + 1
     made.ImageOrientationPatient, made.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-100, -100, 5 * (seed % 20)]
     made.PixelSpacing, made.SliceThickness = [1, 1], 5
     made.Rows = made.Columns = side
@@ -61,7 +62,7 @@ def enhanced(side: int, frames: int, *, grouped: bool = True) -> bytes:
         groups = []
         for number in range(frames):
             place, echo, group = Dataset(), Dataset(), Dataset()
-            place.ImagePositionPatient, echo.EffectiveEchoTime = [0, 0, 5 * number], 10.0
+            place.ImagePositionPatient, echo.EffectiveEchoTime = [0, 0, 5 * number], 120.0
             group.PlanePositionSequence, group.MREchoSequence = [place], [echo]
             groups.append(group)
         made.PerFrameFunctionalGroupsSequence = groups
