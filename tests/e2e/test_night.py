@@ -52,6 +52,7 @@ def test_a_full_disk_is_reported_and_the_next_run_goes_on(screener: Command, tmp
     assert len({event["path"] for event in screener.events()}) == len(screener.events()) == 200
 
 
+@pytest.mark.long
 def test_an_inbox_that_vanishes_is_reported_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 2000)
     process = started(screener, inbox, "--model", screener.model)
@@ -66,6 +67,7 @@ def test_an_inbox_that_vanishes_is_reported_and_the_next_run_goes_on(screener: C
     assert len(readable) == len(set(readable)) == 2000
 
 
+@pytest.mark.long
 def test_a_model_replaced_during_a_run_is_reported_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox, model = many(tmp_path / "many", 1500), write_model(tmp_path / "model")
     original = (model / "model.onnx").read_bytes()

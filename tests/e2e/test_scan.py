@@ -247,6 +247,7 @@ def test_files_still_being_written_are_left_for_later(screener: Command, inbox: 
     assert len(results(found)) == 4
 
 
+@pytest.mark.long
 def test_sigterm_ends_after_the_batch_and_the_next_run_goes_on(screener: Command, tmp_path: Path) -> None:
     inbox = many(tmp_path / "many", 3000)
     command = screener.arguments("scan", inbox, "--model", screener.model, "--json", "--level", "slice")
@@ -276,6 +277,7 @@ def _kill_and_go_on(screener: Command, inbox: Path, kills: int, wait: np.random.
     assert verify(screener.log).ok
 
 
+@pytest.mark.long
 def test_ten_kills_lose_and_double_nothing(screener: Command, tmp_path: Path) -> None:
     _kill_and_go_on(screener, many(tmp_path / "many", 2000), 10, np.random.default_rng(1))
 

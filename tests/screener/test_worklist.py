@@ -165,6 +165,7 @@ def test_whatever_was_found_the_order_is_the_contract(
     assert {finding.path for finding in found} == {name for name, kind in studies.items() if kind != "low"}
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_studies(tmp_path: Path) -> None:
     log = StudyLog(tmp_path / "audit.jsonl")
     log.run({f"p{number:05d}": [0.95] for number in range(2_000)})

@@ -106,6 +106,7 @@ def test_unseen_pictures_take_their_lookalikes_away(planted: tuple[Dataset, np.n
 
 
 @pytest.mark.skipif(not os.environ.get("SCREENER_DATA"), reason="SCREENER_DATA names no labelled slices")
+@pytest.mark.long
 def test_flipped_twins_of_kaggle253_in_br35h_are_found(tmp_path: Path) -> None:
     whole = read_dataset(Path(os.environ["SCREENER_DATA"]))
     dataset = Dataset(whole.root, tuple(record for record in whole.records if record.source in ("kaggle253", "br35h")))

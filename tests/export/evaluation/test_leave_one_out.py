@@ -130,6 +130,7 @@ def test_a_finished_experiment_is_not_repeated(data: Path, tmp_path: Path, monke
     assert "nan" not in table
 
 
+@pytest.mark.long
 def test_ablations_are_judged_on_slices_that_touch_no_test_source(data: Path, tmp_path: Path) -> None:
     trials = [
         LeaveOneOut(name, ("tcga_lgg:HT",), augmentation, chooses=True, again=again)

@@ -61,6 +61,7 @@ def trained(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, *, heat: boo
 
 
 @pytest.mark.parametrize("heat", [True, False])
+@pytest.mark.long
 def test_the_page_shows_every_figure_and_every_mistake_of_a_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, heat: bool
 ) -> None:
@@ -90,6 +91,7 @@ def test_the_page_shows_every_figure_and_every_mistake_of_a_run(
     assert sum(found["sensitivity"]["count"] for found in sizes.values()) == matrix["caught"] + matrix["missed"]
 
 
+@pytest.mark.long
 def test_the_test_set_is_measured_at_the_threshold_of_the_tune_set(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

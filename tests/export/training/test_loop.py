@@ -80,6 +80,7 @@ def test_an_interrupted_run_ends_as_if_never_interrupted(data: Path, tmp_path: P
     assert (tmp_path / "b/run/groups.csv").read_text() == (tmp_path / "a/run/groups.csv").read_text()
 
 
+@pytest.mark.long
 def test_a_failing_save_leaves_the_former_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_failing_save_leaves_the_former_checkpoint(
 
 
 @pytest.mark.parametrize("where", ["progress", "keras", "weights"])
+@pytest.mark.long
 def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_full_disk_keeps_the_checkpoint_and_leaves_no_half_file(
 
 
 @pytest.mark.parametrize("name", ["options.json", "progress.json", "epoch-001.npz", "epoch-001.keras"])
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_reported_and_left_alone(data: Path, tmp_path: Path, name: str) -> None:
     options, run = Options("small", epochs=2, batch_size=8), tmp_path / "run"
     setup.train(data, run, options, max_minutes=0)
@@ -141,6 +144,7 @@ def test_a_damaged_checkpoint_is_reported_and_left_alone(data: Path, tmp_path: P
     assert len(setup.train(data, run, options).history) == 2
 
 
+@pytest.mark.long
 def test_the_sets_may_come_from_a_file(data: Path, tmp_path: Path) -> None:
     setup.train(data, tmp_path / "a", Options("small", epochs=1, batch_size=8))
     given = tmp_path / "mine.csv"
@@ -369,6 +373,7 @@ def test_what_a_recipe_cannot_do_is_reported(data: Path, tmp_path: Path, options
         setup.train(data, tmp_path / "run", options)
 
 
+@pytest.mark.long
 def test_a_run_becomes_a_release_in_one_go_and_promises_nothing_that_was_not_shown(data: Path, tmp_path: Path) -> None:
     from export.release.from_run import release
     from export.release.release import Release

@@ -75,6 +75,7 @@ def heads(count: int, side: int) -> Views:
     return Views(drawn, blank, np.ones(count, bool), np.ones(count, bool))
 
 
+@pytest.mark.long
 def test_drawing_gets_better_and_leaves_its_mark_on_the_encoder() -> None:
     keras.utils.set_random_seed(0)
     chosen = resized(recipe("autoencoder"), 64)

@@ -64,6 +64,7 @@ def test_weights_undo_the_sampling_and_counting_what_was_read_does_not() -> None
     assert sensitivity(study) == pytest.approx(sensitivity(studies[0]))
 
 
+@pytest.mark.long
 def test_intervals_of_a_sample_hold_the_truth() -> None:
     held = []
     for seed in range(20):

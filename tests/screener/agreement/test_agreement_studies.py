@@ -115,6 +115,7 @@ def test_a_disagreement_shows_the_key_slice(tmp_path: Path) -> None:
     json.dumps(report.figures)
 
 
+@pytest.mark.long
 def test_memory_grows_little_with_what_was_screened(tmp_path: Path) -> None:
     import tracemalloc
 

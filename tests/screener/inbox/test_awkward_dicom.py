@@ -110,6 +110,7 @@ def test_files_that_others_found_awkward(decoder: SafeDecoder) -> None:
         outcome(path.read_bytes(), decoder)
 
 
+@pytest.mark.long
 def test_a_scan_of_them_all_answers_every_file(screener: Command, tmp_path: Path) -> None:
     inbox = tmp_path / "in/mixed"
     inbox.mkdir(parents=True)

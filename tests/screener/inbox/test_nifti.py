@@ -212,6 +212,7 @@ def test_nibabel_is_not_imported_without_a_volume() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.long
 def test_scan_of_a_bids_folder(screener: Command, tmp_path: Path) -> None:
     inbox = tmp_path / "in"
     head = np.stack([phantom(number, 96) for number in range(12)], axis=-1).astype(np.int16)
