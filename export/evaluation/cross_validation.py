@@ -253,7 +253,8 @@ def _claim(folder: Path, course: Course, terms: Terms) -> None:
     """Write the terms down, or check that they are the ones that the comparison was started on."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "terms.json"
-    requested = {**msgspec.to_builtins(terms), "data": course.setup.dataset.fingerprint()}
+    # As JSON has it: what is compared with a file must have lists where the terms have tuples.
+    requested = {**json.loads(msgspec.json.encode(terms)), "data": course.setup.dataset.fingerprint()}
     if path.exists() and json.loads(path.read_text()) != requested:
         raise DataError(f"{folder} holds a comparison on other terms or data", "name another folder with --run")
     path.write_text(json.dumps(requested, indent=1) + "\n")
