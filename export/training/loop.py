@@ -1,4 +1,9 @@
-"""Train a recipe on the fit set, pick its best epoch on the tune set, survive interruptions."""
+"""Train a recipe on the fit set, pick its best epoch on the tune set, survive interruptions.
+
+Early stopping, the plateau and the averaged weights are kept in ``progress.json`` and the checkpoints. Keras' own
+callbacks keep theirs in memory, and ``BackupAndRestore`` restores the weights and the epoch alone: a run that goes on
+would not end as if it had never been interrupted.
+"""
 
 from __future__ import annotations
 
