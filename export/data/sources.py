@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ KNOWN = {
         commercial=True,
     ),
 }
+
+
+def is_named(names: Collection[str], source: str, site: str) -> bool:
+    """Say whether names hold a source, or ``source:site``."""
+    return source in names or f"{source}:{site}" in names
 
 
 def all_known(names: Iterable[str]) -> bool:

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict
-from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from export.data.sources import is_named
 from export.evaluation.head_scores import score_volumes
-from export.evaluation.leave_one_out import LeaveOneOut, Terms
-from export.files import save_json
+from export.evaluation.leave_one_out import LeaveOneOut, Terms, run_each
 from export.release.from_run import release
 from export.release.release import Release
-from export.release.study_section import TARGETS
+from export.release.study_section import TARGETS, patients_rate
 from export.release.study_threshold import measured, study_scores
-from export.training.loop import configured, finished
-from export.training.loop import train as run_training
 from export.training.options import Options
-from screener.evaluate.heads import adjusted, key_slices, parts_compared, series_of
-from screener.evaluate.metrics import exact_interval, lower_bound
+from screener.evaluate.detection import supported
+from screener.evaluate.heads import adjusted, key_slices, parts_compared, series_answer, series_of
 from screener.model.session import Model
 from screener.pipeline.study import Aggregation
 
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from screener.evaluate.heads import Row
 
 FOLDS = (
     LeaveOneOut("tcga_lgg-DU", ("tcga_lgg:DU", "nichart")),
@@ -62,23 +57,20 @@ def run(
     -------
     bool
         Whether every fold is evaluated.
+
+    Raises
+    ------
+    DataError
+        See `export.evaluation.leave_one_out.run`.
     """
-    end = time.monotonic() + 60 * max_minutes
-    for fold in FOLDS:
-        place = folder / fold.name
-        if (place / _FILE).exists():
-            continue
-        options = terms.options(fold)
-        left = (end - time.monotonic()) / 60
-        if left <= 0:
-            return False
-        progress = run_training(data, place, options, unseen=unseen, max_minutes=left)
-        if not finished(progress, configured(options)):
-            return False
+
+    def measure(place: Path, fold: LeaveOneOut) -> dict[str, Any]:
         release(data, place, Release(place / "model", fold.name, "0.0.0"), demo)
-        save_json(place / _FILE, evaluate(data, place, fold))
+        result = evaluate(data, place, fold)
         print(f"{fold.name}: evaluated", flush=True)
-    return True
+        return result
+
+    return run_each(data, folder, FOLDS, terms, file=_FILE, measure=measure, unseen=unseen, max_minutes=max_minutes)
 
 
 def evaluate(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
@@ -91,7 +83,7 @@ def evaluate(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
         ``specificity`` by patient; ``adjusted``, ``parts`` and ``key_slices`` of the sources left out; ``epochs``.
     """
     model = Model.load(place / "model")
-    rows = [row for row in score_volumes(data, model) if left_out(row, fold)]
+    rows = [row for row in score_volumes(data, model) if is_named(fold.left_out, row.source, row.site)]
     scores = study_scores(rows)
     threshold = study_threshold(model)
     series = series_of(rows)
@@ -109,7 +101,7 @@ def evaluate(data: Path, place: Path, fold: LeaveOneOut) -> dict[str, Any]:
         "sensitivity": asdict(sensitivity),
         "specificity": asdict(specificity),
         "adjusted": adjusted(series),
-        "parts": parts_compared(series, lambda known: Aggregation().series(known) or 0.0),
+        "parts": parts_compared(series, series_answer(Aggregation())),
         "key_slices": key_slices(series),
     }
 
@@ -121,11 +113,6 @@ def study_threshold(model: Model) -> float:
     return float(section.operating_points["auto"].threshold)
 
 
-def left_out(row: Row, fold: LeaveOneOut) -> bool:
-    """Say whether a fold's training was kept from a slice."""
-    return row.source in fold.left_out or f"{row.source}:{row.site}" in fold.left_out
-
-
 def gather(folder: Path) -> dict[str, Any]:
     """Put the folds together: what is certified by patient, and each fold's figures."""
     folds = {
@@ -135,15 +122,16 @@ def gather(folder: Path) -> dict[str, Any]:
     }
     detected = [hit for one in folds.values() for hit in _right(one, tumour=True)]
     quiet = [hit for one in folds.values() for hit in _right(one, tumour=False)]
-    bound = math.floor(lower_bound(sum(detected), len(detected)) * 1e4) / 1e4 if detected else 0.0
+    missed = len(detected) - sum(detected)
+    bound, target = supported(missed, len(detected), TARGETS) if detected else (0.0, None)
     return {
         "folds": folds,
         "missing": [fold.name for fold in FOLDS if fold.name not in folds],
         "certificate": {
             "patients": len(detected),
-            "missed": len(detected) - sum(detected),
+            "missed": missed,
             "bound": bound,
-            "target": next((target for target in TARGETS if target <= bound), None),
+            "target": target,
             "sites": _by_site(folds.values()),
         },
         "specificity": _rate(quiet),
@@ -165,7 +153,4 @@ def _by_site(folds: Sequence[Mapping[str, Any]] | Any) -> dict[str, Any]:  # noq
 
 
 def _rate(hits: Sequence[bool]) -> dict[str, Any]:
-    if not hits:
-        return {"value": None, "low": None, "high": None, "hits": 0, "count": 0}
-    low, high = exact_interval(sum(hits), len(hits))
-    return {"value": mean(hits), "low": low, "high": high, "hits": sum(hits), "count": len(hits)}
+    return asdict(patients_rate(sum(hits), len(hits)))

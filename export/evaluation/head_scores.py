@@ -9,13 +9,9 @@ from screener.evaluate.heads import Row
 from screener.evaluate.score import score_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from screener.evaluate.labelled import LabelledRow
     from screener.model.session import Model
-
-    Known = Sequence[float]
 
 
 def score_volumes(data: Path, model: Model, patients: frozenset[str] | None = None) -> list[Row]:
@@ -32,21 +28,6 @@ def score_volumes(data: Path, model: Model, patients: frozenset[str] | None = No
     rows = [row for row in read_volumes(data) if patients is None or f"{row.source}/{row.patient}" in patients]
     answers = score_files([data / row.path for row in rows], model)
     return [
-        _row(row, None if reason else float(score))
+        Row.of(row, None if reason else float(score))
         for row, score, reason in zip(rows, answers.scores, answers.reasons, strict=True)
     ]
-
-
-def _row(row: LabelledRow, score: float | None) -> Row:
-    return Row(
-        path=row.path,
-        label=row.label,
-        source=row.source,
-        sequence=row.sequence,
-        patient=row.patient,
-        site=row.site,
-        series=row.series,
-        index=row.slice_index or 1,
-        count=row.n_slices or 1,
-        score=score,
-    )

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, structs
 
-from export.data.sources import KNOWN
+from export.data.sources import KNOWN, is_named
 from export.errors import DataError
 from export.evaluation.sample import WITHOUT_PROMISE
 from export.files import save_json
@@ -27,7 +27,7 @@ from screener.evaluate.metrics import Scored, auc, confusion_figures, summary
 from screener.preprocess import Preprocessing, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import keras
@@ -123,11 +123,41 @@ def run(
     DataError
         See `export.training.loop.train`; or an experiment was evaluated under other terms.
     """
+
+    def measure(place: Path, experiment: LeaveOneOut) -> dict[str, Any]:
+        result = evaluate(data, place, experiment, terms)
+        print(f"{experiment.name}: {result['parts']}", flush=True)
+        return result
+
+    return run_each(
+        data,
+        folder,
+        experiments,
+        terms,
+        file="leave_one_out.json",
+        measure=measure,
+        unseen=unseen,
+        max_minutes=max_minutes,
+    )
+
+
+def run_each(
+    data: Path,
+    folder: Path,
+    experiments: Sequence[LeaveOneOut],
+    terms: Terms,
+    *,
+    file: str,
+    measure: Callable[[Path, LeaveOneOut], dict[str, Any]],
+    unseen: NDArray[np.uint8] | None,
+    max_minutes: float,
+) -> bool:
+    """Train each experiment in a folder of its own and write what `measure` returns into `file` there; see `run`."""
     end = time.monotonic() + 60 * max_minutes
     for experiment in experiments:
         place = folder / experiment.name
         options = terms.options(experiment)
-        if (place / "leave_one_out.json").exists():
+        if (place / file).exists():
             if Options.of(place) != options:
                 raise DataError(f"{place} was evaluated under other terms", "delete it, or choose another --run")
             continue
@@ -137,9 +167,7 @@ def run(
         progress = run_training(data, place, options, unseen=unseen, max_minutes=left)
         if not finished(progress, configured(options)):
             return False
-        result = evaluate(data, place, experiment, terms)
-        save_json(place / "leave_one_out.json", result)
-        print(f"{experiment.name}: {result['parts']}", flush=True)
+        save_json(place / file, measure(place, experiment))
     return True
 
 
@@ -182,9 +210,7 @@ def evaluate(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms
 def _held_out(setup: TrainingSetup, experiment: LeaveOneOut, terms: Terms) -> NDArray[np.int64]:
     """Return the slices that the training was kept from."""
     records = setup.dataset.records
-    outside = np.array(
-        [one.source in experiment.left_out or f"{one.source}:{one.site}" in experiment.left_out for one in records]
-    )
+    outside = np.array([is_named(experiment.left_out, one.source, one.site) for one in records])
     if experiment.chooses:
         tested = np.array([one.source in terms.test_sources for one in records])
         outside &= ~np.isin(setup.split.units, setup.split.units[tested])

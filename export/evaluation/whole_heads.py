@@ -21,6 +21,7 @@ from screener.evaluate.heads import (
     parts_compared,
     patient_answers,
     random_parts,
+    series_answer,
     series_of,
     share,
 )
@@ -49,8 +50,8 @@ def noisy_or(known: Known) -> float:
 
 
 AGGREGATIONS: dict[str, Callable[[Known], float]] = {
-    "highest mean of five neighbours": lambda known: Aggregation().series(known) or 0.0,
-    "highest mean of three neighbours": lambda known: Aggregation(window=3).series(known) or 0.0,
+    "highest mean of five neighbours": series_answer(Aggregation()),
+    "highest mean of three neighbours": series_answer(Aggregation(window=3)),
     "mean of the three highest": top_mean,
     "highest slice": max,
     "noisy-or": noisy_or,

@@ -170,7 +170,7 @@ def certify(sample: Sample, threshold: float, target: float = LADDER[0]) -> Cert
     found = detection(flagged, asked.patients)
     if found is None:
         return None
-    bound, rung = supported(found, ladder_below(target))
+    bound, rung = supported(found.missed, found.units, ladder_below(target))
     negative = sample.scored.labels == 0
     quiet = ~called(sample.scored, threshold)
     return Certificate(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from screener.domain.estimate import Rate
-from screener.evaluate.metrics import LEVEL, exact_interval, lower_bound
+from screener.evaluate.detection import supported
+from screener.evaluate.metrics import LEVEL, exact_interval
 from screener.model.card import CardPoint, StudySection
 from screener.model.certificate import Certificate
 
@@ -70,8 +70,8 @@ def patients_certificate(
     specificity : Rate, optional
         On tumour-free studies at the same threshold; see `patients_rate`.
     """
-    bound = math.floor(lower_bound(patients - missed, patients) * 1e4) / 1e4
     tried = (aimed_at, *(target for target in TARGETS if target < aimed_at))
+    bound, target = supported(missed, patients, tried)
     return Certificate(
         threshold=threshold,
         level=LEVEL,
@@ -79,7 +79,7 @@ def patients_certificate(
         units=patients,
         missed=missed,
         unit="patient",
-        target=next((target for target in tried if target <= bound), None),
+        target=target,
         rule=rule,
         certifies=certifies,
         aimed_at=aimed_at,

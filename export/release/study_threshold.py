@@ -19,7 +19,7 @@ from export.evaluation.head_scores import score_volumes
 from export.release.study_section import TARGETS, patients_certificate, patients_rate, study_section
 from export.release.threshold_selection import FIXED_POINTS
 from screener.domain.estimate import Estimate
-from screener.evaluate.heads import adjusted, part_answers, patient_answers, series_of
+from screener.evaluate.heads import adjusted, part_answers, patient_answers, series_answer, series_of
 from screener.evaluate.levels import UNORDERED
 from screener.evaluate.metrics import lower_bound
 from screener.model.card import StudyAggregation, ThresholdChoice
@@ -103,10 +103,10 @@ def patients_of(dataset: Dataset, split: Split, name: str) -> frozenset[str]:
 def study_scores(rows: Sequence[Row]) -> StudyScores:
     """Gather the studies of scored slices, from the series that the model may be used on."""
     series = series_of(row for row in rows if row.sequence in {*SEQUENCES, ""})
-    how = Aggregation().series
-    answers, positive = patient_answers(series, lambda known: how(known) or 0.0)
+    how = series_answer(Aggregation())
+    answers, positive = patient_answers(series, how)
     sources = {patient: source for source, patient in answers}
-    parts = part_answers(series, lambda known: how(known) or 0.0)
+    parts = part_answers(series, how)
     return StudyScores(
         with_tumour={"/".join(key): value for key, value in sorted(answers.items()) if key in positive},
         without={"/".join(key): value for key, value in sorted(answers.items()) if key not in positive},
@@ -181,7 +181,7 @@ def released_section(dataset: Dataset, split: Split, model: Model, cross_fit: Pa
     model : Model
         As released, but for this section.
     cross_fit : Path or None
-        The JSON file that `export.evaluation.cross_fit.write_report` wrote.
+        The JSON file that `python -m export cross-fit` wrote.
     """
     tune = patients_of(dataset, split, "tune")
     if not tune:
@@ -222,16 +222,16 @@ def _of_model(proof: StudyScores, threshold: float) -> Certificate | None:
     """Return what the certification set shows of the model itself; None where it holds no patient with a tumour."""
     if not proof.with_tumour:
         return None
-    detected = int((proof.positives >= threshold).sum())
+    sensitivity, specificity = measured(proof, threshold)
     return patients_certificate(
         threshold,
-        len(proof.with_tumour) - detected,
-        len(proof.with_tumour),
+        sensitivity.count - sensitivity.hits,
+        sensitivity.count,
         rule=RULE_OF_MODEL,
         certifies="model",
         holds_for=HOLDS_FOR,
         sequences=SEQUENCES,
-        specificity=measured(proof, threshold)[1],
+        specificity=specificity,
     )
 
 

@@ -28,6 +28,7 @@ from export.data.cache import load_views
 from export.data.dataset import read_dataset
 from export.data.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
 from export.data.groups import read_groups, sets_of
+from export.data.sources import is_named
 from export.data.splits import split, write_groups
 from export.errors import DataError
 from export.files import atomically
@@ -121,9 +122,7 @@ def leave_out(split: Split, dataset: Dataset, sources: tuple[str, ...]) -> Split
     """Withhold whole sources (or ``source:site``) together with every unit that touches them."""
     if not sources:
         return split
-    away = np.array(
-        [record.source in sources or f"{record.source}:{record.site}" in sources for record in dataset.records]
-    )
+    away = np.array([is_named(sources, record.source, record.site) for record in dataset.records])
     touched = np.isin(split.units, split.units[away])
     return replace(split, sets=np.where(touched & (split.sets != "test"), "withheld", split.sets).astype("<U10"))
 

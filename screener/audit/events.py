@@ -239,11 +239,7 @@ def finding_of(event: Event, *, seen_before: bool | None = None) -> Finding:
     content: dict[str, Any] = {name: event.get(name) if name in _LATER else event[name] for name in _FINDING}
     for name in _DECIMALS:
         content[name] = None if content[name] is None else float(content[name])
-    content["decision"] = Decision(content["decision"])
-    content["urgency"] = Urgency(content["urgency"])
-    content["reason"] = None if content["reason"] is None else Reason(content["reason"])
-    if seen_before is not None:
-        content["seen_before"] = seen_before
+    _restore_words(content, seen_before=seen_before)
     return Finding(**content)
 
 
@@ -263,15 +259,20 @@ def study_finding_of(event: Mapping[str, Any], *, seen_before: bool | None = Non
         If the event records no finding.
     """
     content = _fields_of(StudyFinding, event) | {"level": "study"}
-    content["decision"] = Decision(content["decision"])
-    content["urgency"] = Urgency(content["urgency"])
-    content["reason"] = None if content["reason"] is None else Reason(content["reason"])
+    _restore_words(content, seen_before=seen_before)
     content["slices"] = SliceCounts(**_fields_of(SliceCounts, event["slices"]))
     content["series"] = tuple(_series_of(one) for one in event["series"])
     content["key_slices"] = tuple(KeySlice(**_fields_of(KeySlice, one)) for one in event["key_slices"])
+    return StudyFinding(**content)
+
+
+def _restore_words(content: dict[str, Any], *, seen_before: bool | None) -> None:
+    """Turn the words of a finding into the members that they name, in place."""
+    content["decision"] = Decision(content["decision"])
+    content["urgency"] = Urgency(content["urgency"])
+    content["reason"] = None if content["reason"] is None else Reason(content["reason"])
     if seen_before is not None:
         content["seen_before"] = seen_before
-    return StudyFinding(**content)
 
 
 def _series_of(stored: Mapping[str, Any]) -> SeriesFinding:

@@ -84,9 +84,9 @@ def detection(flagged: NDArray[np.bool_], patients: NDArray[np.str_], *, seed: i
     return Detection(len(counts), missed[0], average, (int(np.floor(low)), int(np.ceil(high))))
 
 
-def supported(found: Detection, ladder: Sequence[float] = LADDER) -> tuple[float, float | None]:
+def supported(missed: int, units: int, ladder: Sequence[float] = LADDER) -> tuple[float, float | None]:
     """Return the exact lower bound at 95 % confidence, and the highest rung that it reaches; None below all."""
-    bound = lower_bound(found.units - found.missed, found.units)
+    bound = lower_bound(units - missed, units)
     # Rounded down, so that what is printed is not more than what was shown.
     bound = math.floor(bound * 1e4) / 1e4
     return bound, next((rung for rung in sorted(ladder, reverse=True) if rung <= bound), None)

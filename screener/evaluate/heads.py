@@ -21,6 +21,8 @@ from screener.pipeline.study import Aggregation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from screener.evaluate.labelled import LabelledRow
+
     Known = Sequence[float]
 
 _SENSITIVITY = 0.95
@@ -41,6 +43,22 @@ class Row:
     index: int
     count: int
     score: float | None
+
+    @classmethod
+    def of(cls, row: LabelledRow, score: float | None, *, patient: str | None = None) -> Row:
+        """Return a line of labelled data with its score; `patient` is whose it counts as, by default the line's own."""
+        return cls(
+            path=row.path,
+            label=row.label,
+            source=row.source,
+            sequence=row.sequence,
+            patient=row.patient if patient is None else patient,
+            site=row.site,
+            series=row.series,
+            index=row.slice_index or 1,
+            count=row.n_slices or 1,
+            score=score,
+        )
 
     @property
     def height(self) -> float:
@@ -65,6 +83,11 @@ def answer(slices: Sequence[Row], how: Callable[[Known], float], *, refused: flo
     """Return a series' or part's answer from its assessable slices; `refused` where there is none."""
     known = [row.score for row in slices if row.score is not None]
     return how(known) if known else refused
+
+
+def series_answer(aggregation: Aggregation) -> Callable[[Known], float]:
+    """Return what makes one number of the assessable slices of a series; 0 where there is none."""
+    return lambda known: aggregation.series(known) or 0.0
 
 
 def patient_answers(

@@ -13,7 +13,7 @@ import numpy as np
 from screener import __version__
 from screener.evaluate.acquisition_baseline import baseline_scores, grey_statistics
 from screener.evaluate.detection import detection, supported
-from screener.evaluate.heads import Row, adjusted, key_slices, parts_compared, random_parts, series_of
+from screener.evaluate.heads import Row, adjusted, key_slices, parts_compared, random_parts, series_answer, series_of
 from screener.evaluate.levels import level_of
 from screener.evaluate.metrics import (
     Scored,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from screener.evaluate.heads import Known
     from screener.evaluate.labelled import LabelledSet
     from screener.evaluate.score import Answers
     from screener.evaluate.studies import LabelledStudy
@@ -164,18 +163,7 @@ def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation)
         the tumour, beside chance.
     """
     rows = [
-        Row(
-            one.path,
-            one.label,
-            one.source,
-            one.sequence,
-            one.patient or one.series,
-            one.site,
-            one.series,
-            one.slice_index,
-            one.n_slices,
-            None if reason else float(score),
-        )
+        Row.of(one, None if reason else float(score), patient=one.patient or one.series)
         for one, score, reason in zip(found.rows, answers.scores, answers.reasons, strict=True)
         if one.series and one.slice_index is not None and one.n_slices is not None
     ]
@@ -183,9 +171,7 @@ def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation)
     if not any(row.label == "yes" for row in rows):
         return {}
 
-    def how(known: Known) -> float:
-        return aggregation.series(known) or 0.0
-
+    how = series_answer(aggregation)
     random = random_parts(series, how)
     return {
         "adjusted": adjusted(series),
@@ -297,7 +283,7 @@ def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> di
     found = detection(called(scored, threshold)[positive], patients[positive])
     if found is None:
         return None
-    bound, rung = supported(found)
+    bound, rung = supported(found.missed, found.units)
     return {**asdict(found), "bound": bound, "supports": rung}
 
 

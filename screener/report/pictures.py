@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from screener.report.overlay import Look, contours, eight_bit, grey, overlay, strongest
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from screener.model.session import Model
     from screener.preprocess import Frame
 
+_Grey = TypeVar("_Grey", "np.float32", "np.uint8")
 SIDE = 256
 """Longest side of a thumbnail, in pixels: a mass of 5 % of the head's width still has a dozen of them."""
 STRIP_SIDE = 112
@@ -117,17 +118,17 @@ def thumbnail(pixels: NDArray[np.float32], where: Frame | None = None) -> Thumbn
     return Thumbnail(eight_bit(small), _view(where, scale))
 
 
-def shrink(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make the longest side at most `SIDE`: (H, W) → (h, w), float32."""
+def shrink(pixels: NDArray[_Grey], side: int = SIDE) -> NDArray[_Grey]:
+    """Make the longest side at most `side`: (H, W) → (h, w), of the same type."""
     import cv2
     import numpy as np
 
     height, width = pixels.shape
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
 
 
 def _view(where: Frame, scale: tuple[float, float]) -> tuple[float, float, float, float]:
@@ -147,7 +148,11 @@ def encode(small: Thumbnail) -> Picture:
     """Turn a thumbnail into the files that a page shows: itself, and one for the strip of its series."""
     height, width = small.pixels.shape
     return Picture(
-        _jpeg(small.pixels, _QUALITY), _jpeg(_strip(small.pixels), _STRIP_QUALITY), width, height, small.view
+        _jpeg(small.pixels, _QUALITY),
+        _jpeg(shrink(small.pixels, STRIP_SIDE), _STRIP_QUALITY),
+        width,
+        height,
+        small.view,
     )
 
 
@@ -216,19 +221,6 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     import cv2
 
     return cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes()
-
-
-def _strip(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Make the longest side at most `STRIP_SIDE`."""
-    import cv2
-    import numpy as np
-
-    height, width = pixels.shape
-    scale = STRIP_SIDE / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _finer(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:

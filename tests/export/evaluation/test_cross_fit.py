@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from export.evaluation.cross_fit import FOLDS, gather, left_out
+from export.data.sources import is_named
+from export.evaluation.cross_fit import FOLDS, gather
 from export.files import save_json
 from export.reports.render import write_results
-from screener.evaluate.heads import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,10 +65,7 @@ def test_a_fold_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_fold_leaves_out_its_sites_and_sources() -> None:
-    def row(source: str, site: str) -> Row:
-        return Row("x", "yes", source, "FLAIR", "p", site, "s", 1, 2, 0.5)
-
-    assert left_out(row("tcga_lgg", "DU"), FOLDS[0])
-    assert not left_out(row("tcga_lgg", "HT"), FOLDS[0])
-    assert left_out(row("nichart", "NiChart"), FOLDS[0])
-    assert left_out(row("tcga_gbm", "TCGA-02"), FOLDS[2])
+    assert is_named(FOLDS[0].left_out, "tcga_lgg", "DU")
+    assert not is_named(FOLDS[0].left_out, "tcga_lgg", "HT")
+    assert is_named(FOLDS[0].left_out, "nichart", "NiChart")
+    assert is_named(FOLDS[2].left_out, "tcga_gbm", "TCGA-02")
