@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 """Version in which events are written; see `screener.audit.schemas` for all that can be read."""
+COMPLETE = "complete"
+"""The reason of an END after which nothing is left to do."""
 GENESIS = "0" * 64
 """The ``prev`` of the very first event of a log."""
 MAX_LINE = 1 << 20
@@ -41,6 +43,8 @@ class Kind(StrEnum):
     STUDY = "STUDY"
     REVIEW = "REVIEW"
     RECOVERED = "RECOVERED"
+    RECEIVED = "RECEIVED"
+    DELETED = "DELETED"
     END = "END"
 
 
@@ -214,6 +218,12 @@ def _rows_of(results: Sequence[ResultNumber]) -> list[Event]:
                 numbers.append([one.number, one.number])
         found.append({"run_id": run_id, "study_id": study_id, "numbers": numbers})
     return found
+
+
+def run_answered(end: Event) -> bool:
+    """Say whether an END tells that everything which the run was to screen stands in the log."""
+    counts = end["counts"]
+    return end["reason"] == COMPLETE and isinstance(counts, dict) and counts.get("deferred") == 0
 
 
 def digest_of(results: Sequence[str]) -> str:

@@ -218,6 +218,35 @@ class AuditLog:
         self._refuse_unknown({verdict.result for verdict in verdicts})
         return list(self._append([_review_event(verdict, self.run_id) for verdict in verdicts]).hashes)
 
+    def received(self, content: Mapping[str, object]) -> str:
+        """Record what this run is about to screen; see `screener.audit.schemas.ReceivedV2`.
+
+        Returns
+        -------
+        str
+            Hash of the event.
+        """
+        self._scan_only()
+        return self._append([new_event(Kind.RECEIVED, self.run_id, content)]).hashes[0]
+
+    def deleted(self, content: Mapping[str, object]) -> str:
+        """Record that received files are about to be deleted, and wait for the disk to confirm it.
+
+        Parameters
+        ----------
+        content : mapping
+            See `screener.audit.schemas.DeletedV2`.
+
+        Returns
+        -------
+        str
+            Hash of the event.
+        """
+        self._scan_only()
+        digest = self._append([new_event(Kind.DELETED, self.run_id, content)]).hashes[0]
+        self._chain.sync()
+        return digest
+
     def end(self, counts: Mapping[str, object], reason: str) -> None:
         """Record how the run ended, and wait for the disk to confirm it."""
         self._append([new_event(Kind.END, self.run_id, {"counts": counts, "reason": reason})])

@@ -173,6 +173,31 @@ class StudyV2(_Event, frozen=True):
     ]
 
 
+class ReceivedV2(_Event, frozen=True):
+    """A folder of the inbox came to rest and is screened by this run; answered once the run's END says `complete`."""
+
+    inbox: Annotated[str, Meta(description="As START records it.")]
+    folder: Annotated[str, Meta(description="Folder or file directly below the inbox.")]
+    files: Annotated[int, Meta(ge=0, description="Its files.")]
+    bytes: Annotated[int, Meta(ge=0, description="Their size.")]
+    contents_sha256: Annotated[Digest, Meta(description="Digest of the files' names, sizes and times of change.")]
+    last_arrival: Annotated[str, Meta(description="Time of the last change, UTC, ISO 8601.")]
+    senders: Annotated[
+        tuple[str, ...], Meta(description="Calling AE titles, as far as this process knows; empty for a folder.")
+    ]
+
+
+class DeletedV2(_Event, frozen=True):
+    """Received files whose result stands in the log are deleted."""
+
+    inbox: Annotated[str, Meta(description="As START records it.")]
+    folder: Annotated[str, Meta(description="Folder or file directly below the inbox.")]
+    files: Annotated[int, Meta(ge=0, description="Its files.")]
+    contents_sha256: Annotated[Digest, Meta(description="As in the RECEIVED event.")]
+    received: Annotated[Digest, Meta(description="`hash` of the RECEIVED event, whose run is complete.")]
+    after_days: Annotated[Decimal, Meta(description="How long files are kept.")]
+
+
 class ReviewV2(ReviewV1, frozen=True):
     """A clinician's verdict on the RESULT or STUDY whose hash is ``result``."""
 
@@ -193,6 +218,8 @@ EVENTS: dict[int, dict[str, type[_Event]]] = {
         "STUDY": StudyV2,
         "REVIEW": ReviewV2,
         "RECOVERED": RecoveredV2,
+        "RECEIVED": ReceivedV2,
+        "DELETED": DeletedV2,
         "END": EndV2,
     },
 }

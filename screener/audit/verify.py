@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from screener.audit.anchor import read_anchor
-from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Event, Kind, digest_of, parse
+from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Event, Kind, digest_of, parse, run_answered
 from screener.audit.schemas import EVENTS, EarlierResultsV2
 from screener.audit.segments import Line, lines, lines_of
 from screener.errors import AuditLogError
@@ -137,6 +137,7 @@ class _Check:
         self.open_runs: dict[str, None] = {}
         self._results: dict[_Key, list[str]] = {}
         self._claims: list[_Claim] = []
+        self._received = _ReceivedFolders()
 
     def first_bad(self, source: Iterator[Line]) -> BadLine | None:
         """Take lines until one is bad."""
@@ -183,12 +184,15 @@ class _Check:
             self._take_result(event)
         elif event["event"] == Kind.STUDY:
             self._check_study(event, line)
+        elif event["event"] in {Kind.RECEIVED, Kind.DELETED}:
+            self._received.take(event)
         elif event["event"] == Kind.START:
             self.open_runs[event["run_id"]] = None
             # One scan at a time writes a log: what an earlier one did not come to answer rests on nothing.
             self._results.clear()
         elif event["event"] == Kind.END:
             self.open_runs.pop(event["run_id"], None)
+            self._received.end(event)
 
     def _take_result(self, event: Event) -> None:
         if isinstance(event.get("study_id"), str):
@@ -205,6 +209,31 @@ class _Check:
             self._claims.append(_Claim(place, rows, own, str(event["results_sha256"])))
         elif digest_of(own) != event["results_sha256"]:
             raise BadLineError(_UNFOUNDED)
+
+
+class _ReceivedFolders:
+    """Which received folders were answered: only these may be deleted."""
+
+    def __init__(self) -> None:
+        self._unanswered: dict[str, list[Event]] = {}
+        self._answered: dict[str, tuple[object, ...]] = {}
+
+    def take(self, event: Event) -> None:
+        """Take a RECEIVED event, or hold a DELETED event to the one that it names."""
+        if event["event"] == Kind.RECEIVED:
+            self._unanswered.setdefault(event["run_id"], []).append(event)
+        elif self._answered.get(event["received"]) != self._about(event):
+            raise BadLineError("files were deleted whose result the log does not hold")
+
+    def end(self, event: Event) -> None:
+        """Take the END of a run."""
+        found = self._unanswered.pop(event["run_id"], [])
+        if run_answered(event):
+            self._answered.update((one["hash"], self._about(one)) for one in found)
+
+    @staticmethod
+    def _about(event: Event) -> tuple[object, ...]:
+        return event["inbox"], event["folder"], event["contents_sha256"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +14,7 @@ from screener.cli.progress import progress
 from screener.cli.signals import Signals
 from screener.domain.finding import Decision
 from screener.domain.study import StudyFinding
-from screener.errors import ExitCode, ModelError, ScreenerError, UsageError
+from screener.errors import ExitCode, ScreenerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +24,11 @@ if TYPE_CHECKING:
     from screener.audit import AuditLog
     from screener.domain.finding import Finding
     from screener.messages import Language
-    from screener.model.session import Model
     from screener.pipeline.config import ScanConfig
+    from screener.pipeline.run import ScanRun
     from screener.pipeline.scan import Scan
-    from screener.privacy import Pseudonyms
     from screener.report.console import TopFindings
     from screener.report.html import ReportWriter
-    from screener.triage import TriagePolicy
 
 _LEVELS = (None, "study", "slice", "both")
 
@@ -79,7 +76,8 @@ def run(inbox: Path, config: ScanConfig, output: Output) -> ExitCode:
     ScreenerError
         Of the class that owns the exit code.
     """
-    from screener.model.session import Model
+    from screener.inbox import check
+    from screener.pipeline.run import ScanRun
 
     lang = checked_language(output.lang)
     if output.level not in _LEVELS:
@@ -90,42 +88,19 @@ def run(inbox: Path, config: ScanConfig, output: Output) -> ExitCode:
         return explain_all(inbox, config)
     be_nice(config.nice)
     with Signals() as signals:
-        path = _checked_log(inbox, config)
-        pseudonyms = config.pseudonyms()
-        _refuse_precision(config.precision)
-        _import_ahead()
-        model = Model.load(config.model, threads=config.jobs)
-        run = _Run(inbox, config, pseudonyms, model, _policy(model, config), path)
-        return _screen(run, output, lang, signals)
+        check(inbox, config.walk_options())
+        return _screen(ScanRun.prepare(inbox, config), output, lang, signals)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What is known of a run before its log is opened."""
-
-    inbox: Path
-    config: ScanConfig
-    pseudonyms: Pseudonyms | None
-    model: Model
-    policy: TriagePolicy
-    log: Path
-
-    @property
-    def shown_inbox(self) -> str:
-        """The inbox as the log and the page name it: two inboxes of one log must not look like one."""
-        place = str(self.inbox.absolute())
-        return place if self.pseudonyms is None or not self.config.redact_paths else self.pseudonyms.name(place)
-
-
-def _screen(run: _Run, output: Output, lang: Language, signals: Signals) -> ExitCode:
+def _screen(run: ScanRun, output: Output, lang: Language, signals: Signals) -> ExitCode:
     from screener.pipeline.scan import Scan
 
     found = None
     try:
-        with _reporting(run, output) as report, _audit_log(run) as log:
+        with _reporting(run, output) as report, run.audit_log() as log:
             scan = signals.scan = Scan(run.inbox, run.model, run.policy, log, run.config)
             scan.observer = report
-            log.start(_details(run))
+            log.start(run.details())
             found = _follow(scan, log, output, lang)
             signals.over = True
             _complete(report, scan, log)
@@ -136,68 +111,7 @@ def _screen(run: _Run, output: Output, lang: Language, signals: Signals) -> Exit
     return exit_code(scan)
 
 
-def _import_ahead() -> None:
-    """Import OpenCV while onnxruntime builds its session, which leaves the interpreter free for a tenth of a second.
-
-    onnxruntime is imported first, and numpy with it: numpy does not stand being imported by two threads at once.
-    """
-    import onnxruntime  # noqa: F401
-
-    threading.Thread(target=_import_opencv).start()
-
-
-def _import_opencv() -> None:
-    from screener.inbox import opencv
-
-    opencv.prepare()
-    # Where it cannot be imported, whoever needs it next says so.
-    with suppress(ImportError):
-        import cv2  # noqa: F401
-
-
-def _refuse_precision(requested: str) -> None:
-    """Make sure that the model exists in the precision asked for: other arithmetic gives other scores."""
-    if requested == "int8":
-        raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
-
-
-def _checked_log(inbox: Path, config: ScanConfig) -> Path:
-    """Look at everything that can be wrong with inbox, log and anchor, and return the log."""
-    from screener.audit import default_log, refuse_inside
-    from screener.inbox import check
-
-    check(inbox, config.walk_options())
-    path = config.log or default_log()
-    refuse_inside(path, inbox)
-    if config.anchor is not None:
-        refuse_inside(config.anchor, inbox)
-        if config.anchor.absolute() == path.absolute():
-            raise UsageError("--anchor names the log itself", "name another file, out of the log's reach")
-    return path
-
-
-def _audit_log(run: _Run) -> AuditLog:
-    from screener.audit import AuditLog
-
-    config = run.config
-    return AuditLog(
-        run.log, wait=config.wait, group=config.log_group, anchor=config.anchor, fsync_every=config.fsync_every
-    )
-
-
-def _policy(model: Model, config: ScanConfig) -> TriagePolicy:
-    from screener.triage import TriagePolicy, screening_point
-
-    points = model.card.operating_points
-    return TriagePolicy(
-        point=screening_point(config.threshold, points, accept_uncertified=config.accept_uncertified),
-        confirmation=points["confirmation"].threshold,
-        model=model.card.title,
-        model_sha256=model.sha256,
-    )
-
-
-def _reporting(run: _Run, output: Output) -> AbstractContextManager[ReportWriter | None]:
+def _reporting(run: ScanRun, output: Output) -> AbstractContextManager[ReportWriter | None]:
     """Return the writer of the worklist page, or a stand-in when none is wanted."""
     if output.report is None:
         return nullcontext()
@@ -215,24 +129,6 @@ def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
         from screener.report.from_log import finish
 
         finish(report, scan, log)
-
-
-def _details(run: _Run) -> dict[str, object]:
-    """Return what the START event records of this run."""
-    from screener import __version__
-
-    point = run.policy.point
-    return {
-        "tool_version": __version__,
-        "inbox": run.shown_inbox,
-        "model": run.model.card.title,
-        "model_sha256": run.model.sha256,
-        "preprocessing": run.model.card.preprocessing.fingerprint(),
-        "threshold": point.threshold,
-        "operating_point": point.name,
-        "certified": point.certified,
-        "options": run.config.recorded(),
-    }
 
 
 def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings:  # noqa: ANN401 - AuditLog, lazily

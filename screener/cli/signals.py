@@ -1,17 +1,21 @@
-"""What signals do to a scan: it ends after the batch in hand, and nothing is lost."""
+"""What signals do to a scan or a service: it ends after the batch in hand, and nothing is lost."""
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from screener.errors import ExitCode
 
-if TYPE_CHECKING:
-    from screener.pipeline.scan import Scan
-
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stoppable(Protocol):
+    """Something that can be asked to end."""
+
+    def stop(self) -> None:
+        """Finish the batch in hand and end; safe to call from a signal handler."""
 
 
 class Signals:
@@ -19,14 +23,14 @@ class Signals:
 
     Attributes
     ----------
-    scan : Scan or None
+    scan : Stoppable or None
         What to stop; before there is one, a signal ends the process.
     over : bool
         Set once the scan has ended: a signal then does nothing.
     """
 
     def __init__(self) -> None:
-        self.scan: Scan | None = None
+        self.scan: Stoppable | None = None
         self.over = False
         self._former: dict[signal.Signals, Any] = {}
 

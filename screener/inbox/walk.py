@@ -60,12 +60,15 @@ class WalkOptions:
         One group, searched for in the relative path, names the patient; without it the first folder does.
     grouping : Grouping
         Which study a file belongs to.
+    only : tuple of str or None
+        Names directly below the inbox, folders or files; None walks all of it.
     """
 
     settle: float = 0.0
     follow_symlinks: bool = False
     patient_pattern: re.Pattern[str] | None = None
     grouping: Grouping = field(default_factory=Grouping)
+    only: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +260,7 @@ class _Walk:
 
     def run(self) -> Iterator[Seen]:
         # A stack of our own: folders may be nested deeper than Python's recursion limit.
-        stack = [self._folder(b"", self.root)]
+        stack = [self._folder(b"", self.root) if self.options.only is None else self._named(self.options.only)]
         while stack:
             for seen in stack[-1]:
                 if isinstance(seen, Seen):
@@ -267,6 +270,17 @@ class _Walk:
                     break
             else:
                 stack.pop()
+
+    def _named(self, names: tuple[str, ...]) -> Iterator[Seen | tuple[bytes, bytes]]:
+        """Yield what lies directly below the inbox under some names; what is gone is passed over."""
+        for name in sorted(map(os.fsencode, names)):
+            absolute = self.root.rstrip(b"/") + b"/" + name
+            try:
+                mode = os.lstat(absolute).st_mode
+            except OSError:
+                continue
+            sort = {stat.S_IFLNK: b"l", stat.S_IFDIR: b"d", stat.S_IFREG: b"f"}.get(stat.S_IFMT(mode), b"o")
+            yield self._judge(name, absolute, name, sort)
 
     def _folder(self, relative: bytes, folder: bytes) -> Iterator[Seen | tuple[bytes, bytes]]:
         """Yield what is in one folder: paths, and (relative, absolute) for the folders to enter."""

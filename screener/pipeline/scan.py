@@ -91,6 +91,8 @@ class Scan:
         Of which model, threshold and log are given apart.
     executor : callable
         Makes the `Executor` that reads and scores, from the settings, the model and the jobs that are wanted.
+    only : tuple of str or None
+        Names directly below the inbox that are screened; None screens all of it.
 
     Attributes
     ----------
@@ -111,10 +113,12 @@ class Scan:
         config: ScanConfig | None = None,
         *,
         executor: Callable[[PipelineSettings, Model, int | None], Executor] = local_executor,
+        only: tuple[str, ...] | None = None,
     ) -> None:
         self.inbox, self.model, self.policy, self.log = inbox, model, policy, log
         self.config = config or ScanConfig()
-        self.walk, self.pseudonyms, self.limits = self.config.walk_options(), self.config.pseudonyms(), Limits()
+        self.walk = replace(self.config.walk_options(), only=only)
+        self.pseudonyms, self.limits = self.config.pseudonyms(), Limits()
         self.counts: Counter[str] = Counter()
         self.observer: ScanObserver | None = None
         self._stopped = False

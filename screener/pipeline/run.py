@@ -1,0 +1,151 @@
+"""A run that writes to a log: what is checked and loaded before its first slice, and what START records of it."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screener.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from screener.audit import AuditLog
+    from screener.model.session import Model
+    from screener.pipeline.config import ScanConfig
+    from screener.privacy import Pseudonyms
+    from screener.triage import TriagePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRun:
+    """What is known of a run before its log is opened.
+
+    Attributes
+    ----------
+    inbox : Path
+    config : ScanConfig
+    pseudonyms : Pseudonyms or None
+    model : Model
+    policy : TriagePolicy
+    log : Path
+    """
+
+    inbox: Path
+    config: ScanConfig
+    pseudonyms: Pseudonyms | None
+    model: Model
+    policy: TriagePolicy
+    log: Path
+
+    @classmethod
+    def prepare(cls, inbox: Path, config: ScanConfig) -> ScanRun:
+        """Look at everything that can be wrong with log, anchor, key and model, and load the model.
+
+        Raises
+        ------
+        ScreenerError
+            Of the class that owns the exit code; nothing was written.
+        """
+        from screener.model.session import Model
+
+        log, pseudonyms = checked_log(inbox, config), config.pseudonyms()
+        _refuse_precision(config.precision)
+        _import_ahead()
+        model = Model.load(config.model, threads=config.jobs)
+        return cls(inbox, config, pseudonyms, model, _policy(model, config), log)
+
+    @property
+    def shown_inbox(self) -> str:
+        """The inbox as the log and the page name it: two inboxes of one log must not look like one."""
+        return shown_inbox(self.inbox, self.config, self.pseudonyms)
+
+    def audit_log(self) -> AuditLog:
+        """Return the log, to be opened for one run."""
+        from screener.audit import AuditLog
+
+        config = self.config
+        return AuditLog(
+            self.log, wait=config.wait, group=config.log_group, anchor=config.anchor, fsync_every=config.fsync_every
+        )
+
+    def details(self) -> dict[str, object]:
+        """Return what the START event records of this run."""
+        from screener import __version__
+
+        point = self.policy.point
+        return {
+            "tool_version": __version__,
+            "inbox": self.shown_inbox,
+            "model": self.model.card.title,
+            "model_sha256": self.model.sha256,
+            "preprocessing": self.model.card.preprocessing.fingerprint(),
+            "threshold": point.threshold,
+            "operating_point": point.name,
+            "certified": point.certified,
+            "options": self.config.recorded(),
+        }
+
+
+def shown_inbox(inbox: Path, config: ScanConfig, pseudonyms: Pseudonyms | None) -> str:
+    """Return an inbox as the log names it."""
+    place = str(inbox.absolute())
+    return place if pseudonyms is None or not config.redact_paths else pseudonyms.name(place)
+
+
+def checked_log(inbox: Path, config: ScanConfig) -> Path:
+    """Look at everything that can be wrong with the places of log and anchor, and return the log.
+
+    Raises
+    ------
+    UsageError
+        One of them lies in the inbox, or both are the same.
+    """
+    from screener.audit import default_log, refuse_inside
+
+    path = config.log or default_log()
+    refuse_inside(path, inbox)
+    if config.anchor is not None:
+        refuse_inside(config.anchor, inbox)
+        if config.anchor.absolute() == path.absolute():
+            raise UsageError("--anchor names the log itself", "name another file, out of the log's reach")
+    return path
+
+
+def _import_ahead() -> None:
+    """Import OpenCV while onnxruntime builds its session, which leaves the interpreter free for a tenth of a second.
+
+    onnxruntime is imported first, and numpy with it: numpy does not stand being imported by two threads at once.
+    """
+    import onnxruntime  # noqa: F401
+
+    threading.Thread(target=_import_opencv).start()
+
+
+def _import_opencv() -> None:
+    from screener.inbox import opencv
+
+    opencv.prepare()
+    # Where it cannot be imported, whoever needs it next says so.
+    with suppress(ImportError):
+        import cv2  # noqa: F401
+
+
+def _refuse_precision(requested: str) -> None:
+    """Make sure that the model exists in the precision asked for: other arithmetic gives other scores."""
+    if requested == "int8":
+        raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
+
+
+def _policy(model: Model, config: ScanConfig) -> TriagePolicy:
+    from screener.triage import TriagePolicy, screening_point
+
+    points = model.card.operating_points
+    return TriagePolicy(
+        point=screening_point(config.threshold, points, accept_uncertified=config.accept_uncertified),
+        confirmation=points["confirmation"].threshold,
+        model=model.card.title,
+        model_sha256=model.sha256,
+    )
