@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from screener.audit import AuditLog, verify  # noqa: E402 - the checkout's own
+from screener.audit import AuditLog, segments, verify  # noqa: E402 - the checkout's own
 from screener.domain.finding import Decision, Finding, Urgency  # noqa: E402
+from screener.domain.slice import SliceMeasurements  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BATCH = 16
 _ASKED = 20_000
+_MEASURED = SliceMeasurements(
+    {
+        "brightness": "0.1234", "contrast": "0.2345", "sharpness": "0.3456", "height": "256", "width": "256",
+        "manufacturer": "Manufacturer", "manufacturer_model": "Scanner model",
+    },
+    "A" * 92,
+)  # fmt: skip
 _MODEL = {"model_sha256": "1" * 64, "preprocessing": "v1"}
 
 
@@ -54,7 +62,8 @@ def measure(path: Path, events: int) -> dict[str, float]:
                 replace(finding, path=f"p{number // 20}/{number}.png", sha256=f"{number:064x}")
                 for number in range(first, min(first + BATCH, events))
             ]
-            log.results(batch, doctor_id=None, preprocessing=_MODEL["preprocessing"])
+            measured = [_MEASURED] * len(batch)
+            log.results(batch, doctor_id=None, preprocessing=_MODEL["preprocessing"], measurements=measured)
         appending = time.perf_counter() - started
         started = time.perf_counter()
         for number in range(0, events, max(1, events // _ASKED)):
@@ -80,6 +89,7 @@ def measure(path: Path, events: int) -> dict[str, float]:
         "appended_per_second": events / appending,
         "verify_seconds": verifying,
         "lookup_microseconds": asking * 1e6,
+        "bytes_per_event": sum(one.stat().st_size for one in segments(path)) / events,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
 
@@ -92,6 +102,7 @@ def report(figures: Mapping[str, float]) -> str:
         f"| appended | {figures['appended_per_second']:,.0f} events/s | 5,000 events/s |\n"
         f"| all verified | {figures['verify_seconds']:.1f} s | 20 s for 1,000,000 |\n"
         f"| one look-up of an earlier result | {figures['lookup_microseconds']:.0f} µs | – |\n"
+        f"| size of a result with statistics and embedding | {figures['bytes_per_event']:,.0f} bytes | – |\n"
         f"| peak memory | {figures['peak_memory_mb']:.0f} MB | flat |\n"
     )
 

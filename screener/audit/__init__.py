@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from screener.audit.anchor import Anchor, read_anchor
-from screener.audit.events import GENESIS, SCHEMA, Event, Kind, finding_of, study_finding_of
+from screener.audit.events import GENESIS, SCHEMA, Event, Kind, finding_of, measurements_of, study_finding_of
 from screener.audit.files import default_log, refuse_inside
 from screener.audit.log import ROTATE_BYTES, AuditLog
 from screener.audit.segments import segments
@@ -30,6 +30,7 @@ __all__ = [
     "Verification",
     "default_log",
     "finding_of",
+    "measurements_of",
     "read",
     "read_anchor",
     "refuse_inside",

@@ -16,11 +16,12 @@ from screener.audit.segments import lines
 from screener.errors import AuditLogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from screener.audit.index import History
     from screener.domain.finding import Finding
+    from screener.domain.slice import SliceMeasurements
     from screener.domain.study import StudyFinding
     from screener.domain.verdict import Verdict
 
@@ -128,16 +129,25 @@ class AuditLog:
         self._append([new_event(Kind.START, self.run_id, {"host": os.uname().nodename, **details})])
         return self.run_id
 
-    def results(self, findings: Iterable[Finding], *, doctor_id: str | None, preprocessing: str) -> list[str]:
+    def results(
+        self,
+        findings: Sequence[Finding],
+        *,
+        doctor_id: str | None,
+        preprocessing: str,
+        measurements: Sequence[SliceMeasurements | None] | None = None,
+    ) -> list[str]:
         """Record a batch as one write.
 
         Parameters
         ----------
-        findings : iterable of Finding
+        findings : sequence of Finding
         doctor_id : str or None
             Who ordered the scan.
         preprocessing : str
             Version or fingerprint of what turned the image into the model's input.
+        measurements : sequence of (SliceMeasurements or None), optional
+            One a finding: what is kept of its pixels.
 
         Returns
         -------
@@ -151,7 +161,8 @@ class AuditLog:
         """
         self._scan_only()
         events = [
-            result_event(finding, self.run_id, doctor_id=doctor_id, preprocessing=preprocessing) for finding in findings
+            result_event(finding, self.run_id, doctor_id=doctor_id, preprocessing=preprocessing, measurements=measured)
+            for finding, measured in zip(findings, measurements or [None] * len(findings), strict=True)
         ]
         return list(self._append(events).hashes) if events else []
 

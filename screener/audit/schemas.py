@@ -91,8 +91,17 @@ class ResultV2(ResultV1, frozen=True):
     position: Annotated[Decimal | None, Meta(description="mm along the normal of the series.")]
     sequence: Annotated[str | None, Meta(description="Sequence as far as the header names it.")]
     plane: Annotated[str | None, Meta(description="Plane of the slice.")]
-    statistics: Annotated[dict[str, str] | None, Meta(description="Null until something writes it.")]
-    embedding: Annotated[str | None, Meta(description="Base64, at most 200 bytes; null until something writes it.")]
+    statistics: Annotated[
+        dict[str, str] | None,
+        Meta(
+            description="Of the stored pixels: `brightness`, `contrast`, `sharpness`, `height`, `width`; from DICOM "
+            "`manufacturer` and `manufacturer_model`. Null where nothing was measured."
+        ),
+    ]
+    embedding: Annotated[
+        Annotated[str, Meta(max_length=200)] | None,
+        Meta(description="The model's features of the slice, compressed, as base64; null where there are none."),
+    ]
 
 
 class SliceCountsV2(msgspec.Struct, frozen=True):

@@ -84,6 +84,7 @@ def scan(
     nice: options.Nice = 5,
     pseudonymise: options.Pseudonymise = None,
     redact_paths: options.RedactPaths = False,
+    measurements: options.Measurements = True,
     group_by: options.GroupBy = "folder",
     level: Annotated[
         str | None, typer.Option(help="study, slice or both. Default: studies in the table, both with --json.")

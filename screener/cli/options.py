@@ -34,6 +34,7 @@ FsyncEvery = Annotated[float, _option(fields.FSYNC_EVERY)]
 Nice = Annotated[int, _option(fields.NICE)]
 Pseudonymise = Annotated[Path | None, _option(fields.PSEUDONYMISE)]
 RedactPaths = Annotated[bool, _option(fields.REDACT_PATHS, "--redact-paths")]
+Measurements = Annotated[bool, _option(fields.MEASUREMENTS, "--measurements/--no-measurements")]
 GroupBy = Annotated[str, _option(fields.GROUP_BY)]
 
 Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -83,12 +85,29 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceMeasurements:
+    """What the log keeps of a slice to see change over time.
+
+    Attributes
+    ----------
+    statistics : mapping of str to str
+        See `screener.measurements.image_statistics`.
+    embedding : str or None
+        See `screener.measurements.compress`; None where the model was not asked or has none.
+    """
+
+    statistics: Mapping[str, str]
+    embedding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A file about which nothing trustworthy can be said: a result with a reason, not an exception."""
 
     identity: Identity
     reason: Reason
     detail: str = ""
+    measurements: SliceMeasurements | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ _TAGS = (
     *("InstanceNumber", "TemporalPositionIdentifier", "DiffusionBValue", "SiemensBValue", "SamplesPerPixel"),
     *("BitsAllocated", "BitsStored", "BurnedInAnnotation", "PhotometricInterpretation", "PlanarConfiguration"),
     *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("Manufacturer", "ManufacturerModelName"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _SQUARE, _ABSURD_ASPECT = 1.01, 4.0
@@ -139,6 +140,8 @@ class DicomHeader(msgspec.Struct, frozen=True):
     pixels : PixelLayout
     warning : Reason or None
         What a reader of the study should know; set by the grouping of files.
+    manufacturer, manufacturer_model : str or None
+        Of the scanner.
     """
 
     study_uid: str | None
@@ -158,6 +161,8 @@ class DicomHeader(msgspec.Struct, frozen=True):
     count: int
     pixels: PixelLayout
     warning: Reason | None = None
+    manufacturer: str | None = None
+    manufacturer_model: str | None = None
 
     @property
     def position(self) -> float | None:
@@ -446,6 +451,8 @@ def _describe(dataset: Any, pixels: PixelLayout) -> DicomHeader:  # noqa: ANN401
         frames=tuple(_frame(number, frame) for number, frame in enumerate(fields, 1)),
         count=count,
         pixels=pixels,
+        manufacturer=top.text("Manufacturer"),
+        manufacturer_model=top.text("ManufacturerModelName"),
     )
 
 

@@ -43,6 +43,7 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     nice: Annotated[int, _meta(fields.NICE)] = 5
     pseudonymise: Annotated[Path, _meta(fields.PSEUDONYMISE)] | None = None
     redact_paths: Annotated[bool, _meta(fields.REDACT_PATHS)] = False
+    measurements: Annotated[bool, _meta(fields.MEASUREMENTS)] = True
     group_by: Annotated[str, _meta(fields.GROUP_BY)] = "folder"
 
     @classmethod

@@ -44,4 +44,5 @@ FSYNC_EVERY = ConfigField("Seconds of work that a power cut may take; 0: a batch
 NICE = ConfigField("Politeness towards other programs.", low=0, high=19)
 PSEUDONYMISE = ConfigField("Key file: patients and folders appear under pseudonyms.")
 REDACT_PATHS = ConfigField("Rename files and the inbox too; needs --pseudonymise.")
+MEASUREMENTS = ConfigField("Log image statistics and compressed features of each slice, for monitoring.")
 GROUP_BY = ConfigField("What makes a study: folder, file, or an expression with one group.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
-from screener.audit import finding_of
+from screener.audit import finding_of, measurements_of
 from screener.domain.finding import Decision, Finding
 from screener.domain.slice import Prediction, Reason, Refused
 from screener.errors import NothingFoundError
@@ -193,6 +193,7 @@ class Scan:
             own_patient=self.walk.patient_pattern is None,
             pseudonyms=self.pseudonyms,
             heatmaps=observer is not None,
+            measure=self.log is not None and self.config.measurements,
             keep=None if observer is None else observer.thumbnail,
         )
 
@@ -253,7 +254,10 @@ class Scan:
                 self.counts["seen_elsewhere"] += self.log.elsewhere(event)
                 return Remembered(found, Logged(event["hash"], event["timestamp"], event["run_id"]))
         event = self.log.score_of(identity.sha256, frame=identity.frame, **about)
-        return None if event is None else ScoredSlice(identity, Prediction(float(event["probability"])), reused=True)
+        if event is None:
+            return None
+        measurements = measurements_of(event) if self.config.measurements else None
+        return ScoredSlice(identity, Prediction(float(event["probability"])), reused=True, measurements=measurements)
 
     def _settled(self, outcome: _Outcome) -> _Outcome | None:
         """Leave files that are still being written to the next run: no verdict, no event.
@@ -295,8 +299,10 @@ class Scan:
         findings = [self._finding(item) for item in batch]
         written: Iterator[str] = repeat("")
         if self.log is not None:
+            new = [(finding, one) for finding, one in zip(findings, batch, strict=True) if not finding.seen_before]
             hashes = self.log.results(
-                [finding for finding in findings if not finding.seen_before],
+                [finding for finding, _ in new],
+                measurements=[None if isinstance(one, Remembered) else one.measurements for _, one in new],
                 doctor_id=self.config.doctor,
                 preprocessing=self.model.card.preprocessing.fingerprint(),
             )

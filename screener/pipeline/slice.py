@@ -5,10 +5,10 @@ Scan, Python interface, evaluation and explanation all come here, so that none o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from screener.domain.slice import Identity, Prediction, Reason, Refused, Slice
+from screener.domain.slice import Identity, Prediction, Reason, Refused, Slice, SliceMeasurements
 from screener.errors import ModelError
 from screener.inbox import FileBytes, Limits, decode_slice, fetch, sniff
 from screener.inbox.isolation import SafeDecoder
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from screener.domain.finding import Finding
     from screener.inbox import Entry
+    from screener.inbox.dicom import DicomHeader
     from screener.model.session import Model
     from screener.preprocess import Frame
     from screener.privacy import Pseudonyms
@@ -49,6 +50,8 @@ class PipelineSettings:
         Hide what headers name.
     heatmaps : bool
         Also ask the model where the evidence lies.
+    measure : bool
+        Also measure what the log keeps to see change over time.
     keep : callable or None
         Is given the pixels (H, W) of each slice that passes quality control, and the part of them that the model sees;
         what it returns travels with the slice. Picklable where the work is done elsewhere.
@@ -62,6 +65,7 @@ class PipelineSettings:
     own_patient: bool = True
     pseudonyms: Pseudonyms | None = None
     heatmaps: bool = False
+    measure: bool = False
     keep: Keep | None = None
 
     @classmethod
@@ -99,11 +103,14 @@ class PreparedSlice:
     tensor : ndarray of shape (size, size, 1), float32, in [0, 1]
     kept : object
         What `PipelineSettings.keep` made of its pixels.
+    measurements : SliceMeasurements or None
+        Of the stored pixels.
     """
 
     identity: Identity
     tensor: NDArray[np.float32]
     kept: object = None
+    measurements: SliceMeasurements | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,8 @@ class ScoredSlice:
         What `PipelineSettings.keep` made of its pixels.
     reused : bool
         The score is that of the same bytes under another path or threshold.
+    measurements : SliceMeasurements or None
+        Of the stored pixels, and the model's embedding.
     """
 
     identity: Identity
@@ -127,6 +136,7 @@ class ScoredSlice:
     refused: Reason | None = None
     kept: object = None
     reused: bool = False
+    measurements: SliceMeasurements | None = None
 
 
 class SlicePipeline:
@@ -191,7 +201,8 @@ class SlicePipeline:
         """Decode a slice, hold it to quality control and turn it into the model's input."""
         try:
             slice_ = found if isinstance(found, Slice) else decode_slice(found, self.settings.limits, self._decoder)
-            return slice_ if isinstance(slice_, Refused) else self._checked(slice_)
+            header = found.header if isinstance(found, FileBytes) else None
+            return slice_ if isinstance(slice_, Refused) else self._checked(slice_, header)
         except MemoryError:
             return Refused(found.identity, Reason.TOO_LARGE, "not enough memory to look at it")
 
@@ -207,9 +218,17 @@ class SlicePipeline:
             return []
         import numpy as np
 
+        from screener.measurements import with_embedding
+
         answers = self.model.predict(np.stack([one.tensor for one in prepared]), heatmaps=self.settings.heatmaps)
         return [
-            ScoredSlice(one.identity, answer, self.model.refuse(answer), one.kept)
+            ScoredSlice(
+                one.identity,
+                answer,
+                self.model.refuse(answer),
+                one.kept,
+                measurements=with_embedding(one.measurements, answer.embedding),
+            )
             for one, answer in zip(prepared, answers, strict=True)
         ]
 
@@ -225,17 +244,25 @@ class SlicePipeline:
         answers = iter(self.predict([item for item in found if isinstance(item, PreparedSlice)]))
         return [next(answers) if isinstance(item, PreparedSlice) else item for item in found]
 
-    def _checked(self, slice_: Slice) -> PreparedSlice | Refused:
+    def _checked(self, slice_: Slice, header: DicomHeader | None) -> PreparedSlice | Refused:
         from screener.preprocess import frame, prepare
         from screener.quality import refuse
 
+        measurements = self._measured(slice_, header)
         refused = refuse(slice_)
         if refused is not None:
-            return refused
+            return replace(refused, measurements=measurements)
         how = self.model.card.preprocessing
         where = frame(slice_.pixels, how)
         kept = None if self.settings.keep is None else self.settings.keep(slice_.pixels, where)
-        return PreparedSlice(slice_.identity, prepare(slice_.pixels, how, where), kept)
+        return PreparedSlice(slice_.identity, prepare(slice_.pixels, how, where), kept, measurements)
+
+    def _measured(self, slice_: Slice, header: DicomHeader | None) -> SliceMeasurements | None:
+        if not self.settings.measure:
+            return None
+        from screener.measurements import image_statistics
+
+        return SliceMeasurements(image_statistics(slice_.pixels, header))
 
     def _usable_or_refused(self, item: FileBytes | Refused) -> FileBytes | Refused:
         """Refuse a slice of a plane or sequence on which the model was not shown to work."""

@@ -33,6 +33,7 @@ from screener.inbox import FileBytes, Limits, RefusedError, decode, decode_slice
 from screener.inbox.dicom import expand, read_header  # noqa: E402
 from screener.inbox.dicom_pixels import decode_dicom, percentiles  # noqa: E402
 from screener.inbox.isolation import SafeDecoder  # noqa: E402
+from screener.measurements import image_statistics  # noqa: E402
 
 LIMITS = Limits()
 
@@ -100,7 +101,9 @@ def test_pixels_become_square() -> None:
 
 
 def test_header_holds_identity_but_no_name() -> None:
-    header = read_header(encode(dataset(values())))
+    header = read_header(encode(dataset(values(), Manufacturer="Maker", ManufacturerModelName="Scanner 3T ")))
+    assert (header.manufacturer, header.manufacturer_model) == ("Maker", "Scanner 3T")
+    assert image_statistics(np.ones((4, 4), np.float32), header)["manufacturer_model"] == "Scanner 3T"
     assert (header.patient_id, header.study_uid, header.series_uid) == ("P7", "1.2.3", "1.2.3.4")
     assert (header.sequence, header.plane, header.position, header.age) == ("T1", "axial", 42.5, 50.0)
     assert "Doe" not in repr(header)
