@@ -169,7 +169,8 @@ class Command:
 
     def env(self) -> dict[str, str]:
         """Return the environment."""
-        return {**os.environ, "XDG_STATE_HOME": str(self.state), "LC_ALL": "C.UTF-8", **self.environment}
+        own = {f"XDG_{kind}_HOME": str(self.state) for kind in ("STATE", "CONFIG", "DATA")}
+        return {**os.environ, **own, "LC_ALL": "C.UTF-8", **self.environment}
 
     def __call__(self, *given: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -30,17 +30,18 @@ def markdown() -> str:
     import typer.main
 
     from screener.cli.main import app
+    from screener.cli.option_tree import leaves
 
     # Typer carries its own copy of click, whose classes the ready-made Sphinx extensions do not accept.
-    group: Any = typer.main.get_command(app)
-    return "\n".join(line for command in group.commands.values() for line in _section(command))
+    commands = leaves(typer.main.get_command(app))
+    return "\n".join(line for path, command in commands for line in _section(" ".join(path), command))
 
 
-def _section(command: Any) -> Iterator[str]:  # noqa: ANN401 - a command of Typer's private copy of click
+def _section(path: str, command: Any) -> Iterator[str]:  # noqa: ANN401 - a command of Typer's private copy of click
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     options = [param for param in command.params if param.param_type_name == "option"]
     names = " ".join(_argument(param) for param in arguments)
-    yield from (f"### {command.name}", "", "```", f"screener {command.name} [OPTIONS] {names}".rstrip(), "```", "")
+    yield from (f"### {path}", "", "```", f"screener {path} [OPTIONS] {names}".rstrip(), "```", "")
     yield from (_text(inspect.cleandoc(command.help or "")), "")
     for param in arguments:
         yield from (f"`{_argument(param)}`", f": {_text(param.help or '')}", "")

@@ -13,6 +13,7 @@ import typer
 
 from screener import __version__
 from screener.cli import options  # noqa: TC001 - Typer reads the annotations at run time
+from screener.cli.configured import ConfiguredGroup, model_of_configuration
 from screener.cores import share_out_slices_only
 from screener.errors import ExitCode, ScreenerError, UsageError
 
@@ -20,6 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="screener",
+    cls=ConfiguredGroup,
     help="Batch triage of brain MRI: says which patients a radiologist should look at first. "
     "A decision aid, not a diagnosis.",
     no_args_is_help=True,
@@ -28,15 +30,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+config_app = typer.Typer(
+    name="config",
+    help="Show what is configured and where, or print a configuration file to begin with.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(config_app)
 
 
-def _version(requested: bool) -> None:
+def _version(context: typer.Context, requested: bool) -> None:
     """Print tool and model; read from the card alone, so that the answer is instant."""
     if requested:
         from screener.model.store import locate, read_card
 
         try:
-            model = read_card(locate()).title
+            model = read_card(locate(model_of_configuration(context))).title
         except ScreenerError as error:
             model = f"unavailable ({error})"
         typer.echo(f"screener {__version__} · model {model}")
@@ -48,12 +57,46 @@ def screener(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print tool and model, then exit.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SCREENER_CONFIG",
+            is_eager=True,
+            help="Configuration file. Default: screener/screener.toml in the user's configuration folder, else "
+            "/etc/screener/screener.toml.",
+        ),
+    ] = None,
 ) -> None:
     """Batch triage of brain MRI: says which patients a radiologist should look at first."""
 
 
+@config_app.command("show")
+def config_show(
+    context: typer.Context,
+    command: Annotated[str | None, typer.Argument(help="Only this command, such as scan.")] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what does not have its default.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of TOML.")] = False,
+) -> None:
+    """Print the value of every option and where it comes from: a variable, a line of the file, or the default.
+
+    Exit codes: 0 shown; 2 the file or a variable cannot be used.
+    """
+    from screener.cli.config import show
+
+    show(context, command, changed=changed, as_json=json)
+
+
+@config_app.command("template")
+def config_template(context: typer.Context) -> None:
+    """Print a configuration file in which every option stands, commented out, with its meaning and default."""
+    from screener.cli.config import template
+
+    template(context)
+
+
 @app.command()
 def scan(
+    context: typer.Context,
     inbox: Annotated[Path, typer.Argument(help="Folder of DICOM files, or of JPEG and PNG slices; a folder a study.")],
     threshold: options.Threshold = "auto",
     accept_uncertified: options.AcceptUncertified = False,
@@ -191,7 +234,7 @@ def worklist(
 @app.command()
 def review(
     log: options.Log = None,
-    doctor: Annotated[str | None, typer.Option(envvar="SCREENER_DOCTOR", help="Who gives the verdicts.")] = None,
+    doctor: Annotated[str | None, typer.Option(help="Who gives the verdicts.")] = None,
     doctors: Annotated[Path | None, typer.Option(help="File with the ids of those who may, one a line.")] = None,
     sample: Annotated[
         float, typer.Option(help="Share of what was not flagged that is asked about all the same, 0 to 1.")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import typer
+
     from screener.audit import AuditLog
     from screener.domain.finding import Finding
     from screener.messages import Language
     from screener.pipeline.config import ScanConfig
-    from screener.pipeline.run import ScanRun
+    from screener.pipeline.run import Provenance, ScanRun
     from screener.pipeline.scan import Scan
     from screener.report.console import TopFindings
     from screener.report.html import ReportWriter
@@ -59,17 +61,18 @@ class Output:
 
 def run_command(given: Mapping[str, object]) -> ExitCode:
     """Screen an inbox as the options of the command say, by their names."""
+    from screener.cli.configured import provenance_of
     from screener.pipeline.config import ScanConfig
 
     config = ScanConfig.of(**{name: given[name] for name in ScanConfig.__struct_fields__})
     output = Output(**{field.name: cast("Any", given[field.name]) for field in fields(Output)})
-    return run(cast("Path", given["inbox"]), config, output)
+    return run(cast("Path", given["inbox"]), config, output, provenance_of(cast("typer.Context", given["context"])))
 
 
-def run(inbox: Path, config: ScanConfig, output: Output) -> ExitCode:
+def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance | None = None) -> ExitCode:
     """Screen an inbox.
 
-    Everything that can be wrong is looked at before the log is touched.
+    Everything that can be wrong is looked at before the log is touched. `provenance` says where the options come from.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def run(inbox: Path, config: ScanConfig, output: Output) -> ExitCode:
     be_nice(config.nice)
     with Signals() as signals:
         check(inbox, config.walk_options())
-        return _screen(ScanRun.prepare(inbox, config), output, lang, signals)
+        return _screen(ScanRun.prepare(inbox, config, provenance), output, lang, signals)
 
 
 def _screen(run: ScanRun, output: Output, lang: Language, signals: Signals) -> ExitCode:

@@ -63,7 +63,7 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         for name, value in values.items():
             _check(name, value)
-        found = msgspec.convert(values, cls, dec_hook=_path)
+        found = msgspec.convert(values, cls, dec_hook=as_path)
         found.walk_options()
         if found.redact_paths and found.pseudonymise is None:
             raise UsageError("--redact-paths needs a key to rename files with", "add --pseudonymise KEYFILE")
@@ -129,14 +129,21 @@ def _check(name: str, value: object) -> None:
     if value is None and getattr(ScanConfig(), name) is None:
         return
     try:
-        msgspec.convert(value, kind, dec_hook=_path)
+        msgspec.convert(value, kind, dec_hook=as_path)
     except msgspec.ValidationError as error:
         choices = [str(choice) for choice in get_args(get_args(kind)[0])]
         hint = f"choose one of {', '.join(choices)}" if choices else f"its meaning: {kind.__metadata__[0].description}"
         raise UsageError(f"--{name.replace('_', '-')} {value!r}: {error}", hint) from None
 
 
-def _path(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec asks for whatever it does not know
+def as_path(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec asks for whatever it does not know
+    """Return text as a path, for msgspec.
+
+    Raises
+    ------
+    TypeError
+        It is no text, or another type is wanted.
+    """
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     raise TypeError(f"Expected `path`, got `{type(value).__name__}`")

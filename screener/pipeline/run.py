@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from screener.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from screener.audit import AuditLog
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
     from screener.pipeline.config import ScanConfig
     from screener.privacy import Pseudonyms
     from screener.triage import TriagePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the options of a run come from.
+
+    Attributes
+    ----------
+    file : Path or None
+        The configuration file that was read.
+    sha256 : str
+        Of that file.
+    origins : mapping of str to str
+        Of each option that was set: ``command line``, ``environment`` or ``configuration``.
+    """
+
+    file: Path | None
+    sha256: str
+    origins: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +51,8 @@ class ScanRun:
     model : Model
     policy : TriagePolicy
     log : Path
+    provenance : Provenance or None
+        None where the options come from Python.
     """
 
     inbox: Path
@@ -39,9 +61,10 @@ class ScanRun:
     model: Model
     policy: TriagePolicy
     log: Path
+    provenance: Provenance | None = None
 
     @classmethod
-    def prepare(cls, inbox: Path, config: ScanConfig) -> ScanRun:
+    def prepare(cls, inbox: Path, config: ScanConfig, provenance: Provenance | None = None) -> ScanRun:
         """Look at everything that can be wrong with log, anchor, key and model, and load the model.
 
         Raises
@@ -55,12 +78,12 @@ class ScanRun:
         _refuse_precision(config.precision)
         _import_ahead()
         model = Model.load(config.model, threads=config.jobs)
-        return cls(inbox, config, pseudonyms, model, _policy(model, config), log)
+        return cls(inbox, config, pseudonyms, model, _policy(model, config), log, provenance)
 
     @property
     def shown_inbox(self) -> str:
         """The inbox as the log and the page name it: two inboxes of one log must not look like one."""
-        return shown_inbox(self.inbox, self.config, self.pseudonyms)
+        return shown_place(self.inbox, self.config, self.pseudonyms)
 
     def audit_log(self) -> AuditLog:
         """Return the log, to be opened for one run."""
@@ -86,12 +109,21 @@ class ScanRun:
             "operating_point": point.name,
             "certified": point.certified,
             "options": self.config.recorded(),
+            "configuration": self._configuration(),
+            "origins": {} if self.provenance is None else dict(self.provenance.origins),
         }
 
+    def _configuration(self) -> dict[str, str] | None:
+        """Return which configuration file was read."""
+        found = self.provenance
+        if found is None or found.file is None:
+            return None
+        return {"path": shown_place(found.file, self.config, self.pseudonyms), "sha256": found.sha256}
 
-def shown_inbox(inbox: Path, config: ScanConfig, pseudonyms: Pseudonyms | None) -> str:
-    """Return an inbox as the log names it."""
-    place = str(inbox.absolute())
+
+def shown_place(path: Path, config: ScanConfig, pseudonyms: Pseudonyms | None) -> str:
+    """Return an inbox, or another place, as the log names it."""
+    place = str(path.absolute())
     return place if pseudonyms is None or not config.redact_paths else pseudonyms.name(place)
 
 

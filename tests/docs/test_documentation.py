@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from screener.cli.main import app
+from screener.cli.option_tree import leaves
 from screener.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,8 @@ TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [ROOT / name for name in TOP] + sorted((ROOT / "docs").rglob("*.md"))
 GUIDES = [page for page in PAGES if page.parent.name != "results" and page.name != "CHANGELOG.md"]
 MAKE_TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = {" ".join(path): command for path, command in leaves(typer.main.get_command(app))}
+"""Every command that does something, by the words that call it."""
 
 
 def name_of(page: Path) -> str:
@@ -44,8 +46,14 @@ def commands_in(page: Path) -> list[tuple[str, list[str]]]:
     text = page.read_text("utf-8").replace("\\\n", " ")
     blocks = re.findall(r"^ *```(?:sh|)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     shown = [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", prose(page))
-    found = [re.search(r"(?:^|[ /])screener ([a-z]+)\b(.*)", line.split(" #")[0]) for line in shown]
-    return [(match[1], re.findall(r"(?<!\S)--[a-z][a-z-]*", match[2])) for match in found if match]
+    call = re.compile(r"(?:^|[ /])screener ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?\b(.*)")
+    found = [call.search(line.split(" #")[0]) for line in shown]
+    return [(_command(match[1], match[2]), re.findall(r"(?<!\S)--[a-z][a-z-]*", match[3])) for match in found if match]
+
+
+def _command(first: str, second: str | None) -> str:
+    """Return the words of a command: two where the first names a group."""
+    return first if first in COMMANDS or second is None else f"{first} {second}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
