@@ -9,13 +9,14 @@ import zlib
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from screener.domain.slice import Reason, Refused
 from screener.inbox import sniff
-from screener.inbox.dicom_fields import Fields, FrameFields, frames_of, tags_of
+from screener.inbox.dicom_elements import usual_header
+from screener.inbox.dicom_fields import Fields, FrameFields, frames_of, tag_of, tags_of
 from screener.inbox.dicom_rules import (
     DETAIL,
     echo_of,
@@ -236,9 +237,9 @@ def read_header(data: bytes, limits: Limits | None = None) -> DicomHeader:
     RefusedError
         The header cannot be followed, or pydicom is not installed.
     """
-    dataset, end = _parse(data, limits or Limits())
+    parsed = _parse(data, limits or Limits())
     try:
-        return _describe(dataset, _layout(dataset, data, end))
+        return _describe(parsed.top, _layout(parsed, data))
     except RefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - values are parsed when they are first asked for
@@ -366,20 +367,44 @@ def wanted_tags() -> list[Any]:
     return tags_of(_TAGS)
 
 
-def _parse(data: bytes, limits: Limits) -> tuple[Any, int]:
-    """Return the data set without its pixels, and the place in the file where reading ended."""
-    pydicom = pydicom_module()
-    if pydicom is None:
+@cache
+def _wanted_types() -> dict[int, str]:
+    """Return the types of the values that a header is asked for, by tag."""
+    return {int(tag): kind for tag, kind in map(tag_of, _TAGS)}
+
+
+class _Parsed(NamedTuple):
+    """A header without its pixels, and the place in the file where reading ended."""
+
+    top: Fields
+    syntax: str
+    implicit: bool
+    little: bool
+    end: int
+
+
+def _parse(data: bytes, limits: Limits) -> _Parsed:
+    if pydicom_module() is None:
         raise RefusedError(Reason.UNSUPPORTED_TYPE, f"DICOM file; to read it, run: {INSTALL}")
+    usual = usual_header(data, _wanted_types())
+    if usual is not None:
+        return _Parsed(Fields(usual.elements), usual.syntax, usual.implicit, little=True, end=usual.end)
+    return _parse_with_pydicom(data, limits)
+
+
+def _parse_with_pydicom(data: bytes, limits: Limits) -> _Parsed:
     _refuse_bomb(data, limits)
     memory = BytesIO(data)
     try:
-        dataset = pydicom.dcmread(memory, force=True, stop_before_pixels=True, specific_tags=wanted_tags())
+        dataset = pydicom_module().dcmread(memory, force=True, stop_before_pixels=True, specific_tags=wanted_tags())
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a parser meets hostile bytes: whatever it stumbles over is their fault
         raise RefusedError(Reason.CORRUPT, f"DICOM that cannot be followed ({type(error).__name__})") from None
-    return dataset, memory.tell()
+    implicit, little = dataset.original_encoding
+    meta = getattr(dataset, "file_meta", None) or {}
+    syntax = str(meta.get("TransferSyntaxUID") or "")
+    return _Parsed(Fields.of(dataset), syntax, bool(implicit), bool(little), memory.tell())
 
 
 def _refuse_bomb(data: bytes, limits: Limits) -> None:
@@ -398,12 +423,9 @@ def _refuse_bomb(data: bytes, limits: Limits) -> None:
         raise RefusedError(Reason.TOO_LARGE, f"inflates to more than {limits.file_bytes >> 20} MiB")
 
 
-def _layout(dataset: Any, data: bytes, end: int) -> PixelLayout:  # noqa: ANN401 - untyped
+def _layout(parsed: _Parsed, data: bytes) -> PixelLayout:
     """Describe how the pixels are stored, whose element stands where reading ended."""
-    top = Fields(dataset)
-    implicit, little = dataset.original_encoding
-    meta = getattr(dataset, "file_meta", None) or {}
-    syntax = str(meta.get("TransferSyntaxUID") or "")
+    top, syntax, implicit, little, end = parsed
     order: Literal["little", "big"] = "little" if little else "big"
     words = [int.from_bytes(data[at : at + 2], order) for at in (end, end + 2)]
     offset = length = 0
@@ -416,7 +438,7 @@ def _layout(dataset: Any, data: bytes, end: int) -> PixelLayout:  # noqa: ANN401
         syntax=syntax,
         offset=offset,
         length=length,
-        little=bool(little),
+        little=little,
         samples=top.integer("SamplesPerPixel") or 1,
         allocated=top.integer("BitsAllocated") or 0,
         stored=top.integer("BitsStored") or 0,
@@ -425,8 +447,7 @@ def _layout(dataset: Any, data: bytes, end: int) -> PixelLayout:  # noqa: ANN401
     )
 
 
-def _describe(dataset: Any, pixels: PixelLayout) -> DicomHeader:  # noqa: ANN401 - untyped
-    top = Fields(dataset)
+def _describe(top: Fields, pixels: PixelLayout) -> DicomHeader:
     count = top.integer("NumberOfFrames") or 1
     if count > MAX_FRAMES:
         raise RefusedError(Reason.TOO_LARGE, f"{count} frames; at most {MAX_FRAMES} are read")

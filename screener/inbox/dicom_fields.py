@@ -10,11 +10,14 @@ import struct
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from screener.inbox.dicom_elements import BINARY, Element
 
-_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
 _WIDTH = {"H": 2, "h": 2, "I": 4, "i": 4, "f": 4, "d": 8}
+_NUMERIC = frozenset({None, "UN", *BINARY})
+"""Types under which a number may be stored as such: a file may give none, or not know it."""
 _PRIVATE = {"SiemensBValue": (0x0019100C, "IS")}
 _LONGEST_TEXT = 128
 _MOST_WORDS = 64
@@ -34,6 +37,12 @@ def tag_of(name: str) -> tuple[Any, str]:
     return tag, dictionary_VR(tag)
 
 
+@cache
+def number_of(name: str) -> int:
+    """Return the tag of a keyword as a whole number."""
+    return int(tag_of(name)[0])
+
+
 def tags_of(names: Iterable[str]) -> list[Any]:
     """Return the tags of keywords."""
     return [tag_of(name)[0] for name in names]
@@ -44,19 +53,29 @@ class Fields:
 
     Parameters
     ----------
-    dataset : pydicom.Dataset
+    elements : mapping of int to Element
+        By tag.
+    dataset : pydicom.Dataset, optional
+        Where pydicom read them: makes sequences, and text in other character sets.
     """
 
     __slots__ = ("_dataset", "_elements", "_texts")
 
-    def __init__(self, dataset: Any) -> None:  # noqa: ANN401 - pydicom ships no types
-        self._dataset = dataset
-        # Under whole numbers, past pydicom's own access: comparing its tags would take as long as reading the file.
-        self._elements: dict[int, Any] = {int(tag): element for tag, element in dataset._dict.items()}  # noqa: SLF001
+    def __init__(self, elements: Mapping[int, Element], dataset: Any = None) -> None:  # noqa: ANN401 - no types
+        self._elements, self._dataset = elements, dataset
         self._texts: dict[str, str | None] = {}
 
+    @classmethod
+    def of(cls, dataset: Any) -> Fields:  # noqa: ANN401 - pydicom ships no types
+        """Return the fields of what pydicom read, past its own access: comparing its tags takes long."""
+        elements = {
+            int(tag): Element(element.VR, element.value, getattr(element, "is_little_endian", True))
+            for tag, element in dataset._dict.items()  # noqa: SLF001
+        }
+        return cls(elements, dataset)
+
     def __contains__(self, name: str) -> bool:
-        return int(tag_of(name)[0]) in self._elements
+        return number_of(name) in self._elements
 
     def text(self, name: str) -> str | None:
         """Return the value as text without padding, at most 128 characters; None where there is none."""
@@ -89,35 +108,32 @@ class Fields:
 
     def items(self, name: str) -> list[Fields]:
         """Return the items of a sequence."""
-        tag, _ = tag_of(name)
-        value: Any = self._dataset[tag].value if tag in self._dataset else None
-        return [Fields(item) for item in value] if _is_many(value) else []
+        value: Any = self._dataset[tag_of(name)[0]].value if name in self else None
+        return [Fields.of(item) for item in value] if _is_many(value) else []
 
     def _string(self, name: str) -> str:
-        tag, _ = tag_of(name)
-        element: Any = self._elements.get(int(tag))
-        value = None if element is None else element.value
+        element = self._elements.get(number_of(name))
+        value: Any = None if element is None else element.value
         if value is None:
             return ""
         if isinstance(value, bytes):
             if value.isascii():
                 return value.strip(_PADDING).decode("ascii")
             # In the character set that the file names.
-            value = self._dataset[tag].value
+            value = self._dataset[tag_of(name)[0]].value
         return "\\".join(map(str, value)) if _is_many(value) else str(value)
 
     def _values(self, name: str) -> Sequence[Any]:
-        tag, kind = tag_of(name)
-        element: Any = self._elements.get(int(tag))
-        value = None if element is None else element.value
-        if value is None:
+        element = self._elements.get(number_of(name))
+        if element is None or element.value is None:
             return ()
+        value: Any = element.value
         if not isinstance(value, bytes):
             return value if _is_many(value) else (value,)
-        letter = _BINARY.get(element.VR if element.VR in _BINARY else kind)
-        if letter is not None and element.VR in {None, "UN", *_BINARY}:
+        letter = BINARY.get(element.kind if element.kind in BINARY else tag_of(name)[1])
+        if letter is not None and element.kind in _NUMERIC:
             count = min(len(value) // _WIDTH[letter], _MOST_WORDS)
-            order = "<" if element.is_little_endian else ">"
+            order = "<" if element.little else ">"
             return struct.unpack_from(f"{order}{count}{letter}", value)
         return value.strip(_PADDING).decode("ascii").split("\\")[:_MOST_WORDS]
 

@@ -29,7 +29,7 @@ from pydicom.uid import (  # noqa: E402
 )
 
 from screener.domain.slice import Identity, Reason, Refused, Slice  # noqa: E402
-from screener.inbox import FileBytes, Limits, RefusedError, decode, decode_slice, sniff  # noqa: E402
+from screener.inbox import FileBytes, Limits, RefusedError, decode, decode_slice, dicom, sniff  # noqa: E402
 from screener.inbox.dicom import expand, read_header  # noqa: E402
 from screener.inbox.dicom_pixels import decode_dicom, percentiles  # noqa: E402
 from screener.inbox.isolation import SafeDecoder  # noqa: E402
@@ -174,8 +174,8 @@ def test_an_unknown_age_is_no_young_age(age: str) -> None:
 
 def test_the_header_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = []
-    read = pydicom.dcmread
-    monkeypatch.setattr(pydicom, "dcmread", lambda *given, **options: parsed.append(1) or read(*given, **options))
+    parse = dicom._parse
+    monkeypatch.setattr(dicom, "_parse", lambda *given: parsed.append(1) or parse(*given))
     for syntax in (ExplicitVRLittleEndian, RLELossless):
         (item,) = expand(FileBytes(Identity("a.dcm", "00", None), encode(dataset(values()), syntax)), LIMITS)
         with SafeDecoder() as decoder:
