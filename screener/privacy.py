@@ -61,7 +61,7 @@ class Pseudonyms:
     def rename(self, item: Entry | Refused) -> Entry | Refused:
         """Return the item under its pseudonym; an `Entry` still knows the file to read."""
         named = item if isinstance(item, Entry) else item.identity
-        path, patient = self._path(named.path), self._patient(named.patient_id)
+        path, patient = self.path(named.path), self._patient(named.patient_id)
         # A study of one file is named by the file.
         study = path if named.study_id == named.path else self._folders(named.study_id)
         series = self._folders(named.series_id)
@@ -91,7 +91,8 @@ class Pseudonyms:
         """Return the pseudonym of one name."""
         return hmac.new(self.key, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:_LETTERS]
 
-    def _path(self, path: str) -> str:
+    def path(self, path: str) -> str:
+        """Return the pseudonym of a path relative to the inbox."""
         *folders, name = path.split("/")
         return "/".join([*map(self.name, folders), self.name(name) if self.files else name])
 

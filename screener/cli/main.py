@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from screener import __version__
-from screener.cli import options  # noqa: TC001 - Typer reads the annotations at run time
+from screener.cli import options, service_options  # noqa: TC001 - Typer reads the annotations at run time
 from screener.cli.configured import ConfiguredGroup, model_of_configuration
 from screener.cores import share_out_slices_only
 from screener.errors import ExitCode, ScreenerError, UsageError
@@ -143,6 +143,45 @@ def scan(
     """
     given = dict(locals())
     from screener.cli.scan import run_command
+
+    raise typer.Exit(run_command(given))
+
+
+@app.command()
+def watch(
+    inbox: Annotated[Path, typer.Argument(help="Folder that studies are copied into; a folder a study.")],
+    quiet: service_options.Quiet = 60.0,
+    poll: Annotated[bool, typer.Option("--poll", help="Compare listings: for shares that tell of no changes.")] = False,
+    report: service_options.Page = None,
+    unanswered_after: service_options.UnansweredAfter = 15.0,
+    json: service_options.Results = False,
+    health: service_options.Health = None,
+    lang: options.Language = None,
+    threshold: options.Threshold = "auto",
+    accept_uncertified: options.AcceptUncertified = False,
+    model: options.Model = None,
+    log: options.Log = None,
+    doctor: options.OrderedBy = None,
+    patient_regex: options.PatientRegex = None,
+    follow_symlinks: options.FollowSymlinks = False,
+    isolate: options.Isolate = "risky",
+    jobs: options.Jobs = None,
+    wait: service_options.Wait = 30.0,
+    log_group: options.LogGroup = None,
+    anchor: options.Anchor = None,
+    fsync_every: options.FsyncEvery = 0.0,
+    nice: options.Nice = 5,
+    pseudonymise: options.Pseudonymise = None,
+    redact_paths: options.RedactPaths = False,
+    group_by: options.GroupBy = "folder",
+) -> None:
+    """Screen what arrives in a folder, study by study, until it is stopped; needs the extra [watch].
+
+    What arrived and has no answer follows from the folder and the log: nothing is lost or doubled by a restart. Exit
+    codes: 0 stopped by a signal; 2 usage; 3 no such folder; 6 audit log; 7 model.
+    """
+    given = dict(locals())
+    from screener.cli.watch import run_command
 
     raise typer.Exit(run_command(given))
 

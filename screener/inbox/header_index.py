@@ -66,7 +66,7 @@ class _Row(msgspec.Struct, array_like=True):
     checksum: int
 
 
-class _Seen(NamedTuple):
+class FileLook(NamedTuple):
     """What a look at the beginning of a file shows."""
 
     kind: str | None
@@ -130,7 +130,7 @@ class HeaderIndex:
 
     def arrive(self, entry: Entry) -> None:
         """Note a file that is still young: the study that its header names must wait for it."""
-        seen = _look(entry, self._limits)
+        seen = look(entry, self._limits)
         study = None
         if seen is not None and seen.header is not None and seen.header.study_uid is not None:
             study = self._key(seen.header)
@@ -152,7 +152,7 @@ class HeaderIndex:
 
     def _take(self, entry: Entry, unit: int) -> Iterator[Entry]:
         """Keep DICOM for later, and with it what is of no known type; yield the rest."""
-        seen = _look(entry, self._limits)
+        seen = look(entry, self._limits)
         if seen is None or seen.kind in {sniff.JPEG, sniff.PNG, sniff.NIFTI}:
             self._pictures |= seen is not None
             yield from self._flush()
@@ -184,7 +184,7 @@ class HeaderIndex:
         self._left.add(study)
         return replace(item, identity=replace(item.identity, study_id=study))
 
-    def _add(self, entry: Entry, unit: int, seen: _Seen | None) -> None:
+    def _add(self, entry: Entry, unit: int, seen: FileLook | None) -> None:
         header = None if seen is None else seen.header
         known = (0, 0, 0, 0) if seen is None else (seen.size, seen.modified, seen.covered, seen.checksum)
         file = os.fsencode(entry.file)
@@ -324,7 +324,7 @@ class HeaderIndex:
         return digest.digest()
 
 
-def _look(entry: Entry, limits: Limits) -> _Seen | None:
+def look(entry: Entry, limits: Limits) -> FileLook | None:
     """Look at the beginning of a file; None for what cannot be opened, which its reader will say better."""
     try:
         handle = os.open(entry.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -336,20 +336,20 @@ def _look(entry: Entry, limits: Limits) -> _Seen | None:
         return None
 
 
-def _look_at(handle: int, limits: Limits) -> _Seen | None:
+def _look_at(handle: int, limits: Limits) -> FileLook | None:
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         return None
     data = os.read(handle, _SNIFFED)
     kind = sniff.kind(data)
     if kind != sniff.DICOM:
-        return _Seen(kind, None, status.st_size, status.st_mtime_ns, 0, 0)
+        return FileLook(kind, None, status.st_size, status.st_mtime_ns, 0, 0)
     from screener.inbox.dicom import header_ends, pydicom_module
 
     if pydicom_module() is None:
         return None
     if status.st_size > limits.file_bytes:
-        return _Seen(kind, None, status.st_size, status.st_mtime_ns, 0, 0)
+        return FileLook(kind, None, status.st_size, status.st_mtime_ns, 0, 0)
     data += os.read(handle, _HEAD - len(data))
     # Nearly always the pixels begin at the first of these bytes, so that a long header is not parsed twice.
     while not any(mark in data for mark in _PIXEL_DATA) and (part := os.read(handle, _HEAD)):
@@ -361,7 +361,7 @@ def _look_at(handle: int, limits: Limits) -> _Seen | None:
         header = _parsed(data, limits)
     covered = len(data) if header is None or not header.pixels.offset else header.pixels.offset
     checksum = zlib.crc32(memoryview(data)[:covered])
-    return _Seen(kind, header, status.st_size, status.st_mtime_ns, covered, checksum)
+    return FileLook(kind, header, status.st_size, status.st_mtime_ns, covered, checksum)
 
 
 def _parsed(data: bytes, limits: Limits) -> DicomHeader | None:
