@@ -82,7 +82,7 @@ def logged_name(inbox: Path, name: str, pseudonyms: Pseudonyms | None) -> str:
 
 def studies_in(inbox: Path, name: str, options: WalkOptions, pseudonyms: Pseudonyms | None) -> set[str]:
     """Return the studies that files below a name may belong to, as the log names them; headers are read for it."""
-    found = set()
+    found: set[str] = set()
     for entry in find(inbox, options=replace(options, settle=0.0, only=(name,))):
         if not isinstance(entry, Entry):
             continue
