@@ -149,8 +149,9 @@ def scan(
 
 @app.command()
 def watch(
+    context: typer.Context,
     inbox: Annotated[Path, typer.Argument(help="Folder that studies are copied into; a folder a study.")],
-    quiet: service_options.Quiet = 60.0,
+    quiet_period: service_options.QuietPeriod = 60.0,
     poll: Annotated[bool, typer.Option("--poll", help="Compare listings: for shares that tell of no changes.")] = False,
     report: service_options.Page = None,
     unanswered_after: service_options.UnansweredAfter = 15.0,
@@ -173,6 +174,7 @@ def watch(
     nice: options.Nice = 5,
     pseudonymise: options.Pseudonymise = None,
     redact_paths: options.RedactPaths = False,
+    measurements: options.Measurements = True,
     group_by: options.GroupBy = "folder",
 ) -> None:
     """Screen what arrives in a folder, study by study, until it is stopped; needs the extra [watch].

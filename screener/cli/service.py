@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from screener.cli.configured import provenance_of
 from screener.cli.language import checked_language
 from screener.cli.niceness import be_nice
 from screener.cli.signals import Signals
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from screener.pacs.arrivals import Arrivals
     from screener.pacs.service import Service
     from screener.pipeline.config import ScanConfig
+    from screener.pipeline.run import Provenance
 
 _MINUTE = 60.0
 
@@ -39,6 +41,7 @@ class ServiceSettings:
     as_json: bool
     health: int | None
     keep_days: float | None
+    provenance: Provenance
 
     @classmethod
     def of(cls, command: str, given: Mapping[str, object]) -> ServiceSettings:
@@ -52,13 +55,14 @@ class ServiceSettings:
         options = cast("dict[str, Any]", given)
         return cls(
             command=command,
-            quiet=options["quiet"],
+            quiet=options["quiet_period"],
             report=options["report"],
             lang=checked_language(options["lang"]),
             unanswered_after=options["unanswered_after"] * _MINUTE,
             as_json=options["json"],
             health=options["health"],
             keep_days=options.get("keep_days"),
+            provenance=provenance_of(options["context"]),
         )
 
 
@@ -106,7 +110,7 @@ def serve(
     be_nice(config.nice)
     _log_to_stderr()
     with Signals() as signals, ExitStack() as stack:
-        run = ScanRun.prepare(inbox, config)
+        run = ScanRun.prepare(inbox, config, settings.provenance)
         service = _service(run, settings, arrivals)
         signals.scan = service
         begin(stack)

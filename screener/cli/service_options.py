@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Quiet = Annotated[float, typer.Option(min=0, help="Seconds without an arrival after which a study is complete.")]
+QuietPeriod = Annotated[float, typer.Option(min=0, help="Seconds without an arrival after which a study is complete.")]
 Page = Annotated[
     Path | None, typer.Option("--report", help="Also keep the worklist as a page, renewed after each study.")
 ]

@@ -37,7 +37,7 @@ def test_a_copied_folder_is_answered_and_a_signal_ends_the_watch(screener: Comma
     write_slice(inbox / "p0/0.png")
     page = tmp_path / "page.html"
     command = screener.arguments(
-        *("watch", inbox, "--model", screener.model, "--quiet", "0.2", "--json", "--report", page)
+        *("watch", inbox, "--model", screener.model, "--quiet-period", "0.2", "--json", "--report", page)
     )
     with subprocess.Popen(
         command, env=screener.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
