@@ -42,11 +42,12 @@ def structs() -> dict[str, Any]:
     from screener.evaluate.labelled import LabelledRow
     from screener.model.card import SCHEMA, Card
     from screener.pipeline.config import ScanConfig
+    from screener.report.dicom_answer import AnswerLine
     from screener.report.jsonl import SliceLine, StudyLine
 
     events = {f"event-{kind}-{version}": struct for version, kinds in EVENTS.items() for kind, struct in kinds.items()}
     inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow}
-    return {f"card-{SCHEMA}": Card, "slice": SliceLine, "study": StudyLine, **inputs, **events}
+    return {f"card-{SCHEMA}": Card, "slice": SliceLine, "study": StudyLine, "answer": AnswerLine, **inputs, **events}
 
 
 def schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a struct

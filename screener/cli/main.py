@@ -134,6 +134,7 @@ def scan(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen to every path, and why.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the worklist as a page to open in a browser.")] = None,
+    dicom_out: options.DicomOut = None,
 ) -> None:
     """Screen an inbox and show what to read first.
 

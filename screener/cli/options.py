@@ -40,4 +40,7 @@ GroupBy = Annotated[str, _option(fields.GROUP_BY)]
 Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]
 Top = Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
+DicomOut = Annotated[
+    Path | None, typer.Option(help="Also write the answers as DICOM into this folder; needs the extra [pacs].")
+]
 Images = Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")]

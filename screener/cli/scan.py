@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
+from screener.cli.answers import Answers
 from screener.cli.language import checked_language
 from screener.cli.niceness import be_nice
 from screener.cli.progress import progress
@@ -45,6 +46,7 @@ class Output:
     quiet: bool
     no_color: bool
     report: Path | None
+    dicom_out: Path | None
     level: str | None
     dry_run: bool
 
@@ -90,12 +92,14 @@ def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance 
 
         return explain_all(inbox, config)
     be_nice(config.nice)
+    answers = Answers(output.dicom_out)
+    answers.refuse(inbox, config)
     with Signals() as signals:
         check(inbox, config.walk_options())
-        return _screen(ScanRun.prepare(inbox, config, provenance), output, lang, signals)
+        return _screen(ScanRun.prepare(inbox, config, provenance), output, answers, lang, signals)
 
 
-def _screen(run: ScanRun, output: Output, lang: Language, signals: Signals) -> ExitCode:
+def _screen(run: ScanRun, output: Output, answers: Answers, lang: Language, signals: Signals) -> ExitCode:
     from screener.pipeline.scan import Scan
 
     found = None
@@ -104,9 +108,10 @@ def _screen(run: ScanRun, output: Output, lang: Language, signals: Signals) -> E
             scan = signals.scan = Scan(run.inbox, run.model, run.policy, log, run.config)
             scan.observer = report
             log.start(run.details())
-            found = _follow(scan, log, output, lang)
+            found = _follow(scan, log, output, answers, lang)
             signals.over = True
             _complete(report, scan, log)
+        answers.make(run.log, run.model, lang)
     finally:
         # Though the page may have met a full disk: the night's result is seen all the same.
         if found is not None and not output.quiet and not output.json:
@@ -134,7 +139,13 @@ def _complete(report: ReportWriter | None, scan: Scan, log: AuditLog) -> None:
         finish(report, scan, log)
 
 
-def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings:  # noqa: ANN401 - AuditLog, lazily
+def _follow(
+    scan: Scan,
+    log: Any,  # noqa: ANN401 - AuditLog, lazily
+    output: Output,
+    answers: Answers,
+    lang: Language,
+) -> TopFindings:
     """Run the scan to its end, passing each finding on, and write END with the reason."""
     from screener.pipeline.scan import summary_counts
     from screener.report.console import TopFindings
@@ -146,7 +157,9 @@ def _follow(scan: Scan, log: Any, output: Output, lang: Language) -> TopFindings
             for result in scan.results():
                 if output.shows(result):
                     _print_result(result, found, output)
-                if not isinstance(result, StudyFinding):
+                if isinstance(result, StudyFinding):
+                    answers.note(result)
+                else:
                     advance()
         reason = "interrupted" if scan.stopped else "complete"
     except Exception as error:

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     DUPLICATE_INSTANCE = "duplicate_instance"
     SEVERAL_PATIENTS = "several_patients"
     NOT_A_VOLUME = "not_a_volume"
+    OWN_ANSWER = "own_answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from screener.inbox.dicom_fields import Fields, FrameFields
 
+MANUFACTURER = MODEL_NAME = "screener"
+"""By which the objects that this tool makes are known again, whatever route they take."""
 ADULT = 18
 """Years; the models are meant for adults."""
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -46,6 +48,7 @@ DETAIL = {
     Reason.OUTSIDE_INTENDED_USE: f"the patient is under {ADULT}",
     Reason.PLANE_NOT_SUPPORTED: "not a plane that the model was shown to work on",
     Reason.SEQUENCE_NOT_SUPPORTED: "not a sequence that the model was shown to work on",
+    Reason.OWN_ANSWER: "an answer of this tool",
     Reason.DUPLICATE_INSTANCE: "another file with other bytes has the same SOPInstanceUID",
 }
 """What a person is told beside a reason that the header gives."""
@@ -128,6 +131,8 @@ def _weighting(
 
 def refusal_of(top: Fields, years: float | None) -> Reason | None:
     """Return why the header alone speaks against screening, the plainest reason first; the plane is not looked at."""
+    if is_own_answer(top):
+        return Reason.OWN_ANSWER
     kinds, sop_class = set(top.words("ImageType")), top.text("SOPClassUID") or ""
     modality = (top.text("Modality") or "").upper()
     if _is_report(top, kinds, sop_class, modality):
@@ -144,6 +149,11 @@ def refusal_of(top: Fields, years: float | None) -> Reason | None:
         (years is not None and years < ADULT, Reason.OUTSIDE_INTENDED_USE),
     )
     return next((reason for holds, reason in rules if holds), None)
+
+
+def is_own_answer(top: Fields) -> bool:
+    """Say whether this tool made the object: its reports and captures come back where a router sends everything."""
+    return (top.text("Manufacturer"), top.text("ManufacturerModelName")) == (MANUFACTURER, MODEL_NAME)
 
 
 def _is_report(top: Fields, kinds: Collection[str], sop_class: str, modality: str) -> bool:

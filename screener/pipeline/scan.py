@@ -99,7 +99,8 @@ class Scan:
     counts : Counter of str
         Slices by decision and urgency; studies by both, under ``studies_``; ``unread``, files that could not be read;
         ``seen_before``, and of these ``seen_elsewhere``, in another inbox;
-        ``deferred``, ``files``; ``skipped``, links and special files that the walk left out.
+        ``deferred``, ``files``; ``own_answers``, objects that this tool made; ``skipped``, links and special files that
+        the walk left out.
     observer : ScanObserver or None
         Is shown each finding with what was kept of its pixels; the heatmap costs nothing, the graph computes it anyway.
     """
@@ -173,7 +174,7 @@ class Scan:
         """Yield what became of each file, in the order of the walk, while the executor works ahead."""
         with self._make_executor(self._settings(), self.model, self.config.jobs) as executor:
             files = in_order(lambda item: self._read(executor, item), self._wanted(), executor.files_ahead)
-            slices = (self._known(item) for file in files for item in self._studies.relate(file))
+            slices = (self._known(item) for file in files for item in self._studies.relate(self._foreign(file)))
             batches = _batched(slices, AT_ONCE)
             for outcomes in in_order(lambda batch: _score(executor, batch), batches, executor.batches_ahead):
                 for outcome in outcomes:
@@ -216,6 +217,12 @@ class Scan:
     @staticmethod
     def _read(executor: Executor, item: Entry | Refused) -> Pending[FileSlices]:
         return done(FileSlices([item], None)) if isinstance(item, Refused) else executor.read(item)
+
+    def _foreign(self, file: FileSlices) -> FileSlices:
+        """Leave out what this tool made: an answer that comes back must not change the study that it is about."""
+        items = [item for item in file.items if not (isinstance(item, Refused) and item.reason is Reason.OWN_ANSWER)]
+        self.counts["own_answers"] += len(file.items) - len(items)
+        return replace(file, items=items)
 
     def _known(self, item: FileBytes | Refused) -> _Item:
         """Return what the log knows of an item, else the item itself."""
@@ -381,6 +388,17 @@ def _folder(path: Path) -> tuple[int, int] | None:
 
 def summary_counts(counts: Counter[str]) -> dict[str, int]:
     """Return what an END event records."""
-    names = ("HIGH", "MEDIUM", "REVIEW", "LOW", "seen_before", "seen_elsewhere", "deferred", "skipped", "studies")
+    names = (
+        "HIGH",
+        "MEDIUM",
+        "REVIEW",
+        "LOW",
+        "seen_before",
+        "seen_elsewhere",
+        "deferred",
+        "skipped",
+        "own_answers",
+        "studies",
+    )
     studies = [f"studies_{name}" for name in (*Decision, "seen_before", "deferred")]
     return {name: counts[name] for name in ("files", *map(str, Decision), *names, *studies)}

@@ -223,14 +223,15 @@ class SliceReader:
         from screener.domain.slice import Refused
         from screener.inbox import Limits, decode_slice
 
-        file = self._file(item)
+        file = self.file(item)
         if isinstance(file, str):
             return file
         file = replace(file, identity=replace(file.identity, frame=item.finding.frame))
         slice_ = decode_slice(file, Limits(), self._decoder)
         return "unreadable" if isinstance(slice_, Refused) else slice_
 
-    def _file(self, item: Item) -> FileBytes | str:
+    def file(self, item: Item) -> FileBytes | str:
+        """Return the file that a slice is in, or why there is none: ``moved`` or ``unreadable``."""
         from screener.domain.slice import Refused
         from screener.inbox import Entry, fetch, locate
 

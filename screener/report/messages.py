@@ -41,6 +41,7 @@ REASON = Catalogue(
         Reason.DUPLICATE_INSTANCE: "Two different files claim to be the same image.",
         Reason.SEVERAL_PATIENTS: "Files of several patients carry one study number: check whose images these are.",
         Reason.NOT_A_VOLUME: "Not one volume of a head.",
+        Reason.OWN_ANSWER: "An answer of this tool, come back from the PACS.",
     },
 )
 
@@ -52,6 +53,30 @@ EXPLAIN = Catalogue(
         "line": "White line: half of the strongest evidence.",
         "no_place": "No place stands out.",
         "layers": "What an early layer of the network passes on; no map means a tumour.",
+    },
+)
+
+ANSWER = Catalogue(
+    "answer",
+    {
+        "report_series": "screener: triage for tumour, not verified",
+        "capture_series": "screener: key slices with evidence",
+        "study": "Study",
+        "key_slice": "Key slice {number}",
+        "decision": "Triage for tumour",
+        "flagged": "Flagged",
+        "not_flagged": "Not flagged; does not exclude a tumour",
+        "not_assessable": "Not assessable",
+        "urgency": "Reading urgency",
+        "probability": "Probability of a tumour, by the model",
+        "threshold": "Threshold: flagged from this probability on",
+        "context": "Probability with the neighbouring slices",
+        "recommendation": "Recommendation",
+        "reason": "Reason",
+        "point": "Operating point",
+        "slices": "Slices",
+        "notice": "Notice",
+        "slice_score": "this slice with its neighbours: {probability}",
     },
 )
 
