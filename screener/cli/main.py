@@ -149,6 +149,56 @@ def scan(
 
 
 @app.command()
+def listen(
+    context: typer.Context,
+    inbox: Annotated[Path, typer.Argument(help="Folder of this service; each study gets a folder in it.")],
+    port: service_options.Port = 11112,
+    host: service_options.Host = "127.0.0.1",
+    ae_title: service_options.AeTitle = "SCREENER",
+    from_: service_options.From = None,
+    from_address: service_options.FromAddress = None,
+    quiet_period: service_options.QuietPeriod = 60.0,
+    on_release: service_options.OnRelease = False,
+    associations: service_options.Associations = 16,
+    timeout: service_options.Timeout = 60.0,
+    min_free: service_options.MinFree = 1024,
+    keep_days: service_options.KeepDays = None,
+    tls_cert: service_options.TlsCert = None,
+    tls_key: service_options.TlsKey = None,
+    tls_ca: service_options.TlsCa = None,
+    report: service_options.Page = None,
+    unanswered_after: service_options.UnansweredAfter = 15.0,
+    json: service_options.Results = False,
+    health: service_options.Health = None,
+    lang: options.Language = None,
+    threshold: options.Threshold = "auto",
+    accept_uncertified: options.AcceptUncertified = False,
+    model: options.Model = None,
+    log: options.Log = None,
+    doctor: options.OrderedBy = None,
+    isolate: options.Isolate = "risky",
+    jobs: options.Jobs = None,
+    wait: service_options.Wait = 30.0,
+    log_group: options.LogGroup = None,
+    anchor: options.Anchor = None,
+    fsync_every: options.FsyncEvery = 0.0,
+    nice: options.Nice = 5,
+    pseudonymise: options.Pseudonymise = None,
+    redact_paths: options.RedactPaths = False,
+    measurements: options.Measurements = True,
+) -> None:
+    """Receive MR studies by the DICOM network and screen each once it is complete; needs the extra [pacs].
+
+    An instance is acknowledged when it is safely on the disk. Other classes are accepted and dropped. Exit codes:
+    0 stopped by a signal; 2 usage, or the port is taken; 3 no such folder; 6 audit log; 7 model.
+    """
+    given = dict(locals())
+    from screener.cli.listen import run_command
+
+    raise typer.Exit(run_command(given))
+
+
+@app.command()
 def watch(
     context: typer.Context,
     inbox: Annotated[Path, typer.Argument(help="Folder that studies are copied into; a folder a study.")],

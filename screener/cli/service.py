@@ -17,6 +17,7 @@ from screener.errors import ExitCode, NothingFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from screener.domain.study import StudyFinding
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from screener.pacs.arrivals import Arrivals
     from screener.pacs.service import Service
     from screener.pipeline.config import ScanConfig
-    from screener.pipeline.run import Provenance
+    from screener.pipeline.run import Provenance, ScanRun
 
 _MINUTE = 60.0
 
@@ -87,7 +88,8 @@ def serve(
     config: ScanConfig,
     settings: ServiceSettings,
     arrivals: Arrivals,
-    begin: Callable[[ExitStack], None],
+    begin: Callable[[ExitStack], object],
+    lock: AbstractContextManager[object] | None = None,
 ) -> ExitCode:
     """Serve an inbox until a signal comes.
 
@@ -99,6 +101,8 @@ def serve(
     arrivals : Arrivals
     begin : callable
         Starts what notes arrivals, to be ended with the stack.
+    lock : context manager, optional
+        Held while a folder is deleted.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def serve(
     _log_to_stderr()
     with Signals() as signals, ExitStack() as stack:
         run = ScanRun.prepare(inbox, config, settings.provenance)
-        service = _service(run, settings, arrivals)
+        service = _service(run, settings, arrivals, lock)
         signals.scan = service
         begin(stack)
         service.serve()
@@ -119,7 +123,9 @@ def serve(
     return ExitCode.OK
 
 
-def _service(run: Any, settings: ServiceSettings, arrivals: Arrivals) -> Service:  # noqa: ANN401 - ScanRun, lazily
+def _service(
+    run: ScanRun, settings: ServiceSettings, arrivals: Arrivals, lock: AbstractContextManager[object] | None
+) -> Service:
     from screener.pacs.retention import Retention
     from screener.pacs.service import Service, ServiceOptions
 
@@ -131,7 +137,7 @@ def _service(run: Any, settings: ServiceSettings, arrivals: Arrivals) -> Service
         unanswered_after=settings.unanswered_after,
         show=_print_study if settings.as_json else None,
     )
-    retention = None if settings.keep_days is None else Retention(run, settings.keep_days)
+    retention = None if settings.keep_days is None else Retention(run, settings.keep_days, lock=lock)
     return Service(run, arrivals, options, retention)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from screener.pacs.contents import contents, logged_name, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from screener.pacs.answers import LoggedAnswers, ReceivedFolder
+    from screener.pacs.contents import Contents
     from screener.pipeline.run import ScanRun
 
 LOGGER = logging.getLogger("screener.pacs")
@@ -37,6 +40,8 @@ class Retention:
     days : float
     is_sent : callable, optional
         Says whether what STUDY events with these hashes say was sent where it had to be.
+    lock : context manager, optional
+        Held while a folder is taken away, so that nothing is stored in it at that moment.
     clock, monotonic : callable
         Wall clock and monotonic time, s.
     """
@@ -47,10 +52,12 @@ class Retention:
         days: float,
         *,
         is_sent: Callable[[set[str]], bool] | None = None,
+        lock: AbstractContextManager[object] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._days, self._is_sent = run, days, is_sent
+        self._lock = nullcontext() if lock is None else lock
         self._clock, self._monotonic = clock, monotonic
         self._offset = clock() - monotonic()
         self._applied_at: float | None = None
@@ -80,27 +87,28 @@ class Retention:
         answered, gone = answers.answered.get(folder), answers.deleted.get(folder)
         if gone is None and (answered is None or not self._may_go(answered, answers)):
             return False
-        found = contents(self._run.inbox, name, self._run.config.walk_options())
-        # More has arrived since: that is answered first.
-        if found is None or found.sha256 != (gone or (answered and answered.contents_sha256)):
-            return False
-        with self._run.audit_log() as log:
+        with self._run.audit_log() as log, self._lock:
+            found = contents(self._run.inbox, name, self._run.config.walk_options())
+            # More has arrived since: that is answered first.
+            if found is None or found.sha256 != (gone or (answered and answered.contents_sha256)):
+                return False
             # Told before it is done: after a crash in between, the next look finishes it.
             if gone is None and answered is not None:
-                log.deleted(
-                    {
-                        "inbox": self._run.shown_inbox,
-                        "folder": folder,
-                        "files": found.files,
-                        "contents_sha256": found.sha256,
-                        "received": answered.result,
-                        "after_days": self._days,
-                    }
-                )
+                log.deleted(self._deleted(folder, found, answered))
             _remove(self._run.inbox, name)
         answers.refresh()
         LOGGER.info("%s: deleted, %d files, %g days after its answer", folder, found.files, self._days)
         return True
+
+    def _deleted(self, folder: str, found: Contents, answered: ReceivedFolder) -> dict[str, object]:
+        return {
+            "inbox": self._run.shown_inbox,
+            "folder": folder,
+            "files": found.files,
+            "contents_sha256": found.sha256,
+            "received": answered.result,
+            "after_days": self._days,
+        }
 
     def _may_go(self, answered: ReceivedFolder, answers: LoggedAnswers) -> bool:
         age = self._clock() - datetime.fromisoformat(answered.timestamp).timestamp()
