@@ -41,7 +41,7 @@ def run_command(given: Mapping[str, object]) -> ExitCode:
     def begin(stack: ExitStack) -> Receiver:
         return stack.enter_context(receiver)
 
-    return serve(inbox, config, settings, arrivals, begin, store.lock)
+    return serve(inbox, config, settings, arrivals, begin, lock=store.lock)
 
 
 def _options(given: Mapping[str, object]) -> ReceiverOptions:
@@ -52,8 +52,8 @@ def _options(given: Mapping[str, object]) -> ReceiverOptions:
         ae_title=options["ae_title"],
         host=options["host"],
         port=options["port"],
-        calling=frozenset(options["from_"] or ()),
-        addresses=frozenset(options["from_address"] or ()),
+        calling=frozenset(options["calling_ae"] or ()),
+        addresses=frozenset(options["calling_address"] or ()),
         associations=options["associations"],
         timeout=options["timeout"],
         on_release=options["on_release"],
@@ -62,7 +62,7 @@ def _options(given: Mapping[str, object]) -> ReceiverOptions:
     if not (_is_own(found.host) or found.calling or found.tls):
         raise UsageError(
             f"whoever reaches {found.host} could send",
-            "name the senders with --from, or demand certificates with --tls-ca",
+            "name the senders with --calling-ae, or demand certificates with --tls-ca",
         )
     return found
 

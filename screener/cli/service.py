@@ -89,6 +89,7 @@ def serve(
     settings: ServiceSettings,
     arrivals: Arrivals,
     begin: Callable[[ExitStack], object],
+    *,
     lock: AbstractContextManager[object] | None = None,
 ) -> ExitCode:
     """Serve an inbox until a signal comes.

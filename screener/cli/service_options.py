@@ -24,10 +24,10 @@ Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for a scan on 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: any that is free.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; another than this machine's own needs senders or TLS.")]
 AeTitle = Annotated[str, typer.Option("--ae-title", help="AE title that senders call.")]
-From = Annotated[
-    list[str] | None, typer.Option("--from", help="AE title that may send; repeatable. Default: any of this machine.")
+CallingAe = Annotated[
+    list[str] | None, typer.Option(help="AE title that may send; repeatable. Default: any of this machine.")
 ]
-FromAddress = Annotated[list[str] | None, typer.Option(help="Address that may connect; repeatable. Default: any.")]
+CallingAddress = Annotated[list[str] | None, typer.Option(help="Address that may connect; repeatable. Default: any.")]
 OnRelease = Annotated[
     bool, typer.Option("--on-release", help="A study is complete when its association ends, without a quiet period.")
 ]

@@ -16,7 +16,6 @@ from screener.pacs.storage import NotStoredError, discard
 if TYPE_CHECKING:
     from screener.pacs.arrivals import Arrivals
     from screener.pacs.storage import InstanceStore
-    from screener.privacy import Pseudonyms
 
 LOGGER = logging.getLogger("screener.pacs")
 INSTALL = "python -m pip install 'screener[pacs]'"
@@ -91,8 +90,6 @@ class Receiver:
     store : InstanceStore
     arrivals : Arrivals
     options : ReceiverOptions
-    pseudonyms : Pseudonyms, optional
-        Under which studies are named in messages.
 
     Attributes
     ----------
@@ -107,14 +104,8 @@ class Receiver:
         pynetdicom is not installed, or the AE title or the address cannot be used.
     """
 
-    def __init__(
-        self,
-        store: InstanceStore,
-        arrivals: Arrivals,
-        options: ReceiverOptions,
-        pseudonyms: Pseudonyms | None = None,
-    ) -> None:
-        self._store, self._arrivals, self.options, self._pseudonyms = store, arrivals, options, pseudonyms
+    def __init__(self, store: InstanceStore, arrivals: Arrivals, options: ReceiverOptions) -> None:
+        self._store, self._arrivals, self.options = store, arrivals, options
         self._lock = threading.Lock()
         self._sessions: dict[Any, _Session] = {}
         self._told: set[str] = set()
