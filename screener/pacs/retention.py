@@ -78,7 +78,7 @@ class Retention:
         answers.refresh()
         _clear(self._run.inbox)
         if abs(self._clock() - now - self._offset) > _DRIFT:
-            LOGGER.warning("the clock was set while screener ran: nothing is deleted before the next start")
+            LOGGER.warning("the clock was set during the run: nothing is deleted before the next start")
             return 0
         return sum(self._delete(name, answers) for name in list(names(self._run.inbox)))
 
