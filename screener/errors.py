@@ -19,6 +19,8 @@ class ExitCode(IntEnum):
     INTERRUPTED = 8
     # Of ``evaluate --require`` alone.
     NOT_SHOWN = 9
+    # Of ``scan --cluster`` alone.
+    CLUSTER = 10
 
 
 class ScreenerError(Exception):
@@ -67,3 +69,9 @@ class NotShownError(ScreenerError):
     """A line of the release checklist that was required does not pass."""
 
     code = ExitCode.NOT_SHOWN
+
+
+class ClusterError(ScreenerError):
+    """The scheduler cannot be reached, no worker may take part, or too many attempts failed."""
+
+    code = ExitCode.CLUSTER

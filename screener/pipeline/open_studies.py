@@ -16,7 +16,7 @@ from screener.inbox.studies import FolderNames
 from screener.pipeline.study import Aggregation, Member, StudySlices, study_finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from screener.audit import AuditLog
     from screener.domain.finding import Finding
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from screener.domain.study import StudyFinding
     from screener.inbox import Entry, FileBytes
     from screener.pipeline.scan import Scan
-    from screener.pipeline.slice import FileSlices
+    from screener.pipeline.slice import AnsweredFile, FileSlices, ScoredSlice, SeenSlice
     from screener.pipeline.study import Logged
 
 
@@ -89,7 +89,7 @@ class OpenStudies:
         if entry.known is None and renamed.study_id is not None and self._index is not None and "/" in entry.path:
             self._names.setdefault(renamed.study_id, FolderNames(entry.study_id)).add(entry.path)
 
-    def relate(self, file: FileSlices) -> list[FileBytes | Refused]:
+    def relate(self, file: FileSlices | AnsweredFile) -> Sequence[FileBytes | ScoredSlice | SeenSlice | Refused]:
         """Remember what headers say about studies; return what the file holds."""
         for item in file.items:
             who = item.identity

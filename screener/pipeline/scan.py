@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
 from screener.audit import finding_of, measurements_of
 from screener.domain.finding import Decision, Finding
 from screener.domain.slice import Prediction, Reason, Refused
-from screener.errors import NothingFoundError
+from screener.errors import AuditLogError, NothingFoundError
 from screener.inbox import Entry, FileBytes, Limits, find, sniff
 from screener.inbox.walk import WalkOutcome
-from screener.model.session import AT_ONCE
 from screener.pipeline.config import ScanConfig
-from screener.pipeline.executor import done, in_order, local_executor
+from screener.pipeline.executor import Remembered, local_executor
 from screener.pipeline.open_studies import OpenStudies
-from screener.pipeline.slice import FileSlices, PipelineSettings, ScoredSlice, build_finding
+from screener.pipeline.slice import PipelineSettings, ScoredSlice, SeenSlice, build_finding
 from screener.pipeline.study import Logged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from screener.domain.slice import Identity
     from screener.domain.study import StudyFinding
     from screener.model.session import Model
-    from screener.pipeline.executor import Executor, Pending
+    from screener.pipeline.executor import Executor, Item, Outcome
+    from screener.pipeline.slice import AnsweredFile, FileSlices
     from screener.preprocess import Frame
     from screener.triage import TriagePolicy
 
-BATCH = 16
-"""Slices logged at once: few waits for the disk, and little is lost in a crash."""
+_LONGEST_WAIT = 1.0
+"""Seconds for which a result waits, at most, for others that are logged with it."""
 
 
 class ScanObserver(Protocol):
@@ -53,16 +54,6 @@ class ScanObserver(Protocol):
         """Take the answer about a study, after the last of its slices."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A finding of an earlier run, and its RESULT event."""
-
-    finding: Finding
-    logged: Logged
-
-
-_Outcome = ScoredSlice | Refused | Remembered
-_Item = FileBytes | ScoredSlice | Refused | Remembered
 _UNREAD = frozenset(
     {
         Reason.EMPTY_FILE,
@@ -150,17 +141,8 @@ class Scan:
         AuditLogError, ModelError, NothingFoundError
             The run cannot go on; what was yielded is in the log.
         """
-        batch: list[_Outcome] = []
-        for outcome in self._outcomes():
-            # The log must hold the first answer of a study before further results of it.
-            if batch and self._studies.comes_back(_study_of(outcome), map(_study_of, batch)):
-                yield from self._answered(batch)
-                batch = []
-            batch.append(outcome)
-            if len(batch) == BATCH:
-                yield from self._answered(batch)
-                batch = []
-        yield from self._answered(batch)
+        for batch in self._batches():
+            yield from self._answered(batch)
         if not (self._stopped or self._gone or self._cut()):
             yield from self._studies.close_all()
         self.counts["skipped"] = self._fates[WalkOutcome.SKIPPED]
@@ -170,20 +152,39 @@ class Scan:
         """Say whether the limit ended the walk: the studies in hand may then lack slices."""
         return self.config.limit is not None and self.counts["files"] >= self.config.limit
 
-    def _outcomes(self) -> Iterator[_Outcome]:
-        """Yield what became of each file, in the order of the walk, while the executor works ahead."""
-        with self._make_executor(self._settings(), self.model, self.config.jobs) as executor:
-            files = in_order(lambda item: self._read(executor, item), self._wanted(), executor.files_ahead)
-            slices = (self._known(item) for file in files for item in self._studies.relate(self._foreign(file)))
-            batches = _batched(slices, AT_ONCE)
-            for outcomes in in_order(lambda batch: _score(executor, batch), batches, executor.batches_ahead):
-                for outcome in outcomes:
-                    if (settled := self._settled(outcome)) is not None:
-                        yield settled
-                if self._gone:
-                    return
+    def _batches(self) -> Iterator[list[Outcome]]:
+        """Yield what is to be logged at once: as many as the executor says, or what came within a second."""
+        batch: list[Outcome] = []
+        began = 0.0
+        with self._make_executor(self.settings(), self.model, self.config.jobs) as executor:
+            for outcome in self._outcomes(executor):
+                late = batch and time.monotonic() - began > _LONGEST_WAIT
+                # The log must hold the first answer of a study before further results of it.
+                if late or (batch and self._studies.comes_back(_study_of(outcome), map(_study_of, batch))):
+                    yield batch
+                    batch = []
+                if outcome is None:
+                    continue
+                began = began if batch else time.monotonic()
+                batch.append(outcome)
+                if len(batch) >= executor.log_batch:
+                    yield batch
+                    batch = []
+        yield batch
 
-    def _settings(self) -> PipelineSettings:
+    def _outcomes(self, executor: Executor) -> Iterator[Outcome | None]:
+        """Yield what became of each file while the executor works ahead; None where nothing came for a while."""
+        for outcomes in executor.screen(self._wanted(), self._examine):
+            for outcome in outcomes:
+                if (settled := self._settled(outcome)) is not None:
+                    yield settled
+            if self._gone:
+                return
+            if not outcomes:
+                yield None
+
+    def settings(self) -> PipelineSettings:
+        """Return what an executor on another machine needs to know."""
         observer = self.observer
         return PipelineSettings(
             model=str(self.model.location.onnx),
@@ -197,6 +198,10 @@ class Scan:
             measure=self.log is not None and self.config.measurements,
             keep=None if observer is None else observer.thumbnail,
         )
+
+    def _examine(self, file: FileSlices | AnsweredFile) -> Iterator[Item]:
+        """Relate the slices of a file to their studies, and look each up in the log."""
+        return (self._known(item) for item in self._studies.relate(self._foreign(file)))
 
     def _wanted(self) -> Iterator[Entry | Refused]:
         """Yield what the walk finds until the scan is stopped."""
@@ -214,22 +219,20 @@ class Scan:
                 self._studies.note(item, renamed)
             yield renamed
 
-    @staticmethod
-    def _read(executor: Executor, item: Entry | Refused) -> Pending[FileSlices]:
-        return done(FileSlices([item], None)) if isinstance(item, Refused) else executor.read(item)
-
-    def _foreign(self, file: FileSlices) -> FileSlices:
+    def _foreign(self, file: FileSlices | AnsweredFile) -> FileSlices | AnsweredFile:
         """Leave out what this tool made: an answer that comes back must not change the study that it is about."""
         items = [item for item in file.items if not (isinstance(item, Refused) and item.reason is Reason.OWN_ANSWER)]
         self.counts["own_answers"] += len(file.items) - len(items)
         return replace(file, items=items)
 
-    def _known(self, item: FileBytes | Refused) -> _Item:
+    def _known(self, item: FileBytes | ScoredSlice | SeenSlice | Refused) -> Item:
         """Return what the log knows of an item, else the item itself."""
         if isinstance(item, Refused) and not item.identity.sha256:
             return item
         known = self._remembered(item.identity)
-        if known is None or (isinstance(item, Refused) and isinstance(known, ScoredSlice)):
+        if isinstance(item, SeenSlice):
+            return _found_again(item, known)
+        if known is None or (isinstance(known, ScoredSlice) and not isinstance(item, FileBytes)):
             return item
         if isinstance(known, Remembered):
             return item if _judged_otherwise(known.finding.reason, item) else known
@@ -266,7 +269,7 @@ class Scan:
         measurements = measurements_of(event) if self.config.measurements else None
         return ScoredSlice(identity, Prediction(float(event["probability"])), reused=True, measurements=measurements)
 
-    def _settled(self, outcome: _Outcome) -> _Outcome | None:
+    def _settled(self, outcome: Outcome) -> Outcome | None:
         """Leave files that are still being written to the next run: no verdict, no event.
 
         So is what cannot be read because the whole inbox is gone: one error instead of a night of refusals.
@@ -292,14 +295,14 @@ class Scan:
                 "mount the share again, then run the same command: it goes on where this run ended",
             )
 
-    def _answered(self, batch: list[_Outcome]) -> Iterator[Finding | StudyFinding]:
+    def _answered(self, batch: list[Outcome]) -> Iterator[Finding | StudyFinding]:
         """Yield the findings of a batch, each study before the first slice of the next folder."""
         for finding, logged in self._decide(batch):
             yield from self._studies.close_before(finding)
             self._studies.take(finding, logged)
             yield finding
 
-    def _decide(self, batch: list[_Outcome]) -> list[tuple[Finding, Logged]]:
+    def _decide(self, batch: list[Outcome]) -> list[tuple[Finding, Logged]]:
         """Judge everything and log what is new, in the order of the walk."""
         if any(isinstance(item, ScoredSlice) and not item.reused for item in batch):
             self.model.refuse_replaced()
@@ -324,7 +327,7 @@ class Scan:
             for item, finding in zip(batch, findings, strict=True)
         ]
 
-    def _show(self, batch: list[_Outcome], findings: list[Finding]) -> None:
+    def _show(self, batch: list[Outcome], findings: list[Finding]) -> None:
         if self.observer is None:
             return
         for item, finding in zip(batch, findings, strict=True):
@@ -333,47 +336,35 @@ class Scan:
             else:
                 self.observer.see(finding, None, None)
 
-    def _finding(self, item: _Outcome) -> Finding:
+    def _finding(self, item: Outcome) -> Finding:
         return item.finding if isinstance(item, Remembered) else build_finding(item, self.policy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Some items in the order of the walk, and the answers to come about those that were not judged before."""
-
-    items: list[_Item]
-    answers: Pending[list[ScoredSlice | Refused]]
-
-    def result(self) -> list[_Outcome]:
-        """Wait for the answers and put them in their places."""
-        answers = iter(self.answers.result())
-        return [next(answers) if isinstance(item, FileBytes) else item for item in self.items]
+def _found_again(item: SeenSlice, known: Remembered | ScoredSlice | None) -> Remembered | ScoredSlice:
+    """Return what the log knows of a slice that was not scored because of it."""
+    if known is None:
+        raise AuditLogError(
+            f"the log no longer knows the result of {item.identity.path} for which the slice was not scored",
+            "Run `screener verify`, then scan again.",
+        )
+    return known
 
 
-def _score(executor: Executor, items: list[_Item]) -> _Batch:
-    """Give the executor what was not judged before."""
-    unknown = [item for item in items if isinstance(item, FileBytes)]
-    return _Batch(items, executor.score(unknown) if unknown else done([]))
-
-
-def _batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    """Yield lists of that many items, the last one perhaps shorter."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-def _judged_otherwise(earlier: Reason | None, item: FileBytes | Refused) -> bool:
+def _judged_otherwise(earlier: Reason | None, item: FileBytes | ScoredSlice | Refused) -> bool:
     """Say whether an item deserves another answer than its earlier reason, though its bytes are the same.
 
     What could not be read then, for want of an extra, may be readable now; what was judged then may be refused.
     """
     if isinstance(item, Refused):
         return earlier != item.reason
+    if isinstance(item, ScoredSlice):
+        return earlier is Reason.UNSUPPORTED_TYPE
     return earlier is Reason.UNSUPPORTED_TYPE and sniff.kind(item.data) in {sniff.DICOM, sniff.NIFTI}
 
 
-def _study_of(outcome: _Outcome) -> str | None:
+def _study_of(outcome: Outcome | None) -> str | None:
+    if outcome is None:
+        return None
     return outcome.finding.study_id if isinstance(outcome, Remembered) else outcome.identity.study_id
 
 

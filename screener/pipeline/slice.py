@@ -139,6 +139,22 @@ class ScoredSlice:
     measurements: SliceMeasurements | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenSlice:
+    """A slice that the log knows: its file was read and hashed, and it was not scored."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredFile:
+    """What became of the slices of one file where reading and scoring are one step; as `FileSlices` else."""
+
+    items: list[ScoredSlice | SeenSlice | Refused]
+    folder: str | None
+    warning: Reason | None = None
+
+
 class SlicePipeline:
     """The way of a slice; use it as a context manager. `read` and `score` may be called from several threads.
 

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from screener.errors import ModelError
 from screener.model.session import Model
 from screener.pipeline.config import ScanConfig
-from screener.pipeline.executor import Executor, SequentialExecutor, ThreadExecutor, done, in_order, local_executor
+from screener.pipeline.executor import (
+    Executor,
+    InOrderExecutor,
+    SequentialExecutor,
+    ThreadExecutor,
+    done,
+    in_order,
+    local_executor,
+)
 from screener.pipeline.scan import Scan
 from screener.pipeline.slice import PipelineSettings, SlicePipeline
 from screener.triage import TriagePolicy
@@ -81,7 +89,7 @@ class Held:
         return self._work()
 
 
-class LazyExecutor:
+class LazyExecutor(InOrderExecutor):
     """A third implementation, written against the interface alone; it counts what it was given at once."""
 
     files_ahead = 3

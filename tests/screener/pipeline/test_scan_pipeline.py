@@ -17,8 +17,8 @@ from screener.inbox import RefusedError
 from screener.model.session import Model
 from screener.pipeline import slice as slices
 from screener.pipeline.config import ScanConfig
-from screener.pipeline.executor import ThreadExecutor
-from screener.pipeline.scan import BATCH, Scan, summary_counts
+from screener.pipeline.executor import LOG_BATCH, ThreadExecutor
+from screener.pipeline.scan import Scan, summary_counts
 from screener.triage import TriagePolicy
 from tests.conftest import many, tiny_card, write_model, write_slice
 
@@ -86,7 +86,7 @@ def test_only_a_bounded_number_of_files_is_read_ahead(
     monkeypatch.setattr(slices, "fetch", counting)
     findings = Scan(inbox, model, triage_policy(model)).findings()
     next(findings)
-    assert len(seen) <= 2 * BATCH + 2 * ThreadExecutor.batches_ahead + ThreadExecutor.files_ahead
+    assert len(seen) <= 2 * LOG_BATCH + 2 * ThreadExecutor.batches_ahead + ThreadExecutor.files_ahead
     findings.close()
 
 
