@@ -129,6 +129,8 @@ def scan(
     redact_paths: options.RedactPaths = False,
     measurements: options.Measurements = True,
     group_by: options.GroupBy = "folder",
+    cluster: options.Cluster = None,
+    max_failures: options.MaxFailures = 1000,
     level: Annotated[
         str | None, typer.Option(help="study, slice or both. Default: studies in the table, both with --json.")
     ] = None,
@@ -140,7 +142,7 @@ def scan(
 
     Exit codes: 0 everything screened; 1 crash; 2 usage; 3 nothing found; 4 some studies not assessable, or files
     that could not be read; 5 some files still being written; 6 audit log; 7 model, or auto is not certified;
-    8 interrupted.
+    8 interrupted; 10 the cluster.
     """
     given = dict(locals())
     from screener.cli.scan import run_command

@@ -36,6 +36,8 @@ Pseudonymise = Annotated[Path | None, _option(fields.PSEUDONYMISE)]
 RedactPaths = Annotated[bool, _option(fields.REDACT_PATHS, "--redact-paths")]
 Measurements = Annotated[bool, _option(fields.MEASUREMENTS, "--measurements/--no-measurements")]
 GroupBy = Annotated[str, _option(fields.GROUP_BY)]
+Cluster = Annotated[str | None, _option(fields.CLUSTER)]
+MaxFailures = Annotated[int, _option(fields.MAX_FAILURES)]
 
 Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]
 Top = Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")]

@@ -7,27 +7,31 @@ import threading
 import time
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from screener.messages import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from screener.messages import Language
     from screener.pipeline.scan import Scan
 
 
-def progress(scan: Scan, lang: Language, *, quiet: bool, color: bool) -> AbstractContextManager[Callable[[], None]]:
-    """Return a bar with rate and time left on a terminal, nothing in cron."""
+def progress(
+    scan: Scan, lang: Language, *, quiet: bool, color: bool, below: Callable[[], object] | None = None
+) -> AbstractContextManager[Callable[[], None]]:
+    """Return a bar with rate and time left on a terminal, nothing in cron; `below` draws what stands under it."""
     if quiet or not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    return _bar(scan, lang, color=color)
+    return _bar(scan, lang, color=color, below=below)
 
 
 @contextmanager
-def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], None]]:
+def _bar(
+    scan: Scan, lang: Language, *, color: bool, below: Callable[[], object] | None
+) -> Iterator[Callable[[], None]]:
     """Draw the bar; the files are counted beside the scan, which does not wait for their number."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,8 +40,15 @@ def _bar(scan: Scan, lang: Language, *, color: bool) -> Iterator[Callable[[], No
 
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+
     # By default rich would carry off to stderr what is written to stdout, and with it the results.
-    bar = Progress(
+    class _Progress(Progress):
+        def get_renderables(self) -> Iterable[Any]:
+            yield from super().get_renderables()
+            if below is not None:
+                yield below()
+
+    bar = _Progress(
         *columns,
         console=console(sys.stderr, color=color),
         transient=True,

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
+from screener.cli import cluster
 from screener.cli.answers import Answers
 from screener.cli.language import checked_language
 from screener.cli.niceness import be_nice
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import typer
 
     from screener.audit import AuditLog
+    from screener.cluster.dask_workers import DaskWorkers
     from screener.domain.finding import Finding
     from screener.messages import Language
     from screener.pipeline.config import ScanConfig
@@ -96,19 +98,24 @@ def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance 
     answers.refuse(inbox, config)
     with Signals() as signals:
         check(inbox, config.walk_options())
-        return _screen(ScanRun.prepare(inbox, config, provenance), output, answers, lang, signals)
+        run = ScanRun.prepare(inbox, config, provenance)
+        with cluster.connected(run, lang, pictures=output.report is not None) as workers:
+            return _screen(run, output, answers, lang, signals, workers)
 
 
-def _screen(run: ScanRun, output: Output, answers: Answers, lang: Language, signals: Signals) -> ExitCode:
+def _screen(
+    run: ScanRun, output: Output, answers: Answers, lang: Language, signals: Signals, workers: DaskWorkers | None
+) -> ExitCode:
     from screener.pipeline.scan import Scan
 
     found = None
     try:
         with _reporting(run, output) as report, run.audit_log() as log:
-            scan = signals.scan = Scan(run.inbox, run.model, run.policy, log, run.config)
+            executor = cluster.executor(run, workers)
+            scan = signals.scan = Scan(run.inbox, run.model, run.policy, log, run.config, executor=executor)
             scan.observer = report
             log.start(run.details())
-            found = _follow(scan, log, output, answers, lang)
+            found = _follow(scan, log, output, answers, lang, workers)
             signals.over = True
             _complete(report, scan, log)
         answers.make(run.log, run.model, lang)
@@ -145,6 +152,7 @@ def _follow(
     output: Output,
     answers: Answers,
     lang: Language,
+    workers: DaskWorkers | None,
 ) -> TopFindings:
     """Run the scan to its end, passing each finding on, and write END with the reason."""
     from screener.pipeline.scan import summary_counts
@@ -153,7 +161,8 @@ def _follow(
     found = TopFindings(output.top)
     reason = "failed"
     try:
-        with progress(scan, lang, quiet=output.quiet, color=output.color) as advance:
+        below = cluster.health(workers, lang, quiet=output.quiet)
+        with progress(scan, lang, quiet=output.quiet, color=output.color, below=below) as advance:
             for result in scan.results():
                 if output.shows(result):
                     _print_result(result, found, output)

@@ -45,6 +45,8 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     redact_paths: Annotated[bool, _meta(fields.REDACT_PATHS)] = False
     measurements: Annotated[bool, _meta(fields.MEASUREMENTS)] = True
     group_by: Annotated[str, _meta(fields.GROUP_BY)] = "folder"
+    cluster: Annotated[str, _meta(fields.CLUSTER)] | None = None
+    max_failures: Annotated[int, _meta(fields.MAX_FAILURES)] = 1000
 
     @classmethod
     def of(cls, **values: object) -> ScanConfig:

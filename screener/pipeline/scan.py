@@ -156,7 +156,8 @@ class Scan:
         """Yield what is to be logged at once: as many as the executor says, or what came within a second."""
         batch: list[Outcome] = []
         began = 0.0
-        with self._make_executor(self.settings(), self.model, self.config.jobs) as executor:
+        settings = settings_of(self.model, self.config, self.observer, logged=self.log is not None)
+        with self._make_executor(settings, self.model, self.config.jobs) as executor:
             for outcome in self._outcomes(executor):
                 late = batch and time.monotonic() - began > _LONGEST_WAIT
                 # The log must hold the first answer of a study before further results of it.
@@ -182,22 +183,6 @@ class Scan:
                 return
             if not outcomes:
                 yield None
-
-    def settings(self) -> PipelineSettings:
-        """Return what an executor on another machine needs to know."""
-        observer = self.observer
-        return PipelineSettings(
-            model=str(self.model.location.onnx),
-            model_sha256=self.model.sha256,
-            limits=self.limits,
-            isolation=self.config.isolate,
-            own_study=self.walk.grouping.by == "folder",
-            own_patient=self.walk.patient_pattern is None,
-            pseudonyms=self.pseudonyms,
-            heatmaps=observer is not None,
-            measure=self.log is not None and self.config.measurements,
-            keep=None if observer is None else observer.thumbnail,
-        )
 
     def _examine(self, file: FileSlices | AnsweredFile) -> Iterator[Item]:
         """Relate the slices of a file to their studies, and look each up in the log."""
@@ -338,6 +323,25 @@ class Scan:
 
     def _finding(self, item: Outcome) -> Finding:
         return item.finding if isinstance(item, Remembered) else build_finding(item, self.policy)
+
+
+def settings_of(
+    model: Model, config: ScanConfig, observer: ScanObserver | None = None, *, logged: bool = True
+) -> PipelineSettings:
+    """Return what an executor needs to know of a scan; what nobody logs is not measured."""
+    walk = config.walk_options()
+    return PipelineSettings(
+        model=str(model.location.onnx),
+        model_sha256=model.sha256,
+        limits=Limits(),
+        isolation=config.isolate,
+        own_study=walk.grouping.by == "folder",
+        own_patient=walk.patient_pattern is None,
+        pseudonyms=config.pseudonyms(),
+        heatmaps=observer is not None,
+        measure=logged and config.measurements,
+        keep=None if observer is None else observer.thumbnail,
+    )
 
 
 def _found_again(item: SeenSlice, known: Remembered | ScoredSlice | None) -> Remembered | ScoredSlice:
