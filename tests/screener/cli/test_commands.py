@@ -31,7 +31,7 @@ def codes_in_help(screener: Command, command: str) -> set[int]:
     message = " ".join(screener(command, "--help").stdout.split())
     codes = re.search(r"Exit codes: (.*?)\.", message)
     assert codes, f"the help of {command} names no exit code"
-    return {int(code) for code in re.findall(r"(\d) ", codes[1])}
+    return {int(code) for code in re.findall(r"(\d+) ", codes[1])}
 
 
 def test_help_names_every_exit_code_of_scan(screener: Command) -> None:
