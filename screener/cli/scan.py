@@ -100,11 +100,11 @@ def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance 
         check(inbox, config.walk_options())
         run = ScanRun.prepare(inbox, config, provenance)
         with cluster.connected(run, lang, pictures=output.report is not None) as workers:
-            return _screen(run, output, answers, lang, signals, workers)
+            return _screen(run, output, answers, lang, signals, workers=workers)
 
 
 def _screen(
-    run: ScanRun, output: Output, answers: Answers, lang: Language, signals: Signals, workers: DaskWorkers | None
+    run: ScanRun, output: Output, answers: Answers, lang: Language, signals: Signals, *, workers: DaskWorkers | None
 ) -> ExitCode:
     from screener.pipeline.scan import Scan
 
@@ -115,7 +115,7 @@ def _screen(
             scan = signals.scan = Scan(run.inbox, run.model, run.policy, log, run.config, executor=executor)
             scan.observer = report
             log.start(run.details())
-            found = _follow(scan, log, output, answers, lang, workers)
+            found = _follow(scan, log, output, answers, lang, workers=workers)
             signals.over = True
             _complete(report, scan, log)
         answers.make(run.log, run.model, lang)
@@ -152,6 +152,7 @@ def _follow(
     output: Output,
     answers: Answers,
     lang: Language,
+    *,
     workers: DaskWorkers | None,
 ) -> TopFindings:
     """Run the scan to its end, passing each finding on, and write END with the reason."""

@@ -208,7 +208,7 @@ class Scan:
         """Leave out what this tool made: an answer that comes back must not change the study that it is about."""
         items = [item for item in file.items if not (isinstance(item, Refused) and item.reason is Reason.OWN_ANSWER)]
         self.counts["own_answers"] += len(file.items) - len(items)
-        return replace(file, items=items)
+        return replace(file, items=items)  # type: ignore[arg-type] # they are the file's own
 
     def _known(self, item: FileBytes | ScoredSlice | SeenSlice | Refused) -> Item:
         """Return what the log knows of an item, else the item itself."""
