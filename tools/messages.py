@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCALE = ROOT / "screener/locale"
 MODULES = (
     *("screener.messages", "screener.report.messages", "screener.agreement.messages", "screener.review.page"),
-    *("screener.review.terminal", "screener.cluster.health"),
+    *("screener.review.terminal", "screener.cluster.health", "screener.pacs.messages"),
 )
 """Everything that declares texts."""
 _HEADER = "# {language} of screener. Contexts name where a text is shown; braces hold what is filled in.\n"

@@ -242,6 +242,27 @@ def watch(
 
 
 @app.command()
+def status(
+    inbox: Annotated[Path, typer.Argument(help="Folder that listen or watch takes care of.")],
+    log: options.Log = None,
+    unanswered_after: service_options.UnansweredAfter = 15.0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    lang: options.Language = None,
+    follow_symlinks: options.FollowSymlinks = False,
+    pseudonymise: options.Pseudonymise = None,
+    redact_paths: options.RedactPaths = False,
+) -> None:
+    """Say what listen or watch has answered in a folder and what still waits, from the folder and the log.
+
+    Exit codes: 0 nothing waits for too long; 2 usage; 3 no such folder; 5 something waits for too long; 6 audit log.
+    """
+    given = dict(locals())
+    from screener.cli.status import run_command
+
+    raise typer.Exit(run_command(given))
+
+
+@app.command()
 def explain(
     images: Annotated[list[Path], typer.Argument(help="JPEG or PNG slices.")],
     out: Annotated[

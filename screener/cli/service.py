@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from screener.domain.study import StudyFinding
     from screener.messages import Language
     from screener.pacs.arrivals import Arrivals
+    from screener.pacs.health import Health
+    from screener.pacs.receive import Receiver
     from screener.pacs.service import Service
     from screener.pipeline.config import ScanConfig
     from screener.pipeline.run import Provenance, ScanRun
 
-_MINUTE = 60.0
+MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class ServiceSettings:
             quiet=options["quiet_period"],
             report=options["report"],
             lang=checked_language(options["lang"]),
-            unanswered_after=options["unanswered_after"] * _MINUTE,
+            unanswered_after=options["unanswered_after"] * MINUTE,
             as_json=options["json"],
             health=options["health"],
             keep_days=options.get("keep_days"),
@@ -88,7 +90,7 @@ def serve(
     config: ScanConfig,
     settings: ServiceSettings,
     arrivals: Arrivals,
-    begin: Callable[[ExitStack], object],
+    begin: Callable[[ExitStack], Receiver | None],
     *,
     lock: AbstractContextManager[object] | None = None,
 ) -> ExitCode:
@@ -101,7 +103,7 @@ def serve(
     settings : ServiceSettings
     arrivals : Arrivals
     begin : callable
-        Starts what notes arrivals, to be ended with the stack.
+        Starts what notes arrivals, to be ended with the stack; returns the receiver, where there is one.
     lock : context manager, optional
         Held while a folder is deleted.
 
@@ -110,6 +112,7 @@ def serve(
     ScreenerError
         Of the class that owns the exit code.
     """
+    from screener.pacs.health import Health
     from screener.pipeline.run import ScanRun
 
     be_nice(config.nice)
@@ -118,7 +121,9 @@ def serve(
         run = ScanRun.prepare(inbox, config, settings.provenance)
         service = _service(run, settings, arrivals, lock)
         signals.scan = service
-        begin(stack)
+        receiver = begin(stack)
+        if settings.health is not None:
+            _answer_monitors(stack, settings.health, Health(service, receiver))
         service.serve()
         signals.over = True
     return ExitCode.OK
@@ -140,6 +145,13 @@ def _service(
     )
     retention = None if settings.keep_days is None else Retention(run, settings.keep_days, lock=lock)
     return Service(run, arrivals, options, retention)
+
+
+def _answer_monitors(stack: ExitStack, port: int, health: Health) -> None:
+    from screener.pacs.health import HealthServer
+
+    server = stack.enter_context(HealthServer(port, health))
+    logging.getLogger("screener.pacs").info("health on http://127.0.0.1:%d/healthz and /metrics", server.port)
 
 
 def _print_study(finding: StudyFinding) -> None:

@@ -142,6 +142,11 @@ class Receiver:
         """Associations at this moment."""
         return len(self._sessions)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether instances are taken, as far as the disk is concerned."""
+        return self._store.has_room()
+
     def _made(self) -> Any:  # noqa: ANN401 - pynetdicom ships no types
         evt, server_class, handler_class, entity = _network(self.options)
         handlers = [
