@@ -21,6 +21,8 @@ class ExitCode(IntEnum):
     NOT_SHOWN = 9
     # Of ``scan --cluster`` alone.
     CLUSTER = 10
+    # Of ``send`` alone.
+    NOT_SENT = 11
 
 
 class ScreenerError(Exception):
@@ -63,6 +65,12 @@ class ModelError(ScreenerError):
     """The model is missing, corrupt, foreign, or may not be used as asked."""
 
     code = ExitCode.MODEL
+
+
+class NotSentError(ScreenerError):
+    """Answers could not be sent; they wait in the outbox."""
+
+    code = ExitCode.NOT_SENT
 
 
 class NotShownError(ScreenerError):

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     RECOVERED = "RECOVERED"
     RECEIVED = "RECEIVED"
     DELETED = "DELETED"
+    SENT = "SENT"
     END = "END"
 
 

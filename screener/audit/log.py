@@ -229,6 +229,27 @@ class AuditLog:
         self._refuse_unknown({verdict.result for verdict in verdicts})
         return list(self._append([_review_event(verdict, self.run_id) for verdict in verdicts]).hashes)
 
+    def sent(self, content: Mapping[str, object]) -> str:
+        """Record that the answer about a study was stored at a destination.
+
+        Parameters
+        ----------
+        content : mapping
+            See `screener.audit.schemas.SentV2`.
+
+        Returns
+        -------
+        str
+            Hash of the event.
+
+        Raises
+        ------
+        AuditLogError
+            There is no such STUDY in this log; nothing is then written.
+        """
+        self._refuse_unknown({str(content["study"])}, "answers that were sent")
+        return self._append([new_event(Kind.SENT, self.run_id, content)]).hashes[0]
+
     def received(self, content: Mapping[str, object]) -> str:
         """Record what this run is about to screen; see `screener.audit.schemas.ReceivedV2`.
 
@@ -314,7 +335,7 @@ class AuditLog:
             write_anchor(self._anchor, self.path, self._chain.head, position, self._access)
             self._anchored, self._anchored_at = self._chain.head, time.monotonic()
 
-    def _refuse_unknown(self, expected: set[str]) -> None:
+    def _refuse_unknown(self, expected: set[str], what: str = "verdicts") -> None:
         unknown = set(expected)
         for line in lines(self.path):
             if any(mark in line.raw for mark in _RESULT_MARKS) and (found := hash_in(line.raw)) in unknown:
@@ -322,9 +343,8 @@ class AuditLog:
                 if not unknown:
                     return
         raise AuditLogError(
-            f"{len(unknown)} of {len(expected)} verdicts refer to no result in {self.path}, "
-            f"first {min(unknown)[:64]!a}",
-            "Check that the verdicts belong to this log; nothing was recorded.",
+            f"{len(unknown)} of {len(expected)} {what} refer to no result in {self.path}, first {min(unknown)[:64]!a}",
+            f"Check that the {what} belong to this log; nothing was recorded.",
         )
 
     def _close(self) -> None:

@@ -207,6 +207,22 @@ class DeletedV2(_Event, frozen=True):
     after_days: Annotated[Decimal, Meta(description="How long files are kept.")]
 
 
+class SentObjectV2(msgspec.Struct, frozen=True):
+    """One DICOM object that a destination stored."""
+
+    sop_instance_uid: Annotated[str, Meta(description="Its identifier, which follows from the STUDY event.")]
+    sha256: Annotated[Digest, Meta(description="Digest of the file.")]
+
+
+class SentV2(_Event, frozen=True):
+    """The answer about a study was stored at a destination."""
+
+    study: Annotated[Digest, Meta(description="`hash` of the STUDY event.")]
+    destination: Annotated[str, Meta(description="As given with `--send`: AET@host:port, or an address.")]
+    language: Annotated[str, Meta(description="Of the texts in the objects.")]
+    objects: Annotated[tuple[SentObjectV2, ...], Meta(min_length=1, description="What was stored.")]
+
+
 class ReviewV2(ReviewV1, frozen=True):
     """A clinician's verdict on the RESULT or STUDY whose hash is ``result``."""
 
@@ -229,6 +245,7 @@ EVENTS: dict[int, dict[str, type[_Event]]] = {
         "RECOVERED": RecoveredV2,
         "RECEIVED": ReceivedV2,
         "DELETED": DeletedV2,
+        "SENT": SentV2,
         "END": EndV2,
     },
 }

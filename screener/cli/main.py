@@ -137,6 +137,9 @@ def scan(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen to every path, and why.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the worklist as a page to open in a browser.")] = None,
     dicom_out: options.DicomOut = None,
+    send: options.SendTo = None,
+    ae_title: options.AeTitle = "SCREENER",
+    outbox: options.Outbox = None,
 ) -> None:
     """Screen an inbox and show what to read first.
 
@@ -188,6 +191,9 @@ def listen(
     pseudonymise: options.Pseudonymise = None,
     redact_paths: options.RedactPaths = False,
     measurements: options.Measurements = True,
+    dicom_out: options.DicomOut = None,
+    send: options.SendTo = None,
+    outbox: options.Outbox = None,
 ) -> None:
     """Receive MR studies by the DICOM network and screen each once it is complete; needs the extra [pacs].
 
@@ -229,6 +235,10 @@ def watch(
     redact_paths: options.RedactPaths = False,
     measurements: options.Measurements = True,
     group_by: options.GroupBy = "folder",
+    dicom_out: options.DicomOut = None,
+    send: options.SendTo = None,
+    ae_title: options.AeTitle = "SCREENER",
+    outbox: options.Outbox = None,
 ) -> None:
     """Screen what arrives in a folder, study by study, until it is stopped; needs the extra [watch].
 
@@ -239,6 +249,54 @@ def watch(
     from screener.cli.watch import run_command
 
     raise typer.Exit(run_command(given))
+
+
+@app.command(name="send")
+def send_answers(
+    studies: Annotated[
+        list[str] | None, typer.Argument(help="StudyInstanceUIDs, or hashes of STUDY events. Default: what waits.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every study of the log that was not sent there yet.")
+    ] = False,
+    send: Annotated[
+        list[str] | None, typer.Option("--send", help="Where to: AET@host:port, or https://pacs/dicom-web; repeatable.")
+    ] = None,
+    dicom_out: options.DicomOut = None,
+    ae_title: options.AeTitle = "SCREENER",
+    outbox: options.Outbox = None,
+    tries: Annotated[int, typer.Option(min=1, help="Attempts, with a pause that doubles from one second on.")] = 3,
+    log: options.Log = None,
+    log_group: options.LogGroup = None,
+    images: options.Images = None,
+    model: options.Model = None,
+    lang: options.Language = None,
+) -> None:
+    """Send answers to the PACS as DICOM objects of the study; without studies, what waits in the outbox.
+
+    What was sent before is not sent again. Needs the extra [pacs]. Exit codes: 0 all sent; 2 usage; 3 no such study;
+    6 audit log; 7 model; 11 some wait in the outbox.
+    """
+    from screener.cli.send import SendCommand, run
+
+    raise typer.Exit(
+        run(
+            SendCommand(
+                studies=tuple(studies or ()),
+                everything=everything,
+                destinations=tuple(send or ()),
+                folder=dicom_out,
+                ae_title=ae_title,
+                outbox=outbox,
+                tries=tries,
+                log=log,
+                log_group=log_group,
+                images=images,
+                model=model,
+                lang=lang,
+            )
+        )
+    )
 
 
 @app.command()

@@ -45,4 +45,10 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
 DicomOut = Annotated[
     Path | None, typer.Option(help="Also write the answers as DICOM into this folder; needs the extra [pacs].")
 ]
+SendTo = Annotated[
+    list[str] | None,
+    typer.Option("--send", help="Also send the answers there: AET@host:port, or https://pacs/dicom-web; repeatable."),
+]
+AeTitle = Annotated[str, typer.Option(help="Own AE title towards the PACS.")]
+Outbox = Annotated[Path | None, typer.Option(help="Where answers wait to be sent. Default: beside the log.")]
 Images = Annotated[Path | None, typer.Option(help="Where the inbox lies now, if it has moved.")]

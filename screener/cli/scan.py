@@ -49,6 +49,9 @@ class Output:
     no_color: bool
     report: Path | None
     dicom_out: Path | None
+    send: list[str] | None
+    ae_title: str
+    outbox: Path | None
     level: str | None
     dry_run: bool
 
@@ -94,7 +97,7 @@ def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance 
 
         return explain_all(inbox, config)
     be_nice(config.nice)
-    answers = Answers(output.dicom_out)
+    answers = Answers(output.dicom_out, tuple(output.send or ()), output.ae_title, output.outbox)
     answers.refuse(inbox, config)
     with Signals() as signals:
         check(inbox, config.walk_options())
@@ -118,7 +121,7 @@ def _screen(
             found = _follow(scan, log, output, answers, lang, workers=workers)
             signals.over = True
             _complete(report, scan, log)
-        answers.make(run.log, run.model, lang)
+        answers.make(run.log, run.model, lang, run.config.log_group)
     finally:
         # Though the page may have met a full disk: the night's result is seen all the same.
         if found is not None and not output.quiet and not output.json:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from screener.cli.answers import Answers
 from screener.cli.configured import provenance_of
 from screener.cli.language import checked_language
 from screener.cli.niceness import be_nice
@@ -44,6 +45,7 @@ class ServiceSettings:
     as_json: bool
     health: int | None
     keep_days: float | None
+    answers: Answers
     provenance: Provenance
 
     @classmethod
@@ -65,6 +67,7 @@ class ServiceSettings:
             as_json=options["json"],
             health=options["health"],
             keep_days=options.get("keep_days"),
+            answers=Answers.of(given),
             provenance=provenance_of(options["context"]),
         )
 
@@ -116,6 +119,7 @@ def serve(
     from screener.pipeline.run import ScanRun
 
     be_nice(config.nice)
+    settings.answers.refuse(inbox, config)
     _log_to_stderr()
     with Signals() as signals, ExitStack() as stack:
         run = ScanRun.prepare(inbox, config, settings.provenance)
@@ -143,8 +147,12 @@ def _service(
         unanswered_after=settings.unanswered_after,
         show=_print_study if settings.as_json else None,
     )
-    retention = None if settings.keep_days is None else Retention(run, settings.keep_days, lock=lock)
-    return Service(run, arrivals, options, retention)
+    sender = None
+    if settings.answers.wanted:
+        sender = settings.answers.sender(run.log, lambda: run.model, settings.lang, run.config.log_group)
+    is_sent = None if sender is None else sender.is_sent
+    retention = None if settings.keep_days is None else Retention(run, settings.keep_days, is_sent=is_sent, lock=lock)
+    return Service(run, arrivals, options, retention, sender)
 
 
 def _answer_monitors(stack: ExitStack, port: int, health: Health) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from screener.messages import Language
     from screener.pacs.arrivals import Arrival, Arrivals
     from screener.pacs.retention import Retention
+    from screener.pacs.sending import AnswerSender
     from screener.pipeline.run import ScanRun
 
 LOGGER = logging.getLogger("screener.pacs")
@@ -92,15 +93,23 @@ class Service:
     options : ServiceOptions
     retention : Retention, optional
         Deletes what was answered long ago.
+    sender : AnswerSender, optional
+        Makes and sends the answers as DICOM.
     """
 
     def __init__(
-        self, run: ScanRun, arrivals: Arrivals, options: ServiceOptions, retention: Retention | None = None
+        self,
+        run: ScanRun,
+        arrivals: Arrivals,
+        options: ServiceOptions,
+        retention: Retention | None = None,
+        sender: AnswerSender | None = None,
     ) -> None:
         self.run, self.arrivals, self.options = run, arrivals, options
         self.answers = LoggedAnswers(run.log, run.shown_inbox)
         self.activity = Activity()
         self._retention = retention
+        self._sender = sender
         self._walk = run.config.walk_options()
         self._scan: Scan | None = None
         self._stopped = False
@@ -121,12 +130,16 @@ class Service:
         ModelError
             The model failed or was replaced; nothing received is lost.
         """
+        if self._sender is not None:
+            self._guard("answers cannot be made", self._sender.recover)
         while not self._stopped:
             self._list_again()
             for name in self.arrivals.due():
                 if self._stopped:
                     return
                 self.answer(name)
+                self._send()
+            self._send()
             if not self.arrivals.due():
                 self._renew_page()
                 self._delete()
@@ -245,6 +258,8 @@ class Service:
             for result in scan.results():
                 if isinstance(result, StudyFinding):
                     studies += 1
+                    if self._sender is not None:
+                        self._sender.note(result)
                     if self.options.show is not None:
                         self.options.show(result)
             reason = "interrupted" if scan.stopped else COMPLETE
@@ -292,6 +307,10 @@ class Service:
         # Under a pseudonym the inbox is found as that of the last run.
         inbox = None if run.config.redact_paths else run.inbox
         write_report(run.log, inbox, page, self.options.lang, images=run.inbox, model=run.model)
+
+    def _send(self) -> None:
+        if self._sender is not None and not self._stopped:
+            self._guard("answers are not sent", self._sender.work)
 
     def _delete(self) -> None:
         retention = self._retention

@@ -122,6 +122,17 @@ def answered_studies(log: Path, wanted: Collection[str] | None = None) -> Iterat
     yield from _with_results(log, batch)
 
 
+def latest_answers(log: Path) -> Iterator[str]:
+    """Yield the hash of the latest STUDY event about each study.
+
+    Raises
+    ------
+    AuditLogError
+        There is no such log.
+    """
+    return (one.event for one in _latest(log, None)[0])
+
+
 def _latest(log: Path, wanted: Collection[str] | None) -> tuple[Iterable[_Latest], dict[str, Event]]:
     """Return the latest answer about each study, and the START events of runs."""
     names = None if wanted is None else frozenset(wanted)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from screener.report.from_log import SliceReader
 
 INSTALL = "python -m pip install 'screener[pacs]'"
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+_ODD = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
+"""What libraries raise at values that the standard does not have."""
 _SHORT = 16
 """Letters of an event's hash that name its files."""
 
@@ -49,6 +51,7 @@ class Missing(StrEnum):
     MOVED = "moved"
     OTHER_MODEL = "other_model"
     PSEUDONYMS = "pseudonyms"
+    UNFIT = "unfit"
 
 
 WHY = {
@@ -56,6 +59,7 @@ WHY = {
     Missing.MOVED: "its images have moved or changed: say where they are with --images",
     Missing.OTHER_MODEL: "another model judged it: name that one with --model",
     Missing.PSEUDONYMS: "it was screened with --pseudonymise: who the patient is must not be put together again",
+    Missing.UNFIT: "its header holds values with which no object can be made",
 }
 """What a person is told about each."""
 
@@ -175,7 +179,7 @@ def dicom_answers(
     lang: Language,
     *,
     wanted: Collection[str] | None = None,
-    skip: Callable[[str], bool] | None = None,
+    skip: Callable[[AnsweredStudy], bool] | None = None,
     images: Path | None = None,
 ) -> Iterator[DicomAnswer | NoAnswer]:
     """Make the answers about studies, oldest first.
@@ -190,7 +194,7 @@ def dicom_answers(
     wanted : collection of str, optional
         Study identifiers or hashes of STUDY events; by default all studies.
     skip : callable, optional
-        Is given the hash of a STUDY event and says that its answer is not needed.
+        Says of a study that its answer is not needed.
     images : Path, optional
         Where the inbox lies now, when it has moved.
 
@@ -209,7 +213,7 @@ def dicom_answers(
     refuse_without_highdicom()
     with SafeDecoder() as decoder:
         for study in answered_studies(log, wanted):
-            if skip is None or not skip(study.event):
+            if skip is None or not skip(study):
                 yield _answer(study, model, lang, images, decoder)
 
 
@@ -231,7 +235,11 @@ def _answer(
         return NoAnswer(study.event, found)
     if found.keys and model().sha256 != study.finding.model_sha256:
         return NoAnswer(study.event, Missing.OTHER_MODEL)
-    return answer(found, model, lang)
+    try:
+        return answer(found, model, lang)
+    except _ODD:
+        # One odd header must not keep the answers about all other studies back.
+        return NoAnswer(study.event, Missing.UNFIT)
 
 
 def study_images(study: AnsweredStudy, reader: SliceReader) -> StudyImages | Missing:
@@ -323,8 +331,7 @@ def write_answer(folder: Path, made: DicomAnswer) -> Path:
         They cannot be written.
     """
     line = made.line
-    study = line.study_instance_uid if _UID.fullmatch(line.study_instance_uid) else line.event[:_SHORT]
-    stem, place = f"{line.event[:_SHORT]}-{line.language}", folder / study
+    place, stem = _place(folder, line.study_instance_uid, line.event), _stem(line.event, line.language)
     names = {name: f"{stem}-capture-{number}.dcm" for number, name in enumerate(line.captures, 1)}
     names[line.report] = f"{stem}-report.dcm"
     try:
@@ -336,6 +343,20 @@ def write_answer(folder: Path, made: DicomAnswer) -> Path:
         raise UsageError(
             f"the answer cannot be written to {folder}: {error.strerror}", "free some space, or name another folder"
         ) from None
+
+
+def is_written(folder: Path, study: AnsweredStudy, lang: Language) -> bool:
+    """Say whether the files of an answer are there; where a study is not named by its UID, they count as missing."""
+    return (_place(folder, study.finding.study_id, study.event) / f"{_stem(study.event, lang)}.json").is_file()
+
+
+def _place(folder: Path, study_uid: str, event: str) -> Path:
+    """Return the folder of a study's answers; what is no UID must not lead elsewhere."""
+    return folder / (study_uid if _UID.fullmatch(study_uid) else event[:_SHORT])
+
+
+def _stem(event: str, lang: str) -> str:
+    return f"{event[:_SHORT]}-{lang}"
 
 
 def _write(path: Path, data: bytes) -> Path:

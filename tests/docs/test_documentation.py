@@ -16,8 +16,8 @@ from screener.cli.option_tree import leaves
 from screener.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN}
-"""What a scan may return; the code left out is that of ``evaluate --require``."""
+OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN, ExitCode.NOT_SENT}
+"""What a scan may return; those left out are of ``evaluate --require`` and ``send``."""
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [ROOT / name for name in TOP] + sorted((ROOT / "docs").rglob("*.md"))
 GUIDES = [page for page in PAGES if page.parent.name != "results" and page.name != "CHANGELOG.md"]
