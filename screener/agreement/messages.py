@@ -123,7 +123,7 @@ REPORT = Catalogue(
         "decision": "Decision",
         "neither": "unsure or bad image",
         "stands": "stand for",
-        "verdicts": "By verdict: {told}.",
+        "verdicts": "By verdict: {verdicts}.",
         "reviewed": "Share read",
         "urgency": "Urgency",
         "screened": "Screened",

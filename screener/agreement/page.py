@@ -171,7 +171,7 @@ def _overall(found: Agreement, lang: Language) -> Iterator[str]:
     yield _rates(found.overall, lang)
     yield _read(found.overall.figures, lang)
     by_diagnosis = ", ".join(f"{DIAGNOSIS[lang][d]} {found.overall.figures.verdicts[d]}" for d in Diagnosis)
-    yield document.paragraph(words["verdicts"].format(told=by_diagnosis), "remark")
+    yield document.paragraph(words["verdicts"].format(verdicts=by_diagnosis), "remark")
 
 
 def _rates(group: Group, lang: Language) -> str:

@@ -170,9 +170,9 @@ class History:
         """Say whether no run over the inbox of this one has a result such as `seen` found."""
         return self._guarded(lambda: self._elsewhere(event, self._inbox_of(run_id)))
 
-    def study_seen(self, study_id: str, results_sha256: str) -> bool:
-        """Say whether a STUDY event of this study rests on these very results."""
-        return self._guarded(lambda: self._study_seen(clean_text(study_id), results_sha256))
+    def study_seen(self, study_id: str, results_sha256: str, reason: str | None = None) -> bool:
+        """Say whether a STUDY event of this study rests on these very results, and gives a reason that is asked for."""
+        return self._guarded(lambda: self._study_seen(clean_text(study_id), results_sha256, reason))
 
     def numbers(self, results: Sequence[tuple[str, str]]) -> list[ResultNumber]:
         """Say of RESULT events where each stands among those of its run and study.
@@ -297,11 +297,13 @@ class History:
             return self._find(expected, query, keys)
         return None
 
-    def _study_seen(self, study_id: str, results_sha256: str) -> bool:
+    def _study_seen(self, study_id: str, results_sha256: str, reason: str | None) -> bool:
         places = self._base.execute(_SAME_STUDY, (_key(study_id, results_sha256),)).fetchall()
         found = (self._event_at(segment, offset, Kind.STUDY) for segment, offset in places)
         return any(
-            event is not None and (event["study_id"], event["results_sha256"]) == (study_id, results_sha256)
+            event is not None
+            and (event["study_id"], event["results_sha256"]) == (study_id, results_sha256)
+            and reason in {None, event["reason"]}
             for event in found
         )
 

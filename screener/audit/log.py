@@ -207,9 +207,9 @@ class AuditLog:
         )
         return self._append([event]).hashes[0]
 
-    def study_seen(self, study_id: str, results_sha256: str) -> bool:
-        """Say whether a STUDY event of this study rests on these very results."""
-        return self._lookup().study_seen(study_id, results_sha256)
+    def study_seen(self, study_id: str, results_sha256: str, reason: str | None = None) -> bool:
+        """Say whether a STUDY event of this study rests on these very results, and gives a reason that is asked for."""
+        return self._lookup().study_seen(study_id, results_sha256, reason)
 
     def reviews(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Record verdicts as one write.

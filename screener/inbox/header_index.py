@@ -46,7 +46,7 @@ CREATE INDEX by_study ON file (study, series);
 CREATE INDEX by_unit ON file (unit, folder, study);
 CREATE INDEX by_folder ON file (folder, study);
 CREATE INDEX by_sop ON file (sop) WHERE sop IS NOT NULL;
-CREATE TABLE owner (study TEXT PRIMARY KEY, uid TEXT, patient TEXT);
+CREATE TABLE owner (study TEXT PRIMARY KEY, uid TEXT, patient TEXT, alone INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX by_uid ON owner (uid);
 CREATE TABLE answered (study TEXT PRIMARY KEY, data BLOB);
 """
@@ -150,6 +150,11 @@ class HeaderIndex:
             self._base.execute("DELETE FROM answered WHERE study = ?", (study_id,))
         return None if row is None else bytes(row[0])
 
+    def no_longer_alone(self) -> list[str]:
+        """Return the studies that went on before files of another patient were found under their UID."""
+        query = "SELECT study FROM owner WHERE alone AND uid IN (SELECT uid FROM owner GROUP BY uid HAVING COUNT(*) > 1)"
+        return [study for (study,) in self._base.execute(query)]
+
     def _take(self, entry: Entry, unit: int) -> Iterator[Entry]:
         """Keep DICOM for later, and with it what is of no known type; yield the rest."""
         seen = look(entry, self._limits)
@@ -211,7 +216,7 @@ class HeaderIndex:
             if owner == patient:
                 return str(study)
         key = uid if not owners else f"{uid} ({patient or 'no PatientID'})"
-        self._base.execute("INSERT OR IGNORE INTO owner VALUES (?, ?, ?)", (key, uid, patient))
+        self._base.execute("INSERT OR IGNORE INTO owner (study, uid, patient) VALUES (?, ?, ?)", (key, uid, patient))
         return key
 
     def _finish(self) -> Iterator[Entry]:
@@ -263,6 +268,7 @@ class HeaderIndex:
         """Yield the files of a study, series by series, each volume in anatomical order."""
         several = "SELECT COUNT(*) FROM owner WHERE uid = (SELECT uid FROM owner WHERE study = ?)"
         warning = Reason.SEVERAL_PATIENTS if self._base.execute(several, (study,)).fetchone()[0] > 1 else None
+        self._base.execute("UPDATE owner SET alone = ? WHERE study = ?", (warning is None, study))
         query = (
             "SELECT series FROM file WHERE study = ? AND entry IS NOT NULL AND header IS NOT NULL "
             "GROUP BY series ORDER BY MIN(id)"

@@ -52,6 +52,30 @@ def _stem(name: str) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", name, flags=re.IGNORECASE)
 
 
+def one_group(name: str, text: str, hint: str) -> re.Pattern[str]:
+    """Compile an expression with one group, which a user wrote.
+
+    Parameters
+    ----------
+    name : str
+        What to call it in a message.
+    text, hint : str
+        The expression, and what to write instead.
+
+    Raises
+    ------
+    UsageError
+        It does not compile, or has not exactly one group.
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{name} is no valid expression: {error}", hint) from None
+    if pattern.groups != 1:
+        raise UsageError(f"{name} has {pattern.groups} groups instead of one", hint)
+    return pattern
+
+
 class Membership(NamedTuple):
     """Where a picture belongs.
 
@@ -94,13 +118,7 @@ class Grouping:
         if text in {"folder", "file"}:
             return cls(text)
         hint = r"write folder, file, or an expression with one group, for example '^[^/]+/(S\d+)/'"
-        try:
-            pattern = re.compile(text)
-        except re.error as error:
-            raise UsageError(f"--group-by {text!r} is no valid expression: {error}", hint) from None
-        if pattern.groups != 1:
-            raise UsageError(f"--group-by {text!r} has {pattern.groups} groups instead of one", hint)
-        return cls(text, pattern)
+        return cls(text, one_group(f"--group-by {text!r}", text, hint))
 
     def membership(self, path: str) -> Membership:
         """Return the study and series of a path relative to the inbox, ``/``-separated."""

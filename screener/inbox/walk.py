@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from screener.domain.slice import Identity, Reason, Refused
-from screener.errors import NothingFoundError, UsageError
-from screener.inbox.studies import Grouping, bids_subject
+from screener.errors import NothingFoundError
+from screener.inbox.studies import Grouping, bids_subject, one_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,13 +236,7 @@ def patient_pattern(text: str) -> re.Pattern[str]:
         It does not compile or has not exactly one group.
     """
     hint = r"write one group around the patient's part, for example '^[^/]+/(P\d+)'"
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise UsageError(f"the patient expression {text!r} is not valid: {error}", hint) from None
-    if pattern.groups != 1:
-        raise UsageError(f"the patient expression {text!r} has {pattern.groups} groups instead of one", hint)
-    return pattern
+    return one_group(f"the patient expression {text!r}", text, hint)
 
 
 @dataclass(slots=True)

@@ -151,7 +151,21 @@ class OpenStudies:
         """Answer what is left at the end of the walk, and count the studies of which every file was deferred."""
         for study_id in list(self._open):
             yield from self._close(study_id)
+        if self._index is not None:
+            for uid in self._index.no_longer_alone():
+                yield from self._warned(uid if self._scan.pseudonyms is None else self._scan.pseudonyms.name(uid))
         self._scan.counts["studies_deferred"] = len(self._deferred)
+
+    def _warned(self, study_id: str) -> Iterator[StudyFinding]:
+        """Answer a study again that was answered before another patient's files were found under its UID."""
+        kept = None if self._index is None else self._index.kept(study_id)
+        if kept is None:
+            return
+        earlier = msgspec.msgpack.decode(kept, type=_Answered)
+        study = StudySlices(study_id, None, warning=Reason.SEVERAL_PATIENTS)
+        self._open[study_id] = study
+        self._reopen(study, earlier)
+        yield from self._close(study_id)
 
     def _group_of(self, finding: Finding) -> tuple[str, str]:
         """Return what a study's slices have in common: the study that headers name, or the first folder."""
@@ -218,7 +232,8 @@ class OpenStudies:
     def _logged(self, log: AuditLog, slices: StudySlices, found: StudyFinding) -> StudyFinding:
         """Write the STUDY event, unless an earlier run answered from the same results."""
         rests_on = slices.results_sha256()
-        if log.study_seen(found.study_id, rests_on):
+        # A warning that comes late is logged once, although the results are the same.
+        if log.study_seen(found.study_id, rests_on, found.reason if slices.warning else None):
             return replace(found, seen_before=True)
         log.study(
             found,

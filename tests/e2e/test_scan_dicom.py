@@ -111,6 +111,32 @@ def test_two_patients_under_one_study_are_never_one(screener: Command, tmp_path:
     assert [one["decision"] for one in studies][1] == "flagged"
 
 
+def test_a_second_patient_found_after_the_first_was_answered_is_told_of_once_more(
+    screener: Command, tmp_path: Path
+) -> None:
+    inbox = tmp_path / "in"
+    for number in range(5):
+        write(inbox / f"a/{number}.dcm", "1.1", float(number), PatientID="P0", bright=True)
+        write(inbox / f"b/{number}.dcm", "1.1", float(number), PatientID="P1")
+    answers = [
+        ("1.1", "P0", None, "flagged"),
+        ("1.1 (P1)", "P1", "several_patients", "not_flagged"),
+        ("1.1", "P0", "several_patients", "flagged"),
+    ]
+    for seen in (False, True):
+        studies, slices, code = scan(screener, inbox)
+        assert [(one["study_id"], one["patient_id"], one["reason"], one["decision"]) for one in studies] == answers
+        assert [one["slices"]["total"] for one in studies] == [5, 5, 5]
+        assert (code, len(slices), {one["seen_before"] for one in studies}) == (0, 10, {seen})
+        assert (len(screener.events()), len(screener.events("STUDY"))) == (10, 3)
+        assert screener.events("END")[-1]["counts"]["studies"] == 2
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    (tmp_path / "key").chmod(0o600)
+    hidden, _, _ = scan(screener, inbox, "--pseudonymise", tmp_path / "key", "--log", tmp_path / "other.jsonl")
+    assert [one["reason"] for one in hidden] == [None, "several_patients", "several_patients"]
+    assert hidden[0]["study_id"] == hidden[2]["study_id"] != "1.1"
+
+
 def test_copies_count_once_and_contradictions_are_refused(screener: Command, tmp_path: Path) -> None:
     inbox = tmp_path / "in"
     for number in range(4):

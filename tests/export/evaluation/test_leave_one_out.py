@@ -85,12 +85,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_slices_left_out_are_in_no_set_of_training(data: Path, tmp_path: Path) -> None:
-    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
-    result = json.loads((tmp_path / "north/leave_one_out.json").read_text())
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished experiment, not to be written to."""
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "recipe", lambda _: LITE)
+        assert leave_one_out.run(data, root, [NORTH], TERMS)
+    return root
+
+
+def test_the_slices_left_out_are_in_no_set_of_training(finished: Path) -> None:
+    result = json.loads((finished / "north/leave_one_out.json").read_text())
     assert set(result["parts"]) == {"north FLAIR", "north T1"}
     assert sum(part["slices"] for part in result["parts"].values()) == 60
-    with (tmp_path / "north/groups.csv").open(newline="") as file:
+    with (finished / "north/groups.csv").open(newline="") as file:
         places = {(row["source"], row["set"]) for row in csv.DictReader(file)}
     assert not {("north", name) for name in ("fit", "tune", "certify")} & places
     assert not {("kept", "fit"), ("kept", "tune")} & places
@@ -115,16 +124,20 @@ def test_the_threshold_comes_from_the_runs_own_tune_set(
     assert known == [sets_of(tmp_path / "north/groups.csv")]
 
 
-def test_a_finished_experiment_is_not_repeated(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_without_time_is_not_evaluated(data: Path, tmp_path: Path) -> None:
     assert not leave_one_out.run(data, tmp_path, [NORTH], TERMS, max_minutes=0)
     with pytest.raises(DataError, match="not evaluated yet: north"):
         gather(tmp_path, [NORTH], TERMS)
-    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+
+
+def test_a_finished_experiment_is_not_repeated(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leave_one_out, "run_training", None)
-    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+    assert leave_one_out.run(data, finished, [NORTH], TERMS)
     with pytest.raises(DataError, match="north was evaluated under other terms"):
-        leave_one_out.run(data, tmp_path, [NORTH], structs.replace(TERMS, epochs=2))
-    write_leave_one_out(tmp_path / "result", gather(tmp_path, [NORTH], TERMS))
+        leave_one_out.run(data, finished, [NORTH], structs.replace(TERMS, epochs=2))
+    write_leave_one_out(tmp_path / "result", gather(finished, [NORTH], TERMS))
     table = (tmp_path / "result.md").read_text()
     assert "| north | north FLAIR | 32 (16) |" in table
     assert "nan" not in table
@@ -161,14 +174,13 @@ def test_an_experiment_that_stopped_improving_is_over(
     assert not leave_one_out.run(data, tmp_path / "again", [NORTH], structs.replace(TERMS, epochs=3))
 
 
-def test_a_site_that_nobody_comes_from_is_named(data: Path, tmp_path: Path) -> None:
-    assert leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+def test_a_site_that_nobody_comes_from_is_named(data: Path, finished: Path) -> None:
     with pytest.raises(DataError, match="nothing comes from moon"):
-        leave_one_out.evaluate(data, tmp_path / "north", LeaveOneOut("moon", ("moon",)), TERMS)
+        leave_one_out.evaluate(data, finished / "north", LeaveOneOut("moon", ("moon",)), TERMS)
 
 
-def test_frozen_statistics_settle_on_slices_and_stay(data: Path, tmp_path: Path) -> None:
-    leave_one_out.run(data, tmp_path, [NORTH], TERMS)
+def test_frozen_statistics_settle_on_slices_and_stay(data: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     model, _, _ = loop.best_model(tmp_path / "north")
     norm = model.get_layer("norm")
     mean = np.asarray(norm.moving_mean)

@@ -12,6 +12,9 @@ from screener.evaluate.labelled import Record
 from screener.evaluate.metrics import Scored
 
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+
 def sample(*, sizes: bool = True) -> Sample:
     """Return 16 slices of 8 patients: odd ones positive; source b is missed at 0.5; the last negative is refused."""
     records, scores, reasons = [], [], []

@@ -21,14 +21,12 @@ from export.errors import DataError
 from export.release.calibrate import Calibration
 from export.release.model_card import verdict
 from export.release.release import Release, ReleaseInputs, certify_again, publish
-from screener.evaluate import metrics
 from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files
 from screener.model.session import Model
 from tests.conftest import MIDDLE, STEEPNESS, parsed_card, tiny_card, tiny_graph, write_model, write_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from screener.model.card import Card
@@ -37,12 +35,7 @@ UNITS = {"fit": 6, "tune": 40, "certify": 66, "test": 8}
 """Patients of each set; every other one has a tumour, and two slices."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_resamples() -> Iterator[None]:
-    """Intervals are not looked at here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "RESAMPLES", 20)
-        yield
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +104,17 @@ def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "
 
 
 @pytest.fixture(scope="module")
-def released(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
+def released(few_resamples: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
     """Return a release and its card."""
     folder = tmp_path_factory.mktemp("release") / "model"
     return folder, published(data, folder, dense_graph())
 
 
-def test_the_card_names_the_models_that_used_the_same_certification_set(data: Path, tmp_path: Path) -> None:
-    for created in ("2026-01-01", "2026-01-02", "2026-01-02", "2026-01-03"):
+def test_the_card_names_the_models_that_used_the_same_certification_set(
+    data: Path, released: tuple[Path, Card], tmp_path: Path
+) -> None:
+    shutil.copytree(released[0], tmp_path / "model")
+    for created in ("2026-01-02", "2026-01-02", "2026-01-03"):
         card = published(data, tmp_path / "model", dense_graph(), created)
     shown = card.points["auto"].certificate
     assert shown is not None

@@ -80,6 +80,7 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / "cut.pth")
 
 
+@pytest.mark.long
 def test_imagenet_recognises_real_photographs() -> None:
     import matplotlib.cbook
     from sklearn.datasets import load_sample_image
