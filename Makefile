@@ -139,7 +139,7 @@ bench: $(VENV)/full
 	$(BIN)/python -m bench.speed $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.pages
-	$(BIN)/python -m bench.dicom
+	$(BIN)/python -m bench.dicom $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python -m bench.studies
 
 fuzz: $(VENV)/full

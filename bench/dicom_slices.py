@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ENCODINGS = (
     "1.2.840.10008.1.2",
@@ -21,13 +25,24 @@ _EXPLICIT = ENCODINGS[1]
 _MR, _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 
 
-def drawn(seed: int, side: int) -> Any:  # noqa: ANN401 - pydicom ships no types
-    """Draw a head of 12 bits as a FLAIR data set, which the shipped model scores, of its own study and place."""
+def drawn(seed: int, side: int, stored: NDArray[np.uint16] | None = None) -> Any:  # noqa: ANN401 - no types
+    """Return a head of 12 bits as a FLAIR data set, which the shipped model scores, of its own study and place.
+
+    Parameters
+    ----------
+    seed : int
+        Says where it lies, and what is drawn.
+    side : int
+        In pixels.
+    stored : ndarray of shape (H, W), uint16, below 4096, optional
+        Pixels; drawn without.
+    """
     import numpy as np
     from pydicom.dataset import Dataset
 
     from export.data.phantoms import phantom
 
+    pixels = np.asarray(phantom(seed, side).astype(np.uint16) << 4 if stored is None else stored, np.uint16)
     made = Dataset()
     made.SOPClassUID, made.SOPInstanceUID = _MR, f"1.2.3.{seed}.1"
     made.StudyInstanceUID, made.SeriesInstanceUID = f"1.2.3.{seed // 20}", f"1.2.3.{seed // 20}.1"
@@ -38,17 +53,17 @@ def drawn(seed: int, side: int) -> Any:  # noqa: ANN401 - pydicom ships no types
     made.InstanceNumber = seed % 20 + 1
     made.ImageOrientationPatient, made.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-100, -100, 5 * (seed % 20)]
     made.PixelSpacing, made.SliceThickness = [1, 1], 5
-    made.Rows = made.Columns = side
+    made.Rows, made.Columns = pixels.shape
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
     made.WindowCenter, made.WindowWidth = 2048, 4096
-    made.PixelData = (phantom(seed, side).astype(np.uint16) << 4).tobytes()
+    made.PixelData = pixels.tobytes()
     return made
 
 
-def encoded(seed: int, side: int, syntax: str = _EXPLICIT) -> bytes:
+def encoded(seed: int, side: int, syntax: str = _EXPLICIT, stored: NDArray[np.uint16] | None = None) -> bytes:
     """Return a head as a DICOM file."""
-    return _written(drawn(seed, side), syntax)
+    return _written(drawn(seed, side, stored), syntax)
 
 
 def enhanced(side: int, frames: int, *, grouped: bool = True) -> bytes:

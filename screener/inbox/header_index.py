@@ -152,7 +152,9 @@ class HeaderIndex:
 
     def no_longer_alone(self) -> list[str]:
         """Return the studies that went on before files of another patient were found under their UID."""
-        query = "SELECT study FROM owner WHERE alone AND uid IN (SELECT uid FROM owner GROUP BY uid HAVING COUNT(*) > 1)"
+        query = (
+            "SELECT study FROM owner WHERE alone AND uid IN (SELECT uid FROM owner GROUP BY uid HAVING COUNT(*) > 1)"
+        )
         return [study for (study,) in self._base.execute(query)]
 
     def _take(self, entry: Entry, unit: int) -> Iterator[Entry]:

@@ -11,7 +11,6 @@ from export.evaluation.subgroups import SIZES, pointing_figures, set_figures
 from screener.evaluate.labelled import Record
 from screener.evaluate.metrics import Scored
 
-
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
 

@@ -104,7 +104,11 @@ def published(data: Path, folder: Path, graph: onnx.ModelProto, created: str = "
 
 
 @pytest.fixture(scope="module")
-def released(few_resamples: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
+def released(
+    few_resamples: None,  # noqa: ARG001 - must be in force
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Card]:
     """Return a release and its card."""
     folder = tmp_path_factory.mktemp("release") / "model"
     return folder, published(data, folder, dense_graph())
