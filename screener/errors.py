@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     CLUSTER = 10
     # Of ``send`` alone.
     NOT_SENT = 11
+    # Of ``monitor --alert`` alone.
+    ALARM = 12
 
 
 class ScreenerError(Exception):

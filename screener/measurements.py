@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 from screener.domain.slice import SliceMeasurements
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -130,17 +132,36 @@ def decompress(text: str) -> NDArray[np.float32] | None:
     ndarray of shape (n,), float32, or None
         At most 64 numbers, each right to half a divisor.
     """
+    found = decompress_many([text])
+    return None if found is None else found[0]
+
+
+def decompress_many(texts: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return the numbers of compressed embeddings of one length, that of the first which can be read.
+
+    Returns
+    -------
+    ndarray of shape (N, n), float32, or None
+        Those that can be read; None where none can.
+    """
     import numpy as np
 
+    rows = [row for row in map(_bytes_of, texts) if row is not None]
+    if not rows:
+        return None
+    table = np.frombuffer(b"".join(row for row in rows if len(row) == len(rows[0])), np.uint8).reshape(-1, len(rows[0]))
+    divisors = table[:, 1 : _HEAD.size].copy().view("<f2").astype(np.float32)
+    usable = (table[:, 0] == PROJECTION_VERSION) & np.isfinite(divisors[:, 0])
+    found: NDArray[np.float32] = table[usable, _HEAD.size :].view(np.int8) * divisors[usable]
+    return found if len(found) else None
+
+
+def _bytes_of(text: str) -> bytes | None:
     try:
         data = base64.b64decode(text, validate=True)
-        version, divisor = _HEAD.unpack_from(data)
-    except (ValueError, struct.error):
+    except ValueError:
         return None
-    steps = np.frombuffer(data, np.int8, offset=_HEAD.size)
-    if version != PROJECTION_VERSION or not math.isfinite(divisor) or not 0 < steps.size <= LENGTH:
-        return None
-    return steps.astype(np.float32) * np.float32(divisor)
+    return data if _HEAD.size < len(data) <= _HEAD.size + LENGTH else None
 
 
 @lru_cache(maxsize=4)

@@ -25,6 +25,7 @@ LOCALE = ROOT / "screener/locale"
 MODULES = (
     *("screener.messages", "screener.report.messages", "screener.agreement.messages", "screener.review.page"),
     *("screener.review.terminal", "screener.cluster.health", "screener.pacs.messages"),
+    "screener.monitor.messages",
 )
 """Everything that declares texts."""
 _HEADER = "# {language} of screener. Contexts name where a text is shown; braces hold what is filled in.\n"

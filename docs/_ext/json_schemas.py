@@ -41,6 +41,7 @@ def structs() -> dict[str, Any]:
     from screener.audit.schemas import EVENTS
     from screener.evaluate.labelled import LabelledRow
     from screener.model.card import SCHEMA, Card
+    from screener.monitor.structs import Report
     from screener.pacs.status import InboxStatus
     from screener.pipeline.config import ScanConfig
     from screener.report.dicom_answer import AnswerLine
@@ -48,14 +49,8 @@ def structs() -> dict[str, Any]:
 
     events = {f"event-{kind}-{version}": struct for version, kinds in EVENTS.items() for kind, struct in kinds.items()}
     inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow, "inbox-status": InboxStatus}
-    return {
-        f"card-{SCHEMA}": Card,
-        "slice": SliceLine,
-        "study": StudyLine,
-        "answer": AnswerLine,
-        **inputs,
-        **events,
-    } | {"inbox-status": InboxStatus}
+    lines = {"slice": SliceLine, "study": StudyLine, "answer": AnswerLine, "monitor": Report}
+    return {f"card-{SCHEMA}": Card, **lines, **inputs, **events}
 
 
 def schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a struct

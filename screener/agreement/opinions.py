@@ -168,7 +168,9 @@ class ReaderStudy:
     unattached: int = 0
 
 
-def collect(reader: EventReader, inbox: str | None = None, level: Level = "study") -> ReaderStudy:
+def collect(
+    reader: EventReader, inbox: str | None = None, level: Level = "study", *, pictures: bool = True
+) -> ReaderStudy:
     """Read a log: count what was screened, keep what was read.
 
     A study is named by inbox and StudyInstanceUID or folder, a slice by inbox, path, bytes and frame. Judged again by
@@ -185,6 +187,8 @@ def collect(reader: EventReader, inbox: str | None = None, level: Level = "study
         As START events record it; by default all inboxes.
     level : {"study", "slice"}
         What a case is. A log without any STUDY event is counted by slice.
+    pictures : bool
+        Also find the slice that shows each study that was read, which takes reading the log again.
 
     Raises
     ------
@@ -196,7 +200,7 @@ def collect(reader: EventReader, inbox: str | None = None, level: Level = "study
     if level == "study" and next(marked(reader.log, Kind.STUDY), None) is None:
         level = "slice"
     reviewed = {str(event["result"]) for event in marked(reader.log, Kind.REVIEW)}
-    gathering = _Gathering(reader, inbox, level, reviewed)
+    gathering = _Gathering(reader, inbox, level, reviewed, pictures=pictures)
     for event in reader.events():
         if event["event"] in {Kind.RESULT, Kind.STUDY}:
             gathering.result(event)
@@ -217,9 +221,13 @@ class _Gathering:
     level : {"study", "slice"}
     reviewed : set of str
         Hashes of the results that somebody judged: of the others nothing but a place is kept.
+    pictures : bool
+        See `collect`.
     """
 
-    def __init__(self, reader: EventReader, inbox: str | None, level: Level, reviewed: set[str]) -> None:
+    def __init__(
+        self, reader: EventReader, inbox: str | None, level: Level, reviewed: set[str], *, pictures: bool
+    ) -> None:
         self._reader, self._inbox, self._reviewed = reader, inbox, reviewed
         self._kind = Kind.STUDY if level == "study" else Kind.RESULT
         self._places: list[tuple[Stratum, Urgency]] = []
@@ -228,7 +236,7 @@ class _Gathering:
         self._keys: dict[str, bytes | None] = {}
         self._items: dict[bytes, StudyItem | Item] = {}
         self._readings: dict[bytes, Reading] = {}
-        self._key_paths = _key_paths(reader.log, reviewed) if level == "study" else set()
+        self._key_paths = _key_paths(reader.log, reviewed) if pictures and level == "study" else set()
         self._pictures: dict[tuple[str, str, float | None], Item] = {}
         self._found = ReaderStudy(level)
 

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     RECEIVED = "RECEIVED"
     DELETED = "DELETED"
     SENT = "SENT"
+    ALERT = "ALERT"
     END = "END"
 
 
@@ -409,6 +410,30 @@ def parse(line: bytes) -> Event:
     _check_fields(event)
     event["hash"] = claimed
     return event
+
+
+def skim(line: bytes, prev: str) -> str | None:
+    """Hold a line to its hash and to the event before it, without reading its fields.
+
+    Parameters
+    ----------
+    line : bytes
+        With its newline.
+    prev : str
+        Hash of the event before.
+
+    Returns
+    -------
+    str or None
+        Its hash; None where either does not fit, or the line is not short ASCII: `parse` says what is wrong.
+    """
+    claimed = line[-_SUFFIX:]
+    if len(line) > MAX_LINE or not line.isascii() or f'"prev":"{prev}"'.encode("ascii") not in line:
+        return None
+    digest = hashlib.sha256(line[:-_SUFFIX])
+    digest.update(b"}")
+    found = digest.hexdigest()
+    return found if claimed == f',"hash":"{found}"}}\n'.encode("ascii") else None
 
 
 def _text(line: bytes) -> str:

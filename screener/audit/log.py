@@ -279,6 +279,16 @@ class AuditLog:
         self._chain.sync()
         return digest
 
+    def alerts(self, contents: Sequence[Mapping[str, object]]) -> list[str]:
+        """Record alarms of monitoring as one write; see `screener.audit.schemas.AlertV2`.
+
+        Returns
+        -------
+        list of str
+            Hash of each event, in the order given.
+        """
+        return list(self._append([new_event(Kind.ALERT, self.run_id, one) for one in contents]).hashes)
+
     def end(self, counts: Mapping[str, object], reason: str) -> None:
         """Record how the run ended, and wait for the disk to confirm it."""
         self._append([new_event(Kind.END, self.run_id, {"counts": counts, "reason": reason})])

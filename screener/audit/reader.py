@@ -6,17 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from screener.audit.events import GENESIS, BadLineError, Kind, parse
+from screener.audit.events import GENESIS, MAX_LINE, BadLineError, Kind, parse, skim
 from screener.audit.segments import lines
 from screener.audit.verify import read
 from screener.domain.verdict import Verdict
 from screener.errors import AuditLogError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from screener.audit.events import Event
+    from screener.audit.segments import Line
 
 
 @dataclass(slots=True)
@@ -86,6 +87,63 @@ class EventReader:
             self.runs[event["run_id"]] = event
         elif event["event"] == Kind.END:
             self.ends[event["run_id"]] = event
+
+
+class PartialReader(EventReader):
+    """Reads events of one kind as lines only: held to their hash and their place in the chain, not taken apart.
+
+    A million results are read in a third of the time. What `EventReader` checks beyond that, such as the one canonical
+    spelling, only a forger who hashes anew gets around, and `screener verify` checks it.
+
+    Parameters
+    ----------
+    log : Path
+    skimmed : Kind or None
+        The kind; None reads all events whole.
+    take : callable
+        Is given each line of that kind, with its newline.
+    """
+
+    def __init__(self, log: Path, *, skimmed: Kind | None, take: Callable[[bytes], object]) -> None:
+        super().__init__(log)
+        self._skimmed, self._take = skimmed, take
+        self._mark = b"" if skimmed is None else f'"event":"{skimmed}"'.encode("ascii")
+
+    def events(self) -> Iterator[Event]:
+        """Yield sound events of the other kinds, oldest first; see `EventReader.events`."""
+        if self._skimmed is None:
+            yield from super().events()
+            return
+        try:
+            for line in lines(self.log):
+                event = self._event(line)
+                if event is not None:
+                    yield event
+        except AuditLogError as error:
+            if self.head == GENESIS:
+                raise
+            self.problem = error
+
+    def _event(self, line: Line) -> Event | None:
+        """Return the event of a line, or None of one that was only skimmed or is not complete."""
+        raw = line.raw
+        if not raw.endswith(b"\n") and line.path == self.log and len(raw) <= MAX_LINE:
+            return None
+        try:
+            if self._mark in raw and (digest := skim(raw, self.head)) is not None:
+                self.head = digest
+                self._take(raw)
+                return None
+            event = parse(raw)
+        except BadLineError as error:
+            raise AuditLogError(
+                f"{line.path}, line {line.number}: {error}", "Run `screener verify` and restore the log from a backup."
+            ) from None
+        if event["prev"] != self.head:
+            raise _broken(self.log, self.head)
+        self.head = event["hash"]
+        self._note(event)
+        return event
 
 
 def _broken(log: Path, head: str) -> AuditLogError:

@@ -223,6 +223,20 @@ class SentV2(_Event, frozen=True):
     objects: Annotated[tuple[SentObjectV2, ...], Meta(min_length=1, description="What was stored.")]
 
 
+class AlertV2(_Event, frozen=True):
+    """Monitoring found a change that chance alone does not explain."""
+
+    indicator: Annotated[str, Meta(description="What changed, such as `sensitivity` or `brightness`.")]
+    period: Annotated[str, Meta(description="When the limit was reached: ISO week, or first day.")]
+    days: Annotated[int, Meta(ge=1, description="Days of a period.")]
+    evidence: Annotated[Decimal, Meta(description="The most evidence so far: capital won by betting on a change.")]
+    limit: Annotated[Decimal, Meta(description="While nothing changes, reached with a chance of one over this.")]
+    watched: Annotated[str, Meta(description="Model and threshold that were watched.")]
+    model_sha256: Annotated[str, Meta(description="Digest of the ONNX file.")]
+    check: Annotated[str, Meta(description="What to check first, in English.")]
+    read_to: Annotated[Digest, Meta(description="`hash` of the last event that was read.")]
+
+
 class ReviewV2(ReviewV1, frozen=True):
     """A clinician's verdict on the RESULT or STUDY whose hash is ``result``."""
 
@@ -246,6 +260,7 @@ EVENTS: dict[int, dict[str, type[_Event]]] = {
         "RECEIVED": ReceivedV2,
         "DELETED": DeletedV2,
         "SENT": SentV2,
+        "ALERT": AlertV2,
         "END": EndV2,
     },
 }

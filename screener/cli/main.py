@@ -493,6 +493,37 @@ def info(
 
 
 @app.command()
+def monitor(
+    log: Annotated[Path | None, typer.Argument(help="Audit log. Default: the user's own.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="Days of a period.")] = 7,
+    reference: Annotated[int, typer.Option(min=1, max=520, help="First periods, with which the others compare.")] = 8,
+    minimum: Annotated[int, typer.Option(min=2, help="Patients below which a period has no figures.")] = 20,
+    sensitivity: Annotated[float, typer.Option(help="Target: an alarm when it is not reached, 0.7 to 1.")] = 0.95,
+    since: Annotated[str | None, typer.Option(help="Begin anew on this day, such as 2026-11-24.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write a page with charts.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the tables.")] = False,
+    alert: Annotated[
+        bool, typer.Option("--alert", help="Exit with 12 while an alarm stands, and record each in the log once.")
+    ] = False,
+    log_group: options.LogGroup = None,
+    no_color: options.NoColor = False,
+    lang: options.Language = None,
+) -> None:
+    """Watch the site over time: rates, scores, pictures and verdicts by week, with alarms that are valid every night.
+
+    Exit codes: 0 shown; 1 the page cannot be written; 2 usage; 3 no study in the log; 6 no log, or a damaged one: what
+    stands before the damage is shown; 12 with --alert, an alarm stands.
+    """
+    from screener.audit import default_log
+    from screener.cli.monitor import Shown, run
+    from screener.monitor.watch import MonitorOptions
+
+    watched = MonitorOptions(log or default_log(), days, reference, minimum, sensitivity, since)
+    color = wants_color() and not no_color
+    raise typer.Exit(run(watched, Shown(json, out, alert, log_group, lang, color)))
+
+
+@app.command()
 def verify(
     log: Annotated[list[Path] | None, typer.Argument(help="Audit logs. Default: the user's own.")] = None,
     anchor: Annotated[Path | None, typer.Option(help="Head hash written by scan --anchor: shows a cut tail.")] = None,

@@ -16,8 +16,8 @@ from screener.cli.option_tree import leaves
 from screener.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN, ExitCode.NOT_SENT}
-"""What a scan may return; those left out are of ``evaluate --require`` and ``send``."""
+OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN, ExitCode.NOT_SENT, ExitCode.ALARM}
+"""What a scan may return; those left out are of ``evaluate --require``, ``send`` and ``monitor --alert``."""
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [ROOT / name for name in TOP] + sorted((ROOT / "docs").rglob("*.md"))
 GUIDES = [page for page in PAGES if page.parent.name != "results" and page.name != "CHANGELOG.md"]
@@ -109,6 +109,7 @@ def test_every_exit_code_of_scan_is_listed(page: str) -> None:
 def test_the_exit_code_of_evaluate_is_named() -> None:
     text = (ROOT / "docs/reference/exit-codes.md").read_text("utf-8")
     assert f"`screener evaluate --require` adds {int(ExitCode.NOT_SHOWN)}:" in text
+    assert f"`screener monitor --alert` adds {int(ExitCode.ALARM)}:" in text
 
 
 def test_the_readme_is_short() -> None:

@@ -16,8 +16,8 @@ from tests.conftest import Command, tiny_card, write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 
-OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN, ExitCode.NOT_SENT}
-"""What a scan may answer; those left out are of ``evaluate --require`` and ``send``."""
+OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN, ExitCode.NOT_SENT, ExitCode.ALARM}
+"""What a scan may return; those left out are of ``evaluate --require``, ``send`` and ``monitor --alert``."""
 
 
 def test_every_exception_owns_a_code() -> None:
@@ -40,6 +40,10 @@ def test_help_names_every_exit_code_of_scan(screener: Command) -> None:
 
 def test_help_of_evaluate_names_the_code_that_only_it_has(screener: Command) -> None:
     assert codes_in_help(screener, "evaluate") - OF_SCAN == {ExitCode.NOT_SHOWN}
+
+
+def test_help_of_monitor_names_the_code_that_only_it_has(screener: Command) -> None:
+    assert codes_in_help(screener, "monitor") - OF_SCAN == {ExitCode.ALARM}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
