@@ -94,6 +94,7 @@ model: $(VENV)/full
 	$(BIN)/python -m export train --data "$(DATA)" --run $(RUNS)/lite $(LEAK_FREE)
 	$(BIN)/python -m export convert --data "$(DATA)" --run $(RUNS)/lite --out models/lite --version 0.4.0 \
 		--cross-fit docs/results/cross-fit.json
+	$(BIN)/screener model check models/lite --data "$(DATA)"
 
 compare: $(VENV)/full
 	$(NEED_DATA)

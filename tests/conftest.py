@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.data.phantoms import phantom
 from screener.model.card import Card
+from tests.in_process import InProcess
 
 EMBEDDING_REFERENCE = "embedding_reference"
 """Its key in the card."""
@@ -193,3 +194,9 @@ class Command:
 def screener(tmp_path: Path, tiny_model: Path) -> Command:
     """Return the command."""
     return Command(tmp_path / "state", tiny_model)
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> InProcess:
+    """Return the command, run within this process."""
+    return InProcess(tmp_path / "home", capsys)

@@ -39,6 +39,8 @@ def _insert(_app: Sphinx, _docname: str, source: list[str]) -> None:
 def structs() -> dict[str, Any]:
     """Return each struct by the name of its schema; a version is part of the name."""
     from screener.audit.schemas import EVENTS
+    from screener.comparison.figures import Comparison
+    from screener.comparison.misses import Miss
     from screener.evaluate.labelled import LabelledRow
     from screener.model.card import SCHEMA, Card
     from screener.monitor.structs import Report
@@ -49,8 +51,9 @@ def structs() -> dict[str, Any]:
 
     events = {f"event-{kind}-{version}": struct for version, kinds in EVENTS.items() for kind, struct in kinds.items()}
     inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow, "inbox-status": InboxStatus}
+    models = {"comparison": Comparison, "miss": Miss}
     lines = {"slice": SliceLine, "study": StudyLine, "answer": AnswerLine, "monitor": Report}
-    return {f"card-{SCHEMA}": Card, **lines, **inputs, **events}
+    return {f"card-{SCHEMA}": Card, **lines, **inputs, **models, **events}
 
 
 def schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a struct

@@ -230,6 +230,9 @@ def replace(path: Path, data: bytes, access: Access) -> None:
     sync_folder(path.parent)
 
 
+_SHADOW = ".shadow"
+
+
 def default_log() -> Path:
     """Return the log used when none is named: ``screener/audit.jsonl`` in the user's XDG state folder.
 
@@ -245,6 +248,23 @@ def default_log() -> Path:
     except RuntimeError:
         raise AuditLogError("this user has no home folder for the audit log", "Name a log with --log.") from None
     return state / "screener" / "audit.jsonl"
+
+
+def shadow_log(log: Path) -> Path:
+    """Return the log of the shadow runs of a log, beside it: ``audit.shadow.jsonl``. Nobody acts on what it holds."""
+    return log.with_name(f"{log.stem}{_SHADOW}{log.suffix}")
+
+
+def refuse_shadow(log: Path) -> None:
+    """Refuse the log of shadow runs where answers are to be written that somebody acts on.
+
+    Raises
+    ------
+    UsageError
+        Its name is that of such a log.
+    """
+    if log.stem.endswith(_SHADOW):
+        raise UsageError(f"{log} is the log of shadow runs", "name the log of the model in use, or another file")
 
 
 def make_default_folder(log: Path) -> None:

@@ -35,6 +35,8 @@ class EventReader:
         Hash of the last sound event.
     problem : AuditLogError or None
         What stopped it before the end of the log; what came before is sound.
+    shadow : bool
+        Whether the log may be that of shadow runs: what a candidate said there is no answer that anybody acts on.
     """
 
     log: Path
@@ -42,6 +44,7 @@ class EventReader:
     ends: dict[str, Event] = field(default_factory=dict)
     head: str = GENESIS
     problem: AuditLogError | None = None
+    shadow: bool = False
 
     def events(self) -> Iterator[Event]:
         """Yield sound events, oldest first.
@@ -50,6 +53,8 @@ class EventReader:
         ------
         AuditLogError
             There is no such log.
+        UsageError
+            It is the log of shadow runs, and that was not asked for.
         """
         try:
             for event in read(self.log):
@@ -84,6 +89,11 @@ class EventReader:
 
     def _note(self, event: Event) -> None:
         if event["event"] == Kind.START:
+            if event.get("shadow_of") is not None and not self.shadow:
+                raise UsageError(
+                    f"{self.log} holds what a candidate said in shadow runs: nobody acts on it",
+                    "see screener model compare --from-log, with the log of the model in use",
+                )
             self.runs[event["run_id"]] = event
         elif event["event"] == Kind.END:
             self.ends[event["run_id"]] = event

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from screener.pipeline.run import Provenance
 
-_OTHER_VARIABLES = frozenset({"SCREENER_CONFIG", "SCREENER_DEBUG", "SCREENER_DATA", "SCREENER_DICOMWEB_TOKEN"})
+_OTHER_VARIABLES = frozenset({"SCREENER_CONFIG", "SCREENER_DEBUG", "SCREENER_DICOMWEB_TOKEN"})
 """Variables that set no option of a command."""
 _REPAIR = ["config", "template"]
 """The command that must run although the file is wrong."""

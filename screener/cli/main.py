@@ -37,6 +37,13 @@ config_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(config_app)
+model_app = typer.Typer(
+    name="model",
+    help="List and compare models, choose the one in use, and hold a candidate to what earlier models missed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(model_app)
 
 
 def _version(context: typer.Context, requested: bool) -> None:
@@ -94,6 +101,104 @@ def config_template(context: typer.Context) -> None:
     template(context)
 
 
+@model_app.command("list")
+def model_list(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the list.")] = False,
+) -> None:
+    """List the models that can be named, and mark the one in use.
+
+    Exit codes: 0 listed; 2 usage.
+    """
+    from screener.cli.model import list_models
+
+    list_models(context, as_json=json)
+
+
+@model_app.command("use")
+def model_use(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of a model, a model folder or an ONNX file.")],
+) -> None:
+    """Make a model the default of every command, in the configuration file; the model itself is not touched.
+
+    Exit codes: 0 set; 2 usage, or the file cannot be written; 7 there is no such model, or it is not the released one.
+    """
+    from screener.cli.model import use_model
+
+    use_model(context, model)
+
+
+@model_app.command("compare")
+def model_compare(
+    first: Annotated[str | None, typer.Argument(help="The model in use.")] = None,
+    second: Annotated[str | None, typer.Argument(help="The candidate.")] = None,
+    source: Annotated[
+        Path | None, typer.Argument(help="Folder as scan takes it; or labelled, as evaluate takes it.")
+    ] = None,
+    from_log: Annotated[
+        bool, typer.Option("--from-log", help="Compare what scan --shadow recorded; verdicts are the labels.")
+    ] = False,
+    log: options.Log = None,
+    threshold: options.Threshold = "auto",
+    group_by: options.GroupBy = "folder",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the text.")] = False,
+) -> None:
+    """Let two models judge the same studies, and show every study whose decision changes.
+
+    Exit codes: 0 compared; 2 usage; 3 nothing to compare; 6 no log, or a damaged one; 7 model.
+    """
+    from screener.cli.model import CompareOptions, compare
+
+    models = [model for model in (first, second) if model is not None]
+    raise typer.Exit(compare(models, source, CompareOptions(threshold, group_by, from_log, log, json)))
+
+
+@model_app.command("misses")
+def model_misses(
+    source: Annotated[Path | None, typer.Argument(help="Labelled slices, as evaluate takes them.")] = None,
+    from_log: Annotated[
+        bool, typer.Option("--from-log", help="Tumours by the verdicts in the log that were not flagged.")
+    ] = False,
+    log: options.Log = None,
+    model: options.Model = None,
+    threshold: options.Threshold = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="File to append to. Default: screener/misses in the user's data folder.")
+    ] = None,
+) -> None:
+    """Record the studies with a tumour that a model missed: hashes and scores, no pictures.
+
+    Exit codes: 0 recorded; 2 usage; 3 nothing to measure; 6 no log, or a damaged one; 7 model.
+    """
+    from screener.cli.model import MissesOptions, record_misses
+
+    raise typer.Exit(record_misses(source, MissesOptions(model, threshold, from_log, log, out)))
+
+
+@model_app.command("check")
+def model_check(
+    candidate: Annotated[str, typer.Argument(help="Name of a model, a model folder or an ONNX file.")],
+    data: Annotated[Path | None, typer.Option(help="Folder in which the pictures are found by their hash.")] = None,
+    misses: Annotated[
+        list[Path] | None,
+        typer.Option(help="File or folder of recorded misses; repeatable. Default: the models' own and the user's."),
+    ] = None,
+    threshold: options.Threshold = "auto",
+    record: Annotated[bool, typer.Option("--record", help="Append what the candidate said to the last file.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Also refuse what no model has found yet.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the list.")] = False,
+) -> None:
+    """Hold a candidate to every recorded miss: one that another model found must not come back.
+
+    Exit codes: 0 none comes back; 2 usage; 3 no pictures found; 4 the pictures of some were not found; 7 a miss comes
+    back, or the model cannot be used.
+    """
+    from screener.cli.model import CheckOptions, check
+
+    raise typer.Exit(check(candidate, CheckOptions(tuple(misses or ()), data, threshold, record, strict, json)))
+
+
 @app.command()
 def scan(
     context: typer.Context,
@@ -131,6 +236,7 @@ def scan(
     group_by: options.GroupBy = "folder",
     cluster: options.Cluster = None,
     max_failures: options.MaxFailures = 1000,
+    shadow: options.Shadow = None,
     level: Annotated[
         str | None, typer.Option(help="study, slice or both. Default: studies in the table, both with --json.")
     ] = None,

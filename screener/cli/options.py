@@ -38,6 +38,7 @@ Measurements = Annotated[bool, _option(fields.MEASUREMENTS, "--measurements/--no
 GroupBy = Annotated[str, _option(fields.GROUP_BY)]
 Cluster = Annotated[str | None, _option(fields.CLUSTER)]
 MaxFailures = Annotated[int, _option(fields.MAX_FAILURES)]
+Shadow = Annotated[str | None, _option(fields.SHADOW)]
 
 Language = Annotated[str | None, typer.Option("--lang", help="en or fr. Default: the locale's.")]
 Top = Annotated[int, typer.Option(min=0, help="Rows shown, most urgent first; 0 shows all.")]

@@ -88,6 +88,7 @@ def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance 
     """
     from screener.inbox import check
     from screener.pipeline.run import ScanRun
+    from screener.pipeline.shadow import with_shadow
 
     lang = checked_language(output.lang)
     if output.level not in _LEVELS:
@@ -101,14 +102,16 @@ def run(inbox: Path, config: ScanConfig, output: Output, provenance: Provenance 
     answers.refuse(inbox, config)
     with Signals() as signals:
         check(inbox, config.walk_options())
-        run = ScanRun.prepare(inbox, config, provenance)
+        run, shadow = with_shadow(ScanRun.prepare(inbox, config, provenance))
         with cluster.connected(run, lang, pictures=output.report is not None) as workers:
-            return _screen(run, output, answers, lang, signals, workers=workers)
+            scan = _screen(run, output, answers, lang, signals, workers=workers)
+        _screen_shadow(shadow, scan, signals)
+        return exit_code(scan)
 
 
 def _screen(
     run: ScanRun, output: Output, answers: Answers, lang: Language, signals: Signals, *, workers: DaskWorkers | None
-) -> ExitCode:
+) -> Scan:
     from screener.pipeline.scan import Scan
 
     found = None
@@ -126,7 +129,22 @@ def _screen(
         # Though the page may have met a full disk: the night's result is seen all the same.
         if found is not None and not output.quiet and not output.json:
             _show(found, scan, str(run.log), output, lang)
-    return exit_code(scan)
+    return scan
+
+
+def _screen_shadow(shadow: ScanRun | None, done: Scan, signals: Signals) -> None:
+    """Let the candidate judge too; what goes wrong with it changes neither the answers nor the exit code."""
+    from screener.pipeline.shadow import screen_shadow
+
+    if shadow is None or done.log is None or done.stopped:
+        return
+
+    def follow(scan: Scan) -> None:
+        signals.scan, signals.over = scan, False
+
+    if problem := screen_shadow(shadow, done.log.run_id, follow):
+        sys.stderr.write(f"warning: the shadow run of {shadow.model.card.title} did not complete: {problem}\n")
+    signals.over = True
 
 
 def _reporting(run: ScanRun, output: Output) -> AbstractContextManager[ReportWriter | None]:

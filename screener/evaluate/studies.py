@@ -111,6 +111,11 @@ class StudyScorer:
             study_finding(study, self.policy, self.aggregation),
         )
 
+    def slice_finding(self, place: int) -> Finding:
+        """Judge one slice, by its place among the rows of the set."""
+        one = self.found.rows[place]
+        return self._finding(place, one, " ".join(filter(None, one.study_key[1:])))
+
     def _finding(self, place: int, one: LabelledRow, name: str) -> Finding:
         identity = Identity(
             one.path,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +32,8 @@ def locate(model: str | None = None) -> Location:
     Parameters
     ----------
     model : str, optional
-        A folder with ``model.onnx``, an ONNX file, or the name of a model that came with the tool.
+        A folder with ``model.onnx``, an ONNX file, or the name of a model that came with the tool or lies in
+        ``screener/models`` in the user's data folder.
 
     Raises
     ------
@@ -42,10 +45,37 @@ def locate(model: str | None = None) -> Location:
     if model and path.is_file():
         return Location(path.parent, path)
     # An installed wheel carries its models inside the package, a checkout at its top.
-    for folder in (*([path] if model else []), _PACKAGE / "models" / name, _PACKAGE.parent / "models" / name):
+    for folder in (*([path] if model else []), *(place / name for place in _places())):
         if (folder / "model.onnx").is_file():
             return Location(folder, folder / "model.onnx")
     raise ModelError(f"no model at {name!r}", "give a model folder, an ONNX file, or leave --model out")
+
+
+def _places() -> list[Path]:
+    """Return the folders that hold models by name; what came with the tool wins over what a user put beside it."""
+    own = data_folder()
+    return [_PACKAGE / "models", _PACKAGE.parent / "models", *([own / "models"] if own else [])]
+
+
+def data_folder() -> Path | None:
+    """Return the tool's folder in the user's XDG data folder; None for a user without a home."""
+    home = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG rule: a relative value is to be ignored.
+    try:
+        return (Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "share") / "screener"
+    except RuntimeError:
+        return None
+
+
+def installed() -> list[tuple[str, Path]]:
+    """Return name and folder of every model that can be named, each name once."""
+    found: dict[str, Path] = {}
+    for place in _places():
+        with suppress(OSError):
+            for folder in sorted(place.iterdir()):
+                if (folder / "model.onnx").is_file():
+                    found.setdefault(folder.name, folder)
+    return sorted(found.items())
 
 
 def read_card(location: Location) -> Card:

@@ -47,6 +47,7 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     group_by: Annotated[str, _meta(fields.GROUP_BY)] = "folder"
     cluster: Annotated[str, _meta(fields.CLUSTER)] | None = None
     max_failures: Annotated[int, _meta(fields.MAX_FAILURES)] = 1000
+    shadow: Annotated[str, _meta(fields.SHADOW)] | None = None
 
     @classmethod
     def of(cls, **values: object) -> ScanConfig:
@@ -109,7 +110,7 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {name: value is not None if name in _PLACES else value for name, value in values.items()}
 
 
-_PLACES = frozenset({"model", "log", "anchor", "pseudonymise"})
+_PLACES = frozenset({"model", "log", "anchor", "pseudonymise", "shadow"})
 
 
 @cache

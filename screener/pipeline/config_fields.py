@@ -48,3 +48,4 @@ MEASUREMENTS = ConfigField("Log image statistics and compressed features of each
 CLUSTER = ConfigField("Dask scheduler whose workers screen, as tls://host:8786; local:4 for 4 processes here.")
 MAX_FAILURES = ConfigField("With --cluster: attempts of workers that may fail before the run ends.", low=0)
 GROUP_BY = ConfigField("What makes a study: folder, file, or an expression with one group.")
+SHADOW = ConfigField("Also let this model judge, silently, into a log of its own beside the log.")

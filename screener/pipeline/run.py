@@ -53,6 +53,8 @@ class ScanRun:
     log : Path
     provenance : Provenance or None
         None where the options come from Python.
+    shadow : mapping or None
+        The candidate that judges after this run, as `named` says.
     """
 
     inbox: Path
@@ -62,6 +64,7 @@ class ScanRun:
     policy: TriagePolicy
     log: Path
     provenance: Provenance | None = None
+    shadow: Mapping[str, str] | None = None
 
     @classmethod
     def prepare(cls, inbox: Path, config: ScanConfig, provenance: Provenance | None = None) -> ScanRun:
@@ -78,7 +81,7 @@ class ScanRun:
         _refuse_precision(config.precision)
         _import_ahead()
         model = Model.load(config.model, threads=config.jobs)
-        return cls(inbox, config, pseudonyms, model, _policy(model, config), log, provenance)
+        return cls(inbox, config, pseudonyms, model, policy_of(model, config), log, provenance)
 
     @property
     def shown_inbox(self) -> str:
@@ -110,7 +113,19 @@ class ScanRun:
             "certified": point.certified,
             "options": self.config.recorded(),
             "configuration": self._configuration(),
+            "shadow": None if self.shadow is None else dict(self.shadow),
             "origins": {} if self.provenance is None else dict(self.provenance.origins),
+        }
+
+    def named(self) -> dict[str, str]:
+        """Return the model as the START of another run names it."""
+        point = self.policy.point
+        threshold = float.__repr__(point.threshold)
+        return {
+            "model": self.model.card.title,
+            "model_sha256": self.model.sha256,
+            "operating_point": point.name,
+            "threshold": threshold,
         }
 
     def _configuration(self) -> dict[str, str] | None:
@@ -136,8 +151,10 @@ def checked_log(inbox: Path, config: ScanConfig) -> Path:
         One of them lies in the inbox, or both are the same.
     """
     from screener.audit import default_log, refuse_inside
+    from screener.audit.files import refuse_shadow
 
     path = config.log or default_log()
+    refuse_shadow(path)
     refuse_inside(path, inbox)
     if config.anchor is not None:
         refuse_inside(config.anchor, inbox)
@@ -171,7 +188,14 @@ def _refuse_precision(requested: str) -> None:
         raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
 
 
-def _policy(model: Model, config: ScanConfig) -> TriagePolicy:
+def policy_of(model: Model, config: ScanConfig) -> TriagePolicy:
+    """Return what a model decides by, as a scan is configured.
+
+    Raises
+    ------
+    ScreenerError
+        The model has no such operating point, or it is ``auto`` and not certified.
+    """
     from screener.triage import TriagePolicy, screening_point
 
     points = model.card.operating_points

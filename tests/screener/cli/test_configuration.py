@@ -7,7 +7,6 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 from unittest import mock
 
@@ -17,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from screener.cli.config_file import kind_of, line_of, quoted, read, with_common
-from screener.cli.main import app, main
+from screener.cli.main import app
 from screener.cli.option_tree import CommandOption, leaves, options_of
 from screener.errors import UsageError
 from screener.pipeline.config import ScanConfig
+from tests.in_process import InProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,11 +100,11 @@ def test_no_variable_sets_two_things() -> None:
     common = {option.variables[1] for option in OPTIONS}
     assert len(set(own)) == len(own)
     assert not set(own) & common
-    assert not {"SCREENER_CONFIG", "SCREENER_DEBUG", "SCREENER_DATA"} & {*own, *common}
+    assert not {"SCREENER_CONFIG", "SCREENER_DEBUG"} & {*own, *common}
     assert ("scan",) in commands
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(option=st.sampled_from(SCAN), levels=st.sets(st.sampled_from(LEVELS), min_size=1))
 def test_precedence(option: CommandOption, levels: set[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     if option.param.is_flag and "command line" in levels:
@@ -173,13 +173,13 @@ def test_the_line_of_a_key_however_it_is_written(text: str, line: int) -> None:
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(TEXT)
 def test_quoted_text_reads_back(text: str) -> None:
     assert tomllib.loads(f"a = {quoted([text, True, 0.5, 3])}") == {"a": [text, True, 0.5, 3]}
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.sampled_from(["model", "log", "lang"]), TEXT), st.booleans(), TEXT)
 def test_the_model_is_set_and_nothing_else_changes(values: dict[str, str], more: bool, model: str) -> None:
     lines = [f"{key} = {quoted(value)}  # mine" for key, value in values.items()]
@@ -196,39 +196,6 @@ def test_a_file_that_cannot_be_edited_safely_is_left_alone() -> None:
         with pytest.raises(UsageError) as caught:
             with_common(text, "model", "b")
         assert caught.value.hint.endswith('model = "b"')
-
-
-@dataclass
-class InProcess:
-    """The command without a process of its own, with folders of its own."""
-
-    home: Path
-    capture: pytest.CaptureFixture[str]
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def write(self, text: str) -> Path:
-        """Write the user's own configuration file."""
-        file = self.home / "screener/screener.toml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    def __call__(self, *given_arguments: object) -> tuple[int, str, str]:
-        """Return exit code, stdout and stderr."""
-        folders = {f"XDG_{kind}_HOME": str(self.home) for kind in ("STATE", "CONFIG", "DATA")}
-        with (
-            mock.patch.dict(os.environ, folders | self.environment),
-            mock.patch("sys.argv", ["screener", *map(str, given_arguments)]),
-            pytest.raises(SystemExit) as ended,
-        ):
-            main()
-        out, err = self.capture.readouterr()
-        return int(ended.value.code or 0), out, err
-
-
-@pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> InProcess:
-    return InProcess(tmp_path / "home", capsys)
 
 
 def test_start_says_which_file_was_used_and_where_options_come_from(screener: Command, inbox: Path) -> None:

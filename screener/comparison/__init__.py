@@ -1,0 +1,1 @@
+"""Two models on the same studies, and a candidate held to the tumours that earlier models missed."""
