@@ -3,6 +3,7 @@
 #   make demo          set up, then screen the demo inbox with the shipped model
 #   make test          set up, then the tests (under five minutes)
 #   make test-long     the longer tests
+#   make test-pacs     [KILLS=50]: against Orthanc on this machine, killing the listener so many times; needs orthanc, dcmtk
 #   make lint          ruff, mypy, and who may import whom
 #   make audit         DATA=folder: know the data before training on it; page in build/audit, numbers in docs/results/
 #   make train         DATA=folder [RECIPE=lite] [RUN=build/runs/mine]: train on your own slices
@@ -26,6 +27,7 @@
 #   make diagram       render the picture of the architecture again; needs node and chromium
 
 PYTHON ?= python3
+KILLS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?= $(SCREENER_DATA)
@@ -39,7 +41,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -74,6 +76,9 @@ test: $(VENV)/full
 
 test-long: $(VENV)/full
 	$(PYTEST) -m long
+
+test-pacs: $(VENV)/full
+	KILLS=$(KILLS) $(BIN)/python -m pytest -m pacs tests/pacs
 
 lint: $(VENV)/full
 	$(BIN)/ruff check .

@@ -30,7 +30,9 @@ end
 
 function OnStableSeries(series, tags, metadata)
   if tags.Modality == 'MR' then
-    SendToModality(series, 'screener')
+    -- A job, as SendToModality forgets what failed: a job can be submitted again.
+    local job = { Resources = { series }, Synchronous = false }
+    RestApiPost('/modalities/screener/store', DumpJson(job, true), false)
   elseif tags.Modality == 'SR' and tags.Manufacturer == 'screener' then
     local about = ParseJson(RestApiGet('/series/' .. series))
     for _, instance in ipairs(about.Instances) do
