@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from export.data.phantoms import phantom
 from screener.model.card import Card
 from tests.in_process import InProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EMBEDDING_REFERENCE = "embedding_reference"
 """Its key in the card."""
@@ -117,6 +120,14 @@ def write_model(folder: Path, card: dict[str, Any] | None = None, graph: onnx.Mo
 def parsed_card(**changes: object) -> Card:
     """Return `tiny_card` as the tool reads it."""
     return Card.parse(json.dumps(tiny_card(**changes)))
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Keep intervals cheap where nobody looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("screener.evaluate.metrics.RESAMPLES", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

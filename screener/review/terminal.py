@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from screener.catalogue import Catalogue
@@ -18,18 +19,24 @@ from screener.review.verdicts import NOTE_LIMIT
 from screener.study_store import StudyItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import IO
 
     from screener.domain.verdict import Diagnosis
     from screener.messages import Language
-    from screener.review.queue import Case, ReviewQueue
+    from screener.review.queue import Case, ReviewQueue, StudySlice
 
 _WORDS = Catalogue(
     "review terminal",
     {
         "progress": "{done} of {total} read",
         "question": "{choices}, s skip, q quit: ",
+        "question_study": "{choices}, l one slice only, s skip, q quit: ",
+        "question_slice": "This slice only: {choices}, s skip, q quit: ",
+        "which": "Number of the slice (Enter for none): ",
+        "no_slice": "No slice has this number.",
+        "numbers": "slices {first}–{last}: {series}",
+        "number": "slice {number}: {path}",
         "note": "Note (Enter for none): ",
         "again": "Type one of these letters.",
         "recorded": "Recorded: {verdict}",
@@ -41,6 +48,8 @@ _WORDS = Catalogue(
         "earlier": "earlier verdict: {diagnosis} ({doctor})",
     },
 )
+_DIGITS = 9
+"""Of a slice's number: more than any study has slices."""
 _LETTERS = {key: diagnosis for diagnosis, key in KEYS.items()}
 
 
@@ -93,29 +102,53 @@ class TerminalReview:
         progress = words["progress"].format(**asdict(self.queue.progress()))
         self._write("", progress, *_description(self.queue, case, self.lang))
         start = time.monotonic()
-        diagnosis = self._diagnosis()
+        if self._record(case, start, "question_study" if isinstance(case.item, StudyItem) else "question") and (
+            self.queue.blind
+        ):
+            self._write(*_finding_lines(case, self.lang))
+
+    def _record(self, case: Case, start: float, question: str) -> bool:
+        """Ask about a study or slice and record the answer; say whether there was one."""
+        words = _WORDS[self.lang]
+        diagnosis = self._diagnosis(case, question)
         if diagnosis is None:
-            return
+            return False
         note = self._answer(words["note"])[:NOTE_LIMIT]
         seconds = time.monotonic() - start
         self.queue.record(case.item.result, Opinion(diagnosis, self.doctor, note, seconds, source="terminal"))
         self._write(words["recorded"].format(verdict=DIAGNOSIS[self.lang][diagnosis]))
-        if self.queue.blind:
-            self._write(*_finding_lines(case, self.lang))
+        return True
 
-    def _diagnosis(self) -> Diagnosis | None:
+    def _diagnosis(self, case: Case, question: str) -> Diagnosis | None:
         """Return the verdict, or None to skip the case."""
         words = _WORDS[self.lang]
         choices = ", ".join(f"{key} {DIAGNOSIS[self.lang][diagnosis].lower()}" for diagnosis, key in KEYS.items())
         while True:
-            answer = self._answer(words["question"].format(choices=choices)).lower()
+            answer = self._answer(words[question].format(choices=choices)).lower()
             if answer == "q":
                 raise _EndOfSession
             if answer == "s":
                 return None
-            if answer in _LETTERS:
+            if answer == "l" and question == "question_study":
+                self._review_slice(case)
+            elif answer in _LETTERS:
                 return _LETTERS[answer]
-            self._write(words["again"])
+            else:
+                self._write(words["again"])
+
+    def _review_slice(self, case: Case) -> None:
+        """Ask for one slice of a study and record the verdict on it; the study waits for its own."""
+        words, slices = _WORDS[self.lang], self.queue.slices(case)
+        self._write(*_numbered(slices, self.lang, keys=not hidden(case, blind=self.queue.blind)))
+        answer = self._answer(words["which"])
+        if not answer:
+            return
+        if not (answer.isascii() and answer.isdecimal() and 1 <= int(answer[:_DIGITS]) <= len(slices)):
+            self._write(words["no_slice"])
+            return
+        chosen = slices[int(answer[:_DIGITS]) - 1].item
+        self._write(safe(words["number"].format(number=answer, path=chosen.finding.path)))
+        self._record(self.queue.case(chosen.result), time.monotonic(), "question_slice")
 
     def _answer(self, question: str) -> str:
         self.out.write(question)
@@ -143,6 +176,18 @@ def _description(queue: ReviewQueue, case: Case, lang: Language) -> Iterator[str
             yield safe(words["earlier"].format(diagnosis=earlier.final_diagnosis, doctor=earlier.doctor_id))
     if not hidden(case, blind=queue.blind):
         yield from _finding_lines(case, lang)
+
+
+def _numbered(slices: Sequence[StudySlice], lang: Language, *, keys: bool) -> Iterator[str]:
+    """Yield which slices each series has, by number in anatomical order, and the key slices where they may be known."""
+    words, first = _WORDS[lang], 1
+    for series, members in groupby(slices, key=lambda one: (one.item.finding.sequence, one.item.finding.series_id)):
+        last = first + len(list(members)) - 1
+        yield safe(words["numbers"].format(first=first, last=last, series=" ".join(filter(None, series)) or "–"))
+        first = last + 1
+    ranked = [(one.key, number, one.item.finding.path) for number, one in enumerate(slices, 1) if one.key is not None]
+    for _, number, path in sorted(ranked) if keys else ():
+        yield safe(words["key"].format(path=f"{number}: {path}"))
 
 
 def _finding_lines(case: Case, lang: Language) -> Iterator[str]:

@@ -32,8 +32,20 @@ def screener(*arguments: str | Path, state: Path) -> subprocess.CompletedProcess
     )
 
 
-def test_demo_is_sorted_and_refused_as_it_should_be(tmp_path: Path) -> None:
-    done = screener("scan", DEMO, "--json", state=tmp_path)
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a state folder of its own."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def first(state: Path) -> subprocess.CompletedProcess[str]:
+    """Scan the demo inbox for the first time."""
+    return screener("scan", DEMO, "--json", state=state)
+
+
+def test_demo_is_sorted_and_refused_as_it_should_be(first: subprocess.CompletedProcess[str]) -> None:
+    done = first
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 4
     assert done.stderr == ""
@@ -56,16 +68,18 @@ def test_demo_is_sorted_and_refused_as_it_should_be(tmp_path: Path) -> None:
     assert {line["urgency"] for line in found if line["patient_id"] == "not-a-brain"} == {"REVIEW"}
 
 
-def test_second_run_shows_everything_again_and_logs_nothing_twice(tmp_path: Path) -> None:
-    screener("scan", DEMO, "--quiet", state=tmp_path)
-    again = screener("scan", DEMO, "--json", state=tmp_path)
+def test_second_run_shows_everything_again_and_logs_nothing_twice(
+    first: subprocess.CompletedProcess[str], state: Path
+) -> None:
+    again = screener("scan", DEMO, "--json", state=state)
+    assert len(again.stdout.splitlines()) == len(first.stdout.splitlines())
     assert all(json.loads(line)["seen_before"] for line in again.stdout.splitlines())
-    log = (tmp_path / "screener/audit.jsonl").read_text().splitlines()
+    log = (state / "screener/audit.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in log]
     assert events.count("RESULT") + events.count("STUDY") == len(again.stdout.splitlines())
     assert events.count("STUDY") == 14
     assert events.count("START") == events.count("END") == 2
-    assert screener("verify", state=tmp_path).returncode == 0
+    assert screener("verify", state=state).returncode == 0
 
 
 def test_golden_scores() -> None:

@@ -106,6 +106,7 @@ def one_core() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+@pytest.mark.long
 def test_half_a_gigabyte_is_enough(usual: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     code, found, said = scan(DEMO, tmp_path / "log.jsonl", before=half_a_gigabyte, within=TELLING)
     assert code == 4

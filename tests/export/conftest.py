@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from screener.evaluate import metrics
 from tests.conftest import write_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 COLUMNS = ("path", "label", "source", "patient", "site", "sequence", "plane", "boxes")
-
-
-@pytest.fixture(scope="module")
-def few_resamples() -> Iterator[None]:
-    """Keep intervals cheap where nobody looks at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "RESAMPLES", 20)
-        yield
 
 
 @dataclass(frozen=True)

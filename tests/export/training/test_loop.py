@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -357,14 +358,13 @@ def test_a_recipe_may_be_trained_at_another_size(data: Path, tmp_path: Path) -> 
         setup.resized(SMALL, 100)
 
 
-def test_options_of_an_older_run_still_count(data: Path, tmp_path: Path) -> None:
-    options, run = Options("small", epochs=1, batch_size=8), tmp_path / "run"
-    setup.train(data, run, options)
+def test_options_of_an_older_run_still_count(data: Path, short_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(short_run, tmp_path / "run")
     stored = json.loads((run / "options.json").read_text())
     for name in ("size", "weights", "frozen", "label_share", "pretrain_epochs"):
         del stored[name]
     (run / "options.json").write_text(json.dumps(stored))
-    assert len(setup.train(data, run, options).history) == 1
+    assert len(setup.train(data, run, SHORT).history) == 1
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def damage(log: Path, how: str) -> None:
         base.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     runs=st.lists(st.tuples(st.lists(FINDINGS, max_size=8), DAMAGE), min_size=1, max_size=4), asked=st.lists(FINDINGS)
 )

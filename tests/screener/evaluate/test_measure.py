@@ -21,6 +21,7 @@ from tests.conftest import write_slice
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 HOSTILE = '"><script>broken'
 
 

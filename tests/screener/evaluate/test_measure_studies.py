@@ -19,6 +19,7 @@ from tests.conftest import write_slice
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 SLICES = 20
 TUMOUR = range(8, 13)
 COLUMNS = "path,label,source,sequence,plane,patient,site,series,slice_index,n_slices,boxes,mask"

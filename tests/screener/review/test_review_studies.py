@@ -174,6 +174,43 @@ def test_the_terminal_names_study_slices_and_key_slices(log: StudyLog) -> None:
     assert "earlier verdict: tumour (dr.a)" in out.getvalue()
 
 
+def on_the_terminal(log: StudyLog, typed: str, **how: object) -> str:
+    out = io.StringIO()
+    with ReviewQueue(log.log, sample=0.0, **how) as queue:  # type: ignore[arg-type]  # of several types
+        TerminalReview(queue, "dr.a", "en", io.StringIO(typed), out).run()
+    return out.getvalue()
+
+
+def test_the_terminal_takes_a_verdict_on_one_slice_and_still_asks_about_the_study(log: StudyLog) -> None:
+    shown = on_the_terminal(log, "l\n7\nt\nsmall\nl\n1\ns\nt\n\nq\n")
+    assert "slices 1–13: –" in shown
+    assert "key slice: 7: mass/6.png" in shown
+    assert "slice 7: mass/6.png" in shown
+    on_slice, on_study = reviews(log.log)
+    assert (on_slice["result"], on_slice["note"], on_slice["drawn"]) == (log.results["mass/6.png"], "small", "flagged")
+    assert on_slice["source"] == on_study["source"] == "terminal"
+    assert on_study["result"] == log.studies["mass"]
+    assert verify(log.log).ok
+
+
+@pytest.mark.parametrize("number", ["0", "14", "-1", "x", "²", "9" * 50])
+def test_a_number_that_no_slice_has_is_asked_for_again(log: StudyLog, number: str) -> None:
+    shown = on_the_terminal(log, f"l\n{number}\nq\n")
+    assert shown.count("No slice has this number.") == 1
+    assert reviews(log.log) == []
+    assert "No slice" not in on_the_terminal(log, "l\n\nq\n"), "Enter goes back"
+
+
+def test_a_blind_reader_is_not_told_the_key_slices(log: StudyLog) -> None:
+    typed = "s\nl\n1\nq\n" if first_of(log) == "refused" else "l\n1\nq\n"
+    assert "key slice" not in on_the_terminal(log, typed, blind=True)
+
+
+def first_of(log: StudyLog) -> str:
+    with ReviewQueue(log.log, sample=0.0, blind=True) as queue:
+        return paths(queue)[0]
+
+
 def test_a_table_takes_verdicts_on_studies_and_slices(log: StudyLog, tmp_path: Path) -> None:
     with ReviewQueue(log.log, sample=0.0) as queue:
         lines = list(csv.DictReader(io.StringIO("".join(template(queue)))))
