@@ -17,6 +17,7 @@
 #   make quality-control          DATA=folder: what quality control keeps and refuses; writes docs/results/
 #   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
+#   make bench-pacs    receiving studies: instances a second, a clinic's day, kills; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make fuzz-volumes  the same for the readers of DICOM and NIfTI alone
 #   make readme        renew what the README quotes from docs/results/
@@ -41,7 +42,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-pacs fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -147,6 +148,9 @@ bench: $(VENV)/full
 	$(BIN)/python -m bench.pages
 	$(BIN)/python -m bench.dicom $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python -m bench.studies
+
+bench-pacs: $(VENV)/full
+	$(BIN)/python -m bench.pacs
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py
