@@ -169,11 +169,20 @@ def _print_study(finding: StudyFinding) -> None:
     sys.stdout.flush()
 
 
+class _SafeFormatter(logging.Formatter):
+    """What a peer says of itself must not steer a terminal, nor look like another line of the journal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from screener.report.console import safe
+
+        return safe(super().format(record))
+
+
 def _log_to_stderr() -> None:
     """Tell on stderr what happens, without a time: the journal adds its own."""
     logger = logging.getLogger("screener.pacs")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_SafeFormatter("%(levelname)s: %(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOGGER = logging.getLogger("screener.pacs")
 _LONGEST_PDU = 1 << 20
 """Bytes of the longest PDU that is read; a peer may claim four gigabytes."""
 _PIECE = 64 << 10
+_LOOK_EVERY = 16 << 20
+"""Bytes of one instance between two looks at the disk: a long one must not fill it before it is refused."""
 
 
 class BoundedSocket(AssociationSocket):  # type: ignore[misc]
@@ -23,10 +28,13 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         Bytes of the largest instance.
     spent : int
         Bytes read since the last whole instance.
+    has_room : callable
+        Says whether the disk has room.
     """
 
     longest = 0
     spent = 0
+    has_room: Callable[[], bool]
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read so many bytes of a PDU; fewer where the peer ends the connection.
@@ -36,7 +44,10 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         OSError
             The PDU or the instance is too long, or the peer too slow: the connection is closed.
         """
-        self.spent += nr_bytes
+        looks, self.spent = self.spent // _LOOK_EVERY, self.spent + nr_bytes
+        if self.spent // _LOOK_EVERY > looks and not self.has_room():
+            LOGGER.warning("the disk of the inbox is nearly full: an association is closed within an instance")
+            raise OSError("no room")
         if nr_bytes > _LONGEST_PDU or self.spent > self.longest:
             LOGGER.warning("a peer claims a PDU of %d bytes, or sends an endless instance: closed", nr_bytes)
             raise OSError("too long")
@@ -60,6 +71,7 @@ class BoundedHandler(RequestHandler):  # type: ignore[misc]
         # The same object: making another would tell the association of its connection twice.
         association.dul.socket.__class__ = BoundedSocket
         association.dul.socket.longest = self.server.longest
+        association.dul.socket.has_room = self.server.has_room
         return association
 
 
@@ -74,6 +86,8 @@ class BoundedServer(ThreadedAssociationServer):  # type: ignore[misc]
         Seconds for which a connection may be silent.
     longest : int
         Bytes of the largest instance.
+    has_room : callable
+        Says whether the disk has room.
     """
 
     daemon_threads = True

@@ -167,7 +167,7 @@ class Receiver:
             request_handler=handler_class,
         )
         server.admit, server.patience = self._admits, self.options.timeout
-        server.longest = self._store.max_bytes
+        server.longest, server.has_room = self._store.max_bytes, self._store.has_room
         # pynetdicom's shutdown takes the server off this list.
         entity._servers.append(server)  # noqa: SLF001
         return server

@@ -31,7 +31,7 @@ from pynetdicom import AE
 from screener.audit import verify
 from screener.errors import UsageError
 from screener.pacs.arrivals import Arrivals
-from screener.pacs.receive import _PREFERRED, Receiver, ReceiverOptions
+from screener.pacs.receive import _PREFERRED, KEPT, Receiver, ReceiverOptions
 from screener.pacs.storage import InstanceStore, NotStoredError, safe_name
 
 if TYPE_CHECKING:
@@ -116,6 +116,22 @@ def test_a_slice_in_any_syntax_is_stored_as_it_was_sent(inbox: Path, syntax: str
     found = pydicom.dcmread(inbox / name)
     assert found.file_meta.TransferSyntaxUID == syntax
     assert found.PixelData == sent.PixelData
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_all_classes_of_mr_are_kept(inbox: Path, kind: str) -> None:
+    with receiving(inbox) as receiver, association(receiver.port, classes=(kind,)) as sender:
+        assert sender.send_c_store(instance(0, SOPClassUID=kind)).Status == 0
+    assert files(inbox) == ["1.2.3/1.2.3.1.dcm"]
+
+
+def test_a_long_instance_is_cut_off_before_it_fills_the_disk(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("screener.pacs.bounded_server._LOOK_EVERY", 4096)
+    with receiving(inbox, min_free=1 << 60) as receiver, association(receiver.port) as sender:
+        answer = sender.send_c_store(instance(0))
+        assert getattr(answer, "Status", None) is None
+        until(lambda: not receiver.open)
+        assert files(inbox) == []
 
 
 def test_of_several_syntaxes_one_that_loses_nothing_is_taken(inbox: Path) -> None:
@@ -292,6 +308,7 @@ def test_peers_that_say_nothing_are_closed_and_do_not_keep_others_out(inbox: Pat
         assert all(is_closed(one) for one in silent[8:])
 
 
+@pytest.mark.long
 def test_a_flood_of_associations_is_bounded_and_loses_nothing(inbox: Path) -> None:
     outcomes: list[str] = []
 
@@ -303,14 +320,14 @@ def test_a_flood_of_associations_is_bounded_and_loses_nothing(inbox: Path) -> No
                 outcomes.append("rejected")
 
     with receiving(inbox, associations=8, timeout=20.0) as receiver:
-        threads = [threading.Thread(target=send, args=(number,)) for number in range(24)]
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(64)]
         for thread in threads:
             thread.start()
         most = 0
         while any(thread.is_alive() for thread in threads):
             most = max(most, receiver.open)
             threads[0].join(0.01)
-    assert len(outcomes) == 24
+    assert len(outcomes) == 64
     assert most <= 8
     assert outcomes.count("0") == len(files(inbox)) > 0
 

@@ -107,6 +107,36 @@ def test_a_killed_run_is_taken_up_where_it_ended(place: Place, monkeypatch: pyte
     assert verify(place.log).ok
 
 
+@pytest.mark.parametrize("appends", range(6))
+def test_wherever_it_is_killed_nothing_is_lost_or_doubled(
+    place: Place, appends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(place, "p1", 3)
+    service = begun(place, trusted=True)
+    append, done = AuditLog._append, []
+
+    def dies(log: AuditLog, events: list[dict[str, object]]) -> object:
+        if len(done) == appends:
+            raise KeyboardInterrupt
+        done.append(events)
+        return append(log, events)
+
+    monkeypatch.setattr(AuditLog, "_append", dies)
+    # START, RECEIVED, RESULT, STUDY and END are five.
+    if appends < 5:
+        with pytest.raises(KeyboardInterrupt):
+            place.answer_all(service)
+    else:
+        assert place.answer_all(service) == [True]
+    monkeypatch.undo()
+    service = begun(place, trusted=True)
+    place.answer_all(service)
+    assert len({event["path"] for event in place.events("RESULT")}) == len(place.events("RESULT")) == 3
+    assert len(place.events("STUDY")) == 1
+    assert len(begun(place).arrivals) == 0
+    assert verify(place.log).ok
+
+
 def test_while_a_scan_uses_the_log_studies_wait(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     fill(place, "p1")
     service = begun(place, trusted=True)
