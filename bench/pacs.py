@@ -328,7 +328,8 @@ def _one_study(port: int, study: Study, cut: int | None, later: float) -> None:
 def kills(folder: Path, terms: Terms) -> dict[str, Any]:
     """Kill the listener again and again while studies are sent to it."""
     chance = random.Random(20260103)  # noqa: S311 - no secret
-    over, studies = threading.Event(), []
+    over = threading.Event()
+    studies: list[Study] = []
 
     def send() -> None:
         while not over.is_set():
