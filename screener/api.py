@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from screener.domain.finding import Finding
     from screener.domain.slice import Refused
     from screener.domain.study import StudyFinding
+    from screener.evaluate.labelled import LabelledSet
     from screener.inbox import FileBytes
+    from screener.pipeline.site_profile import SiteProfile
 
 _OPTIONS = (
     "limit",
@@ -159,6 +161,81 @@ class Screener:
         from screener.domain.study import StudyFinding
 
         return (result for result in self._results(Path(inbox), options) if isinstance(result, StudyFinding))
+
+    def adjust_threshold(
+        self,
+        labelled: str | Path | LabelledSet,
+        recall_target: float = 0.95,
+        *,
+        site: str = "",
+        who: str = "",
+        confidence: float = 0.95,
+        prevalence: float | None = None,
+        accept_uncertified: bool = False,
+    ) -> SiteProfile:
+        """Choose and certify thresholds of a site; nothing changes until the profile is passed to `use`.
+
+        Parameters
+        ----------
+        labelled : path or LabelledSet
+            Folder with ``yes/`` and ``no/``, or a CSV, with patients; see `screener.evaluate.labelled.read_labelled`.
+        recall_target : float, in (0.5, 1)
+            Sensitivity by patient.
+        site, who : str
+            For whom the profile is and who makes it; by default the only site that the data name, and the user.
+        confidence : float, in [0.95, 1)
+            One-sided.
+        prevalence : float, in (0, 1), optional
+            Share of studies with a tumour at the site; by default as in the data.
+        accept_uncertified : bool
+            Return a profile that promises nothing where the target is not shown.
+
+        Raises
+        ------
+        NotShownError
+            The data do not show the target; the message says how many patients are lacking.
+        UsageError
+            The data or an option cannot be used.
+        """
+        import getpass
+
+        from screener.calibrate.site import SiteOptions, profile_from_labelled
+        from screener.calibrate.threshold import Target
+        from screener.evaluate.labelled import LabelledSet, read_labelled
+
+        found = labelled if isinstance(labelled, LabelledSet) else read_labelled(Path(labelled))
+        options = SiteOptions(
+            site=site,
+            who=who or getpass.getuser(),
+            target=Target(recall_target, confidence),
+            prevalence=prevalence,
+            accept_uncertified=accept_uncertified,
+        )
+        return profile_from_labelled(found, self.model, options).profile
+
+    def use(self, profile: SiteProfile | str | Path, *, accept_uncertified: bool = False) -> None:
+        """Judge by the thresholds of a site from now on; the probabilities stay those of the model.
+
+        Parameters
+        ----------
+        profile : SiteProfile or path
+            From `adjust_threshold`, or a file of ``screener calibrate``.
+        accept_uncertified : bool
+            Use thresholds that were not shown to reach their target all the same.
+
+        Raises
+        ------
+        ModelError
+            The profile is for another model, or a threshold is not certified.
+        UsageError
+            The file cannot be read.
+        """
+        from screener.pipeline.site_profile import SiteProfile, find_profile, site_policy
+
+        if not isinstance(profile, SiteProfile):
+            profile = find_profile(Path(profile), self.model.card.title, self.model.sha256).profile
+        accept = accept_uncertified or self.config.accept_uncertified
+        self.policy = site_policy(profile, self.model.card, self.model.sha256, accept_uncertified=accept)
 
     def _results(self, inbox: Path, options: dict[str, object]) -> Iterator[Finding | StudyFinding]:
         from screener.inbox import check

@@ -23,6 +23,10 @@ AUTO = "auto"
 """Name of the operating point that promises a sensitivity."""
 CUSTOM = "custom"
 """Name of the operating point when the user gives a number."""
+SITE_PREFIX = "site-"
+"""Begins the name of an operating point that a site profile sets."""
+UNCERTIFIED_SUFFIX = "-uncertified"
+"""Ends the name of one that was not shown to reach its target."""
 _ORDER = {urgency: rank for rank, urgency in enumerate(Urgency)}
 
 
@@ -36,12 +40,15 @@ class TriagePolicy:
     confirmation : float, in [0, 1]
         From this probability on (but never below the threshold) a flagged slice is HIGH.
     model, model_sha256 : str
+    study_point : OperatingPoint or None
+        That of studies, where a site profile sets one; None takes the card's, by the name of `point`.
     """
 
     point: OperatingPoint
     confirmation: float
     model: str
     model_sha256: str
+    study_point: OperatingPoint | None = None
 
     def finding(self, identity: Identity, prediction: Prediction, refused: Reason | None = None) -> Finding:
         """Judge a scored slice; `refused` is the model's own reason not to trust its answer."""

@@ -65,7 +65,8 @@ class StudyLog:
             "tiny 1.0.0",
             model_sha256,
         )
-        with AuditLog(self.log) as log:
+        # A test log need not outlive a power cut.
+        with AuditLog(self.log, fsync_every=60.0) as log:
             log.start({"inbox": self.inbox, "model": "tiny 1.0.0", "threshold": repr(threshold)})
             for study_id, probabilities in studies.items():
                 slices = StudySlices(study_id, study_id.partition("/")[0])

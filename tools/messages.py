@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCALE = ROOT / "screener/locale"
 MODULES = (
     *("screener.messages", "screener.report.messages", "screener.agreement.messages", "screener.review.page"),
-    *("screener.review.terminal", "screener.cluster.health", "screener.pacs.messages"),
+    *("screener.review.terminal", "screener.calibrate.messages", "screener.cluster.health", "screener.pacs.messages"),
     "screener.monitor.messages",
 )
 """Everything that declares texts."""

@@ -46,11 +46,13 @@ def structs() -> dict[str, Any]:
     from screener.monitor.structs import Report
     from screener.pacs.status import InboxStatus
     from screener.pipeline.config import ScanConfig
+    from screener.pipeline.site_profile import SiteProfile
     from screener.report.dicom_answer import AnswerLine
     from screener.report.jsonl import SliceLine, StudyLine
 
     events = {f"event-{kind}-{version}": struct for version, kinds in EVENTS.items() for kind, struct in kinds.items()}
-    inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow, "inbox-status": InboxStatus}
+    inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow}
+    inputs |= {"site-profile": SiteProfile, "inbox-status": InboxStatus}
     models = {"comparison": Comparison, "miss": Miss}
     lines = {"slice": SliceLine, "study": StudyLine, "answer": AnswerLine, "monitor": Report}
     return {f"card-{SCHEMA}": Card, **lines, **inputs, **models, **events}

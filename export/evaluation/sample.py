@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from export.data.dataset import Dataset
     from export.data.splits import Split
     from export.evaluation.localisation import Evidence
-    from export.release.calibrate import Calibration
+    from screener.evaluate.calibration import Calibration
     from screener.evaluate.labelled import Record
     from screener.model.session import Model
 

@@ -16,7 +16,7 @@ from export.errors import DataError
 from export.evaluation.sample import WITHOUT_PROMISE, screened
 from export.evaluation.subgroups import set_figures
 from export.files import save_json
-from export.release.calibrate import Calibration, calibrate, fold
+from export.release.calibrate import fold
 from export.release.certify import certify, choose_auto, refuse_leaks
 from export.release.convert import PARITY, write_checksums, write_release
 from export.release.golden import golden_scores
@@ -24,6 +24,7 @@ from export.release.model_card import render
 from export.release.study_threshold import released_section
 from export.release.threshold_selection import operating_points
 from export.training.batches import slice_weights
+from screener.evaluate.calibration import Calibration, calibrate
 from screener.evaluate.metrics import calibration_error
 from screener.evaluate.score import score_files
 from screener.model.card import Card, CardCalibration, TrainingData

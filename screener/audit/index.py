@@ -170,9 +170,13 @@ class History:
         """Say whether no run over the inbox of this one has a result such as `seen` found."""
         return self._guarded(lambda: self._elsewhere(event, self._inbox_of(run_id)))
 
-    def study_seen(self, study_id: str, results_sha256: str, reason: str | None = None) -> bool:
-        """Say whether a STUDY event of this study rests on these very results, and gives a reason that is asked for."""
-        return self._guarded(lambda: self._study_seen(clean_text(study_id), results_sha256, reason))
+    def study_seen(self, study_id: str, results_sha256: str, threshold: float, reason: str | None = None) -> bool:
+        """Say whether the last STUDY event of this study on these very results has a threshold, and one gives a reason.
+
+        A reason is only looked for if it is asked for.
+        """
+        asked = text_of(threshold)
+        return self._guarded(lambda: self._study_seen(clean_text(study_id), results_sha256, asked, reason))
 
     def numbers(self, results: Sequence[tuple[str, str]]) -> list[ResultNumber]:
         """Say of RESULT events where each stands among those of its run and study.
@@ -297,15 +301,16 @@ class History:
             return self._find(expected, query, keys)
         return None
 
-    def _study_seen(self, study_id: str, results_sha256: str, reason: str | None) -> bool:
+    def _study_seen(self, study_id: str, results_sha256: str, threshold: str, reason: str | None) -> bool:
         places = self._base.execute(_SAME_STUDY, (_key(study_id, results_sha256),)).fetchall()
-        found = (self._event_at(segment, offset, Kind.STUDY) for segment, offset in places)
-        return any(
-            event is not None
-            and (event["study_id"], event["results_sha256"]) == (study_id, results_sha256)
-            and reason in {None, event["reason"]}
-            for event in found
-        )
+        events = (self._event_at(segment, offset, Kind.STUDY) for segment, offset in places)
+        same = [
+            event
+            for event in events
+            if event is not None and (event["study_id"], event["results_sha256"]) == (study_id, results_sha256)
+        ]
+        reasons = {None, *(event["reason"] for event in same)}
+        return bool(same) and same[0]["threshold"] == threshold and reason in reasons
 
     def _elsewhere(self, event: Event, inbox: str) -> bool:
         if self._inbox_of(event["run_id"]) == inbox:
@@ -435,7 +440,7 @@ _SAME_SLICE = """
 SELECT segment, offset FROM result WHERE bytes_key = ? AND scored IN (0, 1) AND slice_key = ?
 ORDER BY segment DESC, offset DESC
 """
-_SAME_STUDY = "SELECT segment, offset FROM study WHERE study_key = ? LIMIT 100"
+_SAME_STUDY = "SELECT segment, offset FROM study WHERE study_key = ? ORDER BY segment DESC, offset DESC LIMIT 100"
 _SAME_BYTES = "SELECT segment, offset FROM result WHERE bytes_key = ? AND scored = 1"
 
 

@@ -207,9 +207,12 @@ class AuditLog:
         )
         return self._append([event]).hashes[0]
 
-    def study_seen(self, study_id: str, results_sha256: str, reason: str | None = None) -> bool:
-        """Say whether a STUDY event of this study rests on these very results, and gives a reason that is asked for."""
-        return self._lookup().study_seen(study_id, results_sha256, reason)
+    def study_seen(self, study_id: str, results_sha256: str, threshold: float, reason: str | None = None) -> bool:
+        """Say whether the last STUDY event of this study on these very results has a threshold, and one gives a reason.
+
+        A reason is only looked for if it is asked for.
+        """
+        return self._lookup().study_seen(study_id, results_sha256, threshold, reason)
 
     def reviews(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Record verdicts as one write.

@@ -205,6 +205,7 @@ def scan(
     inbox: Annotated[Path, typer.Argument(help="Folder of DICOM files, or of JPEG and PNG slices; a folder a study.")],
     threshold: options.Threshold = "auto",
     accept_uncertified: options.AcceptUncertified = False,
+    profile: options.Profile = None,
     model: options.Model = None,
     log: options.Log = None,
     json: Annotated[
@@ -584,6 +585,48 @@ def evaluate(
 
     color = wants_color()
     raise typer.Exit(run(source, EvaluateOptions(threshold, model, out, json, evidence, tuple(require or ()), color)))
+
+
+@app.command()
+def calibrate(
+    source: Annotated[
+        Path | None, typer.Argument(help="Folder with yes/ and no/, or a CSV: path,label,patient[,series][,site].")
+    ] = None,
+    from_log: Annotated[
+        Path | None, typer.Option("--from-log", help="Audit log with verdicts, instead of labelled data.")
+    ] = None,
+    inbox: Annotated[Path | None, typer.Option(help="With --from-log: only what was found in this inbox.")] = None,
+    site: Annotated[
+        str, typer.Option(help="Name of the site. Default: the only one that the labelled data name.")
+    ] = "",
+    doctor: Annotated[str | None, typer.Option(envvar="SCREENER_DOCTOR", help="Who makes the profile.")] = None,
+    sensitivity: Annotated[float, typer.Option(help="Sensitivity by patient to certify, above 0.5.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="One-sided confidence, at least 0.95.")] = 0.95,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Share of studies with a tumour at the site. Default: as in the data.")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="study or slice must be certified. Default: at least one of them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Profile to write, such as site.toml.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write in the place of an earlier profile.")] = False,
+    accept_uncertified: Annotated[
+        bool, typer.Option("--accept-uncertified", help="Make a profile though the target is not shown.")
+    ] = False,
+    model: options.Model = None,
+    json: Annotated[bool, typer.Option("--json", help="The profile as one JSON object instead of tables.")] = False,
+    lang: options.Language = None,
+) -> None:
+    """Choose and certify a threshold of your own site, from labelled data or from verdicts in the log.
+
+    Writes a site profile for scan --profile; the model stays as it is. Exit codes: 0 made; 2 usage, or a second profile
+    for one site; 3 no labelled data; 4 made, but some lines or files could not be used; 6 audit log; 7 model; 9 the
+    target is not certified: nothing is written.
+    """
+    given = dict(locals())
+    from screener.cli.calibrate import CalibrateOptions, run
+
+    raise typer.Exit(run(CalibrateOptions(**given, color=wants_color())))
 
 
 @app.command()

@@ -16,6 +16,7 @@ def _option(field: fields.ConfigField, *names: str) -> Any:  # noqa: ANN401 - Ty
 
 Threshold = Annotated[str, _option(fields.THRESHOLD)]
 AcceptUncertified = Annotated[bool, _option(fields.ACCEPT_UNCERTIFIED, "--accept-uncertified")]
+Profile = Annotated[Path | None, _option(fields.PROFILE)]
 Model = Annotated[str | None, _option(fields.MODEL)]
 Log = Annotated[Path | None, _option(fields.LOG)]
 Limit = Annotated[int | None, _option(fields.LIMIT)]

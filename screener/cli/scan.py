@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from screener.cli import cluster
@@ -225,6 +225,9 @@ def _show(found: TopFindings, scan: Scan, log: str, output: Output, lang: Langua
     from screener.report.console import Summary, show
 
     aggregation = Aggregation.of(scan.model.card)
+    if scan.policy.study_point is not None:
+        points = {**aggregation.points, scan.policy.point.name: scan.policy.study_point}
+        aggregation = replace(aggregation, points=points)
     summary = Summary(scan.counts, scan.policy.point, scan.policy.model, log, aggregation, stopped=scan.stopped)
     show(found, summary, lang, color=output.color)
 

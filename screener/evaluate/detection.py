@@ -54,6 +54,25 @@ def shares(flagged: NDArray[np.bool_], patients: NDArray[np.str_]) -> NDArray[np
     return np.bincount(place, flagged) / np.maximum(np.bincount(place), 1)
 
 
+def drawn_cases(units: NDArray[np.int64], *, seed: int = SEED) -> NDArray[np.int64]:
+    """Draw a case of every unit: the one draw that counts.
+
+    Parameters
+    ----------
+    units : ndarray of shape (N,), int
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (units,), int
+        Places among the N, in the order of the units.
+    """
+    counts = np.bincount(np.unique(units, return_inverse=True)[1])
+    first = np.cumsum(counts) - counts
+    order = np.argsort(units, kind="stable")
+    return np.asarray(order[first + np.random.default_rng(seed).integers(counts)])
+
+
 def detection(flagged: NDArray[np.bool_], patients: NDArray[np.str_], *, seed: int = SEED) -> Detection | None:
     """Draw a slice of every patient, once for the count and `DRAWS` times to see how much that depends on luck.
 

@@ -122,10 +122,10 @@ def rate(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> Rate:
     return Rate(value["value"], value["low"], value["high"], total, count, len(tables))
 
 
-def exact_interval(hits: float, count: int) -> tuple[float, float]:
+def exact_interval(hits: float, count: float) -> tuple[float, float]:
     """Return the two-sided 95 % interval of a binomial share (Clopper & Pearson 1934).
 
-    Hits may be an expected number, and so broken. Where all or none are hits it is a root, and needs no extra.
+    Hits and count may be expected numbers, and so broken. Where all or none are hits it is a root, and needs no extra.
     """
     tail = (1 - LEVEL) / 2
     if hits == 0:
@@ -281,9 +281,9 @@ def _with_interval(value: float, drawn: NDArray[np.float64], units: int) -> dict
     return {"value": value, "low": low, "high": high}
 
 
-def brier(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+def brier(labels: NDArray[np.int64], scores: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
     """Return the mean squared difference of probability and outcome (Brier, Monthly Weather Review 1950); 0 is best."""
-    return float(np.mean((scores - labels) ** 2)) if len(labels) else float("nan")
+    return float(np.average((scores - labels) ** 2, weights=weights)) if len(labels) else float("nan")
 
 
 def reliability(labels: NDArray[np.int64], scores: NDArray[np.float64], bins: int = 10) -> list[dict[str, float]]:

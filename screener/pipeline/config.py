@@ -11,6 +11,7 @@ import msgspec
 from screener.errors import UsageError
 from screener.inbox import Grouping, WalkOptions, patient_pattern
 from screener.pipeline import config_fields as fields
+from screener.triage import AUTO
 
 if TYPE_CHECKING:
     from screener.privacy import Pseudonyms
@@ -25,6 +26,7 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     threshold: Annotated[str, _meta(fields.THRESHOLD)] = "auto"
     accept_uncertified: Annotated[bool, _meta(fields.ACCEPT_UNCERTIFIED)] = False
+    profile: Annotated[Path, _meta(fields.PROFILE)] | None = None
     model: Annotated[str, _meta(fields.MODEL)] | None = None
     log: Annotated[Path, _meta(fields.LOG)] | None = None
     limit: Annotated[int, _meta(fields.LIMIT)] | None = None
@@ -70,6 +72,10 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         found.walk_options()
         if found.redact_paths and found.pseudonymise is None:
             raise UsageError("--redact-paths needs a key to rename files with", "add --pseudonymise KEYFILE")
+        if found.profile is not None and found.threshold != AUTO:
+            raise UsageError(
+                f"--profile sets the threshold, and so does --threshold {found.threshold}", "leave one of them out"
+            )
         return found
 
     def walk_options(self) -> WalkOptions:
@@ -110,7 +116,7 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {name: value is not None if name in _PLACES else value for name, value in values.items()}
 
 
-_PLACES = frozenset({"model", "log", "anchor", "pseudonymise", "shadow"})
+_PLACES = frozenset({"profile", "model", "log", "anchor", "pseudonymise", "shadow"})
 
 
 @cache

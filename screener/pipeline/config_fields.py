@@ -26,6 +26,7 @@ class ConfigField(NamedTuple):
 
 THRESHOLD = ConfigField("auto, screening, default, confirmation, or a number.")
 ACCEPT_UNCERTIFIED = ConfigField("Use auto although no bound was shown for it.")
+PROFILE = ConfigField("Site profile that sets the thresholds, or a folder with one for the model.")
 MODEL = ConfigField("Model folder, ONNX file, or name. Default: the model that came along.")
 LOG = ConfigField("Audit log. Default: in the user's state folder.")
 LIMIT = ConfigField("Files to look at, at most.", low=1)

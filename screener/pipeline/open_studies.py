@@ -233,7 +233,8 @@ class OpenStudies:
         """Write the STUDY event, unless an earlier run answered from the same results."""
         rests_on = slices.results_sha256()
         # A warning that comes late is logged once, although the results are the same.
-        if log.study_seen(found.study_id, rests_on, found.reason if slices.warning else None):
+        warned = found.reason if slices.warning else None
+        if log.study_seen(found.study_id, rests_on, found.threshold, warned):
             return replace(found, seen_before=True)
         log.study(
             found,

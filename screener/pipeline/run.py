@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from screener.audit import AuditLog
     from screener.model.session import Model
     from screener.pipeline.config import ScanConfig
+    from screener.pipeline.site_profile import ProfileFile
     from screener.privacy import Pseudonyms
     from screener.triage import TriagePolicy
 
@@ -55,6 +56,8 @@ class ScanRun:
         None where the options come from Python.
     shadow : mapping or None
         The candidate that judges after this run, as `named` says.
+    profile : ProfileFile or None
+        The site profile that sets the thresholds.
     """
 
     inbox: Path
@@ -65,6 +68,7 @@ class ScanRun:
     log: Path
     provenance: Provenance | None = None
     shadow: Mapping[str, str] | None = None
+    profile: ProfileFile | None = None
 
     @classmethod
     def prepare(cls, inbox: Path, config: ScanConfig, provenance: Provenance | None = None) -> ScanRun:
@@ -81,7 +85,9 @@ class ScanRun:
         _refuse_precision(config.precision)
         _import_ahead()
         model = Model.load(config.model, threads=config.jobs)
-        return cls(inbox, config, pseudonyms, model, policy_of(model, config), log, provenance)
+        profile = _profile(model, config)
+        policy = policy_of(model, config, profile)
+        return cls(inbox, config, pseudonyms, model, policy, log, provenance, profile=profile)
 
     @property
     def shown_inbox(self) -> str:
@@ -100,6 +106,7 @@ class ScanRun:
     def details(self) -> dict[str, object]:
         """Return what the START event records of this run."""
         from screener import __version__
+        from screener.pipeline.study import Aggregation
 
         point = self.policy.point
         return {
@@ -111,6 +118,9 @@ class ScanRun:
             "threshold": point.threshold,
             "operating_point": point.name,
             "certified": point.certified,
+            "threshold_origin": self.threshold_origin,
+            "study_threshold": Aggregation.of(self.model.card).point(self.policy).threshold,
+            "profile": self._told_profile(),
             "options": self.config.recorded(),
             "configuration": self._configuration(),
             "shadow": None if self.shadow is None else dict(self.shadow),
@@ -126,6 +136,29 @@ class ScanRun:
             "model_sha256": self.model.sha256,
             "operating_point": point.name,
             "threshold": threshold,
+        }
+
+    @property
+    def threshold_origin(self) -> str:
+        """Where the thresholds come from: ``profile``, the model's ``card``, or a ``number`` that was given."""
+        from screener.triage import CUSTOM
+
+        if self.profile is not None:
+            return "profile"
+        return "number" if self.policy.point.name == CUSTOM else "card"
+
+    def _told_profile(self) -> dict[str, object] | None:
+        """Return which site profile was read, and what its operating points are called."""
+        if self.profile is None:
+            return None
+        profile = self.profile.profile
+        return {
+            "path": shown_place(self.profile.path, self.config, self.pseudonyms),
+            "sha256": self.profile.sha256,
+            "site": profile.site,
+            "who": profile.who,
+            "created": profile.created,
+            "points": {level: point.name for level, point in profile.points().items()},
         }
 
     def _configuration(self) -> dict[str, str] | None:
@@ -188,16 +221,29 @@ def _refuse_precision(requested: str) -> None:
         raise ModelError("no int8 variant of this model was released", "leave --precision out: fp32 runs everywhere")
 
 
-def policy_of(model: Model, config: ScanConfig) -> TriagePolicy:
-    """Return what a model decides by, as a scan is configured.
+def _profile(model: Model, config: ScanConfig) -> ProfileFile | None:
+    if config.profile is None:
+        return None
+    from screener.pipeline.site_profile import find_profile
+
+    return find_profile(config.profile, model.card.title, model.sha256)
+
+
+def policy_of(model: Model, config: ScanConfig, profile: ProfileFile | None = None) -> TriagePolicy:
+    """Return what a model decides by, as a scan is configured, or as the profile of a site says.
 
     Raises
     ------
     ScreenerError
-        The model has no such operating point, or it is ``auto`` and not certified.
+        The model has no such operating point, the one asked for is not certified, or the profile is for another model.
     """
     from screener.triage import TriagePolicy, screening_point
 
+    if profile is not None:
+        from screener.pipeline.site_profile import site_policy
+
+        accept = config.accept_uncertified
+        return site_policy(profile.profile, model.card, model.sha256, accept_uncertified=accept)
     points = model.card.operating_points
     return TriagePolicy(
         point=screening_point(config.threshold, points, accept_uncertified=config.accept_uncertified),

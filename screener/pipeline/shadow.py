@@ -49,7 +49,7 @@ def with_shadow(run: ScanRun) -> tuple[ScanRun, ScanRun | None]:
         raise UsageError(f"--shadow {config.shadow!r} names the model in use", "name another model, or leave it out")
     log = shadow_log(run.log)
     own = msgspec.structs.replace(
-        config, model=config.shadow, log=log, anchor=None, shadow=None, accept_uncertified=True
+        config, model=config.shadow, profile=None, log=log, anchor=None, shadow=None, accept_uncertified=True
     )
     shadow = ScanRun(run.inbox, own, run.pseudonyms, model, policy_of(model, own), log, run.provenance)
     return replace(run, shadow=shadow.named()), shadow

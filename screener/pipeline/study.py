@@ -81,8 +81,8 @@ class Aggregation:
         )
 
     def point(self, policy: TriagePolicy) -> OperatingPoint:
-        """Return the operating point of studies by the name of the slice's; the slice's where there is none."""
-        return self.points.get(policy.point.name, policy.point)
+        """Return the operating point of studies: the policy's own, or that of the slice's name, or the slice's."""
+        return policy.study_point or self.points.get(policy.point.name, policy.point)
 
     def confirmation(self, policy: TriagePolicy) -> float:
         """Return the probability, in [0, 1], from which on a flagged study is HIGH."""

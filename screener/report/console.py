@@ -16,6 +16,7 @@ from screener.triage import reading_order
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -181,6 +182,20 @@ def _cells(finding: Finding | StudyFinding, lang: Language) -> dict[str, str]:
         "key_slice": safe(key),
         "recommendation": _advice(finding, lang),
     }
+
+
+def rich_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table of plain cells, made harmless."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(safe(str(cell))) for cell in row))
+    return made
 
 
 def study_title(finding: Finding | StudyFinding) -> str:

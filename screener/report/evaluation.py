@@ -6,12 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from screener.messages import NOTICE
-from screener.report.console import safe
+from screener.report.console import rich_table, safe
 from screener.report.document import document, figure, gallery, heading, listing, paragraph, picture, table
 from screener.report.pictures import jpeg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.table import Table
@@ -158,17 +158,17 @@ def _identity(measured: Mapping[str, Any]) -> str:
 def tables(measured: Mapping[str, Any]) -> Iterator[Table | str]:
     """Yield what the terminal shows: rich tables and lines of text."""
     yield safe(_identity(measured))
-    yield _rich("Figures", _HEAD, _rows(measured))
+    yield rich_table("Figures", _HEAD, _rows(measured))
     yield from filter(None, [_pooled(measured), _without_anatomy(measured)])
     if measured["heads"]:
-        yield _rich("Figures that the hospital cannot give away", ("figure", "value"), _head_rows(measured))
+        yield rich_table("Figures that the hospital cannot give away", ("figure", "value"), _head_rows(measured))
     if measured["levels"]:
-        yield _rich("Slices by level of the head", ("level", "sensitivity", "specificity"), _level_rows(measured))
-    yield _rich("Studies", ("truth", "flagged", "not flagged"), _confusion(measured))
+        yield rich_table("Slices by level of the head", ("level", "sensitivity", "specificity"), _level_rows(measured))
+    yield rich_table("Studies", ("truth", "flagged", "not flagged"), _confusion(measured))
     if measured["studies"]["at_prevalence"]:
-        yield _rich("If so many studies show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(measured))
+        yield rich_table("If so many studies show a tumour", ("prevalence", "PPV", "NPV"), _prevalences(measured))
     yield _detection(measured)
-    yield _rich("Release checklist", ("line", "status", "why"), _checklist(measured))
+    yield rich_table("Release checklist", ("line", "status", "why"), _checklist(measured))
     yield from (safe(remark) for remark in measured["remarks"])
     if measured["refusals"]:
         yield "Refused: " + ", ".join(f"{count} {reason}" for reason, count in measured["refusals"].items())
@@ -181,19 +181,6 @@ def tables(measured: Mapping[str, Any]) -> Iterator[Table | str]:
 
 def _checklist(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [(line["asked"], line["status"], line["why"]) for line in measured["checklist"]]
-
-
-def _rich(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in head:
-        made.add_column(name, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(safe(str(cell))) for cell in row))
-    return made
 
 
 def evaluation_page(root: Path, measured: Mapping[str, Any], model: Model) -> str:

@@ -142,6 +142,8 @@ PAGE = Catalogue(
         "slice_picture": "Slice in context",
         "counts": "Slices: {total}, assessed: {assessed}, flagged: {flagged}, not assessable: {refused}",
         "unknown_point": "{name}: whether it is certified is not known here, as the model that judged is not at hand",
+        "site_certified": "{name}: threshold of this site, certified there; its profile says for which sensitivity",
+        "site_uncertified": "{name}: threshold of this site, not certified",
         "earlier_verdict": "Earlier verdict, on another answer about this study",
         "refused": "{count} slices not assessable",
         "more_in_log": "{count} more; all are in the log.",

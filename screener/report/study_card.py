@@ -15,6 +15,7 @@ from screener.inbox.studies import natural_key
 from screener.messages import RECOMMENDATION, TEXT, URGENCY_WORD
 from screener.report.console import compared, number, point_lines, study_date, study_point_lines, study_title
 from screener.report.messages import PAGE, REASON
+from screener.triage import SITE_PREFIX, UNCERTIFIED_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -298,6 +299,9 @@ def point_words(study: StudyFinding, model: Model | None, aggregation: Aggregati
     Whether it is certified by patient stands first.
     """
     name = study.operating_point
+    if name.startswith(SITE_PREFIX):
+        shown = "site_uncertified" if name.endswith(UNCERTIFIED_SUFFIX) else "site_certified"
+        return (PAGE[lang][shown].format(name=name),)
     if model is None or model.sha256 != study.model_sha256:
         return (PAGE[lang]["unknown_point"].format(name=name),)
     by_patient = aggregation.points.get(name)

@@ -17,7 +17,7 @@ from screener.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_SCAN = set(ExitCode) - {ExitCode.NOT_SHOWN, ExitCode.NOT_SENT, ExitCode.ALARM}
-"""What a scan may return; those left out are of ``evaluate --require``, ``send`` and ``monitor --alert``."""
+"""What a scan may return; those left out are of ``evaluate``, ``calibrate``, ``send`` and ``monitor --alert``."""
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [ROOT / name for name in TOP] + sorted((ROOT / "docs").rglob("*.md"))
 GUIDES = [page for page in PAGES if page.parent.name != "results" and page.name != "CHANGELOG.md"]

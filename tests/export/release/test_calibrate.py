@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.release.calibrate import Calibration, calibrate, fold
+from export.release.calibrate import fold
+from screener.evaluate.calibration import Calibration, calibrate
 from tests.conftest import tiny_graph
 
 

@@ -18,9 +18,9 @@ from export.data.dataset import read_dataset
 from export.data.groups import read_groups
 from export.data.provenance import training_data
 from export.errors import DataError
-from export.release.calibrate import Calibration
 from export.release.model_card import verdict
 from export.release.release import Release, ReleaseInputs, certify_again, publish
+from screener.evaluate.calibration import Calibration
 from screener.evaluate.metrics import lower_bound
 from screener.evaluate.score import score_files
 from screener.model.session import Model

@@ -157,9 +157,13 @@ def test_a_study_is_logged_and_found_again(tmp_path: Path) -> None:
     assert "curve" not in event["series"][0]
     for _ in range(2):
         with AuditLog(log) as again:
-            assert again.study_seen("p1", event["results_sha256"])
-            assert not again.study_seen("p2", event["results_sha256"])
-            assert not again.study_seen("p1", "0" * 64)
+            threshold = float(event["threshold"])
+            assert again.study_seen("p1", event["results_sha256"], threshold)
+            assert not again.study_seen("p1", event["results_sha256"], threshold / 2), (
+                "another threshold, another answer"
+            )
+            assert not again.study_seen("p2", event["results_sha256"], threshold)
+            assert not again.study_seen("p1", "0" * 64, threshold)
         # The second time the index is gone.
         (tmp_path / "log.jsonl.index.sqlite").unlink()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HINTS: Mapping[str, Any] = field_types()
 OPTIONS: Mapping[str, Any] = {str(one.name): one for one in typer.main.get_command(app).commands["scan"].params}  # type: ignore[attr-defined]
-PLACES = {"model", "log", "anchor", "pseudonymise"}
+PLACES = {"profile", "model", "log", "anchor", "pseudonymise"}
 
 
 @pytest.mark.parametrize("name", ScanConfig.__struct_fields__)
@@ -49,6 +49,7 @@ def test_start_records_every_field_and_no_place_of_this_machine(tmp_path: Path) 
     assert "meyer" not in str(recorded)
     assert (recorded["limit"], recorded["settle"], recorded["threshold"]) == (3, "1.5", "screening")
     assert {name: recorded[name] for name in PLACES} == {
+        "profile": False,
         "model": True,
         "log": True,
         "anchor": True,
@@ -73,6 +74,7 @@ def test_start_records_every_field_and_no_place_of_this_machine(tmp_path: Path) 
         ({"patient_regex": "P"}, "0 groups"),
         ({"group_by": "("}, "no valid expression"),
         ({"redact_paths": True}, "--redact-paths needs a key"),
+        ({"profile": "site.toml", "threshold": "screening"}, "--profile sets the threshold"),
     ],
 )
 def test_what_cannot_be_used_is_a_usage_error_that_names_the_option(values: dict[str, object], message: str) -> None:
