@@ -70,7 +70,7 @@ def test_start_records_every_field_and_no_place_of_this_machine(tmp_path: Path) 
         ({"isolate": "maybe"}, "--isolate 'maybe'"),
         ({"precision": "fp16"}, "--precision 'fp16'"),
         ({"log": 3}, "--log 3"),
-        ({"patient_regex": "("}, "not valid"),
+        ({"patient_regex": "("}, "no valid expression"),
         ({"patient_regex": "P"}, "0 groups"),
         ({"group_by": "("}, "no valid expression"),
         ({"redact_paths": True}, "--redact-paths needs a key"),
