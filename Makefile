@@ -19,6 +19,7 @@
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make bench-pacs    receiving studies: instances a second, a clinic's day, kills; writes docs/results/
 #   make bench-calibrate  simulate sites that certify a threshold of their own; writes docs/results/
+#   make bench-queue   waiting times by formula against a simulation; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make fuzz-volumes  the same for the readers of DICOM and NIfTI alone
 #   make readme        renew what the README quotes from docs/results/
@@ -43,7 +44,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-calibrate bench-pacs fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-queue bench-calibrate bench-pacs fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -155,6 +156,9 @@ bench-pacs: $(VENV)/full
 
 bench-calibrate: $(VENV)/full
 	$(BIN)/python -m bench.calibration
+
+bench-queue: $(VENV)/full
+	$(BIN)/python -m bench.queueing
 
 fuzz: $(VENV)/full
 	$(BIN)/python bench/fuzz.py

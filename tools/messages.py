@@ -25,7 +25,7 @@ LOCALE = ROOT / "screener/locale"
 MODULES = (
     *("screener.messages", "screener.report.messages", "screener.agreement.messages", "screener.review.page"),
     *("screener.review.terminal", "screener.calibrate.messages", "screener.cluster.health", "screener.pacs.messages"),
-    "screener.monitor.messages",
+    *("screener.monitor.messages", "screener.queueing.messages"),
 )
 """Everything that declares texts."""
 _HEADER = "# {language} of screener. Contexts name where a text is shown; braces hold what is filled in.\n"

@@ -47,6 +47,7 @@ def structs() -> dict[str, Any]:
     from screener.pacs.status import InboxStatus
     from screener.pipeline.config import ScanConfig
     from screener.pipeline.site_profile import SiteProfile
+    from screener.queueing.answer import QueueAnswer
     from screener.report.dicom_answer import AnswerLine
     from screener.report.jsonl import SliceLine, StudyLine
 
@@ -54,7 +55,7 @@ def structs() -> dict[str, Any]:
     inputs = {"scan-config": ScanConfig, "labelled-row": LabelledRow}
     inputs |= {"site-profile": SiteProfile, "inbox-status": InboxStatus}
     models = {"comparison": Comparison, "miss": Miss}
-    lines = {"slice": SliceLine, "study": StudyLine, "answer": AnswerLine, "monitor": Report}
+    lines = {"slice": SliceLine, "study": StudyLine, "answer": AnswerLine, "monitor": Report, "queue": QueueAnswer}
     return {f"card-{SCHEMA}": Card, **lines, **inputs, **models, **events}
 
 

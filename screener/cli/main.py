@@ -673,6 +673,35 @@ def monitor(
 
 
 @app.command()
+def queue(
+    log: Annotated[Path | None, typer.Argument(help="Audit log; without one, give the figures below.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes that a reader takes for a study.")] = 10.0,
+    readers: Annotated[int, typer.Option(min=1, help="Readers at work at the same time.")] = 1,
+    hours: Annotated[float, typer.Option(min=0.1, max=168, help="Hours a week in which they read.")] = 40.0,
+    arrivals: Annotated[float | None, typer.Option(min=0.001, help="Studies a week.")] = None,
+    prevalence: Annotated[float | None, typer.Option(min=0, max=1, help="Share with a tumour.")] = None,
+    sensitivity: Annotated[float | None, typer.Option(min=0, max=1, help="Share of tumours flagged.")] = None,
+    specificity: Annotated[float | None, typer.Option(min=0, max=1, help="Share of others not flagged.")] = None,
+    not_assessable: Annotated[float | None, typer.Option(min=0, max=1, help="Share not assessable.")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Also simulate; needs the extra [queue].")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write a page with a plot.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
+    no_color: options.NoColor = False,
+    lang: options.Language = None,
+) -> None:
+    """Say what triage gains: how long patients wait in order of arrival, and in the tool's order.
+
+    Exit codes: 0 shown; 1 the page cannot be written; 2 usage, a figure that nobody knows, or readers who cannot keep
+    up; 3 no study in the log; 6 no log, or a damaged one: what stands before the damage is used.
+    """
+    from screener.cli.queue import Shown, run
+
+    figures = (arrivals, prevalence, sensitivity, specificity, not_assessable)
+    shown = Shown(json, out, lang, color=wants_color() and not no_color)
+    raise typer.Exit(run(log, figures, shown, minutes=minutes, hours=hours, readers=readers, simulate=simulate))
+
+
+@app.command()
 def verify(
     log: Annotated[list[Path] | None, typer.Argument(help="Audit logs. Default: the user's own.")] = None,
     anchor: Annotated[Path | None, typer.Option(help="Head hash written by scan --anchor: shows a cut tail.")] = None,

@@ -110,7 +110,7 @@ def watch(options: MonitorOptions) -> tuple[Report, AuditLogError | None]:
     excluded = _excluded(columns, reader)
     epoch = columns.last
     site = _site(columns.epochs[epoch], options)
-    study = _of_epoch(readings, epoch, since)
+    study = of_epoch(readings, epoch, since)
     found = agreement(study)
     indicators = _indicators(site, study, options, excluded)
     excluded["unattached"] = readings.unattached
@@ -185,7 +185,7 @@ def _indicators(
     return tuple(made[name] for name in BUDGET)
 
 
-def _of_epoch(study: ReaderStudy, epoch: Epoch, since: float) -> ReaderStudy:
+def of_epoch(study: ReaderStudy, epoch: Epoch, since: float) -> ReaderStudy:
     """Return the part of a reader study that one model and threshold answered for."""
     return replace(
         study,

@@ -1,0 +1,1 @@
+"""What reading in the tool's order gains and costs: waiting times by formula and by simulation."""
