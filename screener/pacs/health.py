@@ -47,6 +47,8 @@ class Health:
             found.append(f"{len(activity.alarms)} folders wait for their answer for too long.")
         if activity.problem:
             found.append("The last attempt failed; the journal says why.")
+        if self._service.unsent:
+            found.append(f"{self._service.unsent} answers could not be sent yet; the journal says why.")
         if self._receiver is not None and not self._receiver.has_room:
             found.append("The disk of the inbox is nearly full: senders are refused.")
         return found
@@ -69,6 +71,7 @@ class Health:
         yield _one("screener_answered_folders_total", "counter", "Folders answered since the start.", activity.answered)
         yield _one("screener_studies_total", "counter", "Studies answered since the start.", activity.studies)
         yield _one("screener_failures_total", "counter", "Attempts that failed since the start.", activity.failures)
+        yield _one("screener_unsent_answers", "gauge", "Answers that wait for the PACS.", service.unsent)
         yield _one("screener_free_bytes", "gauge", "Free disk of the inbox.", shutil.disk_usage(service.run.inbox).free)
         yield _one("process_resident_memory_bytes", "gauge", "Resident memory.", _resident())
         if self._receiver is not None:

@@ -113,6 +113,11 @@ class AnswerSender:
     images : Path, optional
         Where the inbox lies now, when it has moved.
 
+    Attributes
+    ----------
+    waiting : int
+        Answers that the last attempt of `work` left in the outbox.
+
     Raises
     ------
     UsageError
@@ -126,6 +131,7 @@ class AnswerSender:
         self.outbox = None if options.outbox is None else Outbox(options.outbox)
         self._noted: dict[str, None] = {}
         self._sent = SentAnswers(log)
+        self.waiting = 0
         self._pause, self._next = 0.0, 0.0
 
     def make(self, wanted: Collection[str] | None = None, *, since: str = "") -> Made:
@@ -281,6 +287,7 @@ class AnswerSender:
             self._next = time.monotonic() + _FIRST_PAUSE
             return
         found = self.deliver()
+        self.waiting = found.waiting
         for event, destination, count in found.sent:
             LOGGER.info("answer %s: %d objects sent to %s", event[:12], count, destination)
         self._pause = min(max(_FIRST_PAUSE, 2 * self._pause), _LONGEST_PAUSE) if found.waiting else 0.0

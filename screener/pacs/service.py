@@ -116,6 +116,11 @@ class Service:
         self._page_is_old = options.page is not None
         self._listed_at = 0.0
 
+    @property
+    def unsent(self) -> int:
+        """Answers that the last attempt could not send."""
+        return 0 if self._sender is None else self._sender.waiting
+
     def stop(self) -> None:
         """End after the batch in hand; safe to call from a signal handler."""
         self._stopped = True

@@ -226,9 +226,10 @@ def _answered(pending: _Pending) -> AnsweredStudy:
 
 
 def _result_of(key: KeySlice, results: Sequence[Event]) -> Event:
-    """Return the last result of a key slice; the frames of one file differ by their position."""
+    """Return the last result of a key slice; frames without a position of their own are told apart by their answer."""
     placed = [one for one in results if one["position"] is not None and float(one["position"]) == key.position]
-    return (placed or list(results))[-1]
+    last = {one["frame"]: one for one in placed or results}
+    return max(last.values(), key=lambda one: float(one["probability"] or 0))
 
 
 def _item(event: Event, inbox: str) -> Item:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from screener.inbox.dicom_rules import MANUFACTURER, MODEL_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pydicom.dataset import Dataset
 
@@ -117,8 +117,10 @@ def complete(made: Any, source: Dataset, judged: str) -> None:  # noqa: ANN401 -
     judged : str
         Timestamp of the STUDY event, UTC.
     """
+    own = set(made.keys())
     with _quiet():
         made.copy_patient_and_study_information(source)
+        _drop_invalid(made, set(made.keys()) - own)
     if str(made.get("PatientSex") or "") not in _SEXES:
         made.PatientSex = None
     for name in (*_REQUIRED, *_STUDY_REQUIRED):
@@ -134,6 +136,19 @@ def complete(made: Any, source: Dataset, judged: str) -> None:  # noqa: ANN401 -
         setattr(made, f"{name}Time", time)
     if "TimezoneOffsetFromUTC" in source:
         made.TimezoneOffsetFromUTC = source.TimezoneOffsetFromUTC
+
+
+def _drop_invalid(made: Dataset, copied: Iterable[Any]) -> None:
+    """Leave out what is not as the standard wants it; what says whose study this is was there before."""
+    from pydicom.config import RAISE
+    from pydicom.valuerep import validate_value
+
+    for element in [made[tag] for tag in copied if made[tag].VR != "SQ"]:
+        try:
+            for value in element.value if element.VM > 1 else (element.value,):
+                validate_value(element.VR, "" if value is None else str(value), RAISE)
+        except ValueError:
+            del made[element.tag]
 
 
 def local_moment(judged: str, source: Dataset) -> datetime:

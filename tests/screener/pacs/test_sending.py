@@ -260,12 +260,13 @@ def test_a_service_makes_recovers_and_sends(
     assert later.outbox is not None
     assert later.outbox.occupied
     later.work()  # fails: the PACS is down
+    assert later.waiting == 1
     with pacs.up():
         later.work()  # waits for its turn
         assert len(sent(log)) == 1
         later._next = 0.0
         later.work()
-    assert len(sent(log)) == 2
+    assert (later.waiting, len(sent(log))) == (0, 2)
     assert len(list((tmp_path / "out" / FLAGGED).glob("*.json"))) == 1
     assert verify(log).ok
 

@@ -8,16 +8,18 @@ import subprocess
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 pytest.importorskip("highdicom", reason="needs the extra [pacs]")
+from export.data.phantoms import phantom
 from screener.audit import verify
 from screener.cli.answers import Answers, tell_missing
 from screener.errors import UsageError
 from screener.pipeline.config import ScanConfig
 from screener.report.dicom_answer import DicomAnswer, Missing, NoAnswer, dicom_answers, judging_model, write_answer
 from tests.conftest import write_slice
-from tests.dicom_site import FLAGGED, NAMES, REFUSED, screen, write
+from tests.dicom_site import FLAGGED, NAMES, REFUSED, dataset, encode, screen, write
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -102,6 +104,7 @@ def test_everything_is_in_the_study_and_of_the_patient(made: dict[str, DicomAnsw
         assert (one.StudyInstanceUID, one.PatientID, one.AccessionNumber, one.StudyID) == (FLAGGED, "P7", "ACC-7", "S1")
         assert (str(one.PatientName), one.SpecificCharacterSet) == (NAMES["\\ISO 2022 IR 87"], "ISO_IR 192")
         assert (one.StudyDate, one.StudyTime, one.PatientSex) == ("20260102", "101500", "F")
+        assert (one.SeriesNumber in {9901, 9902}, one.PatientWeight) == (True, 70.5)
         assert one.SeriesInstanceUID not in {FLAGGED, f"{FLAGGED}.9"}
     report = report_of(made[FLAGGED])
     # 9 hours ahead of the log.
@@ -276,11 +279,33 @@ def test_names_survive_in_every_character_set(charset: str, tmp_path: Path, tiny
         assert dciodvfy(tmp_path / f"{number}.dcm") == []
 
 
+@pytest.mark.long
+def test_key_frames_of_a_multi_frame_image_are_named(tmp_path: Path, tiny_model: Path) -> None:
+    import highdicom as hd
+
+    dark = phantom(7, 96).astype(np.float32) * 0.9
+    frames = np.stack([np.clip(dark * (2 if number == 2 else 1), 0, 255) for number in range(5)])
+    about = {"StudyInstanceUID": FLAGGED, "WindowCenter": 128, "WindowWidth": 256}
+    about |= {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1"}
+    (tmp_path / "in/a").mkdir(parents=True)
+    (tmp_path / "in/a/0.dcm").write_bytes(encode(dataset(frames.astype(np.int32), **about)))
+    screen(tmp_path / "in", tiny_model, tmp_path / "log.jsonl")
+    (answer,) = answers(tmp_path / "log.jsonl", tiny_model)
+    report = hd.sr.Comprehensive3DSR.from_dataset(report_of(answer))
+    groups = report.content.get_image_measurement_groups()
+    assert groups[1].source_images[0].referenced_frame_numbers == [3]
+    capture = opened(answer.objects[answer.line.captures[0]])
+    assert capture.SourceImageSequence[0].ReferencedFrameNumber == 3
+    for number, data in enumerate(answer.objects.values()):
+        (tmp_path / f"{number}.dcm").write_bytes(data)
+        assert dciodvfy(tmp_path / f"{number}.dcm") == []
+
+
 @pytest.mark.parametrize(
     "odd",
     [
-        {"PatientBirthDate": "unknown", "PatientSex": "X?", "StudyTime": "nonsense", "PatientID": None},
-        {"PatientName": "A" * 200, "TimezoneOffsetFromUTC": "+9999", "AccessionNumber": "x" * 40},
+        {"PatientBirthDate": "unknown", "PatientSex": "X?", "StudyTime": "nonsense", "PatientAge": "42"},
+        {"PatientName": "A" * 200, "TimezoneOffsetFromUTC": "+9999", "PatientID": None, "PatientAge": "?"},
     ],
 )
 @pytest.mark.long
@@ -289,4 +314,6 @@ def test_odd_headers_still_get_an_answer(odd: dict[str, object], tmp_path: Path,
         write(tmp_path / f"in/a/{place}.dcm", FLAGGED, place, bright=True, **odd)
     screen(tmp_path / "in", tiny_model, tmp_path / "log.jsonl")
     (answer,) = answers(tmp_path / "log.jsonl", tiny_model)
-    assert report_of(answer).StudyInstanceUID == FLAGGED
+    report = report_of(answer)
+    assert report.StudyInstanceUID == FLAGGED
+    assert "PatientAge" not in report
