@@ -74,6 +74,8 @@ class Cases:
         Thresholds above were not looked at: flagged cases between went unread.
     before : OperatingPoint
         In use until now; only its name and threshold count.
+    representative : bool
+        Whether the weighted cases are what the site meets, so that their share of tumours is its prevalence.
     excluded : mapping of str to int
         Cases that do not count, by reason.
     """
@@ -88,6 +90,7 @@ class Cases:
     before: OperatingPoint
     least_chance: float = 1.0
     highest: float = 1.0
+    representative: bool = False
     excluded: Counter[str] = field(default_factory=Counter)
 
     def part(self, chosen: NDArray[np.bool_]) -> Cases:
@@ -326,6 +329,7 @@ def _logged(level: Level, study: ReaderStudy, sample: Sample, numbers: Sequence[
         before=OperatingPoint(name, threshold),
         least_chance=least,
         highest=1.0 if all_flagged else threshold,
+        representative=True,
         excluded=excluded,
     )
 

@@ -193,7 +193,8 @@ def _level(cases: Cases, options: SiteOptions) -> SiteLevel | NotShownError:
     least, highest = cases.least_chance, cases.highest
     chosen = certified_threshold(scores, target, least_chance=least, highest=highest)
     if chosen is None:
-        refusal = not_certified(scores, target, level=cases.level, prevalence=prevalence.value, least_chance=least)
+        known = options.prevalence or (prevalence.value if cases.representative else None)
+        refusal = not_certified(scores, target, level=cases.level, prevalence=known, least_chance=least)
         chosen = nearest_threshold(scores, target, highest=highest) if options.accept_uncertified else None
         if chosen is None:
             return refusal

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 STEPS = 10_000
 """The ladder has the thresholds k / STEPS, k from 0 to STEPS − 1."""
-_LEAST_SHOWN = 0.5
-_ALL = 0.9999
+USUAL_PREVALENCE = 0.05
+"""Where a site does not say how many of its studies show a tumour: a labelled set does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def highest_shown(units: int, missed: int, confidence: float, least_chance: floa
     """Return the highest sensitivity, in hundredths, that so many patients can show; None below 0.5."""
     tries = (number / 100 for number in range(99, 49, -1))
     return next(
-        (one for one in tries if most_missed(units, Target(one, confidence), least_chance) >= missed and one < _ALL),
+        (one for one in tries if most_missed(units, Target(one, confidence), least_chance) >= missed),
         None,
     )
 
@@ -169,7 +169,7 @@ def not_certified(
     target : Target
     level : {"study", "slice"}
     prevalence : float or None
-        Share of cases with a tumour.
+        Share of studies with a tumour at the site; None takes `USUAL_PREVALENCE`.
     least_chance : float, in (0, 1]
     """
     units, missed = len(scores), int((scores < 0).sum())
@@ -179,9 +179,8 @@ def not_certified(
     if needed is not None:
         more = needed - units
         lacking = f"{more} more patients with a tumour are needed, found without a miss ({needed} in all)"
-        if prevalence:
-            cases = f"{math.ceil(more / prevalence):,} {_PLURAL[level]}"
-            lacking += f"; at {100 * prevalence:.3g} % prevalence that is about {cases}"
+        share = prevalence or USUAL_PREVALENCE
+        lacking += f"; at {100 * share:.3g} % prevalence that is about {math.ceil(more / share):,} studies"
     help_ = []
     if least_chance < 1:
         help_.append(
@@ -198,6 +197,3 @@ def not_certified(
         f"{100 * target.confidence:g} % confidence: {lacking}",
         ", ".join(help_),
     )
-
-
-_PLURAL = {"study": "studies", "slice": "slices"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
 
 from screener import Screener
+from screener.cli.calibrate import CalibrateOptions, run
 from screener.errors import ModelError, NotShownError, UsageError
 from tests.conftest import tiny_card, write_model, write_slice
 
@@ -122,6 +124,22 @@ def test_python_adjusts_and_uses_a_threshold(tiny_model: Path, labelled: Path, t
     card = tiny_card(version="2.0.0")
     with pytest.raises(ModelError, match="is for tiny"):
         Screener(write_model(tmp_path / "second", card), threads=1).use(profile)
+
+
+def test_lines_that_cannot_be_used_are_named_and_change_the_exit_code(
+    tiny_model: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (labelled / "manifest.csv").read_text()
+    (labelled / "bad.csv").write_text(f"{text}none.png,yes,p0,mercy,s0,1,5\n0/1.png,perhaps,p0,mercy,s0,1,5\n")
+    given = {field.name: None for field in fields(CalibrateOptions)}
+    given |= {"source": labelled / "bad.csv", "site": "", "doctor": "d", "sensitivity": 0.65, "confidence": 0.95}
+    given |= {"model": str(tiny_model), "json": True, "out": tmp_path / "site.toml", "level": "slice"}
+    assert run(CalibrateOptions(**given)) == 4  # type: ignore[arg-type]
+    shown = capsys.readouterr()
+    assert shown.err.count("warning: ") == 2
+    assert "bad.csv:83:" in shown.err
+    assert json.loads(shown.out)["profile"]["slice"]["units"] == PATIENTS
+    assert (tmp_path / "site.toml").exists()
 
 
 def test_sites_are_not_mixed(tiny_model: Path, labelled: Path) -> None:
