@@ -92,10 +92,10 @@ def _categories(names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def levels(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Say how far up or down the head a slice lies, where the names tell: (N,), in [0, 1], NaN elsewhere.
+    """Say how far up or down the head a slice lies, where that is known: (N,), in [0, 1], NaN elsewhere.
 
-    The last number of a file's name is taken for the slice's where patient and plane are known, and scaled to the
-    patient's slices of the same sequence.
+    The height that ``volumes.csv`` gives counts first. Elsewhere the last number of a file's name is taken for the
+    slice's where patient and plane are known, and scaled to the patient's slices of the same sequence.
     """
     numbers = np.full(len(records), np.nan)
     series: dict[tuple[str, ...], list[int]] = {}
@@ -109,7 +109,8 @@ def levels(records: Sequence[Record]) -> NDArray[np.float64]:
         own = numbers[members]
         if np.ptp(own) > 0:
             scaled[members] = (own - own.min()) / np.ptp(own)
-    return scaled
+    heights = np.array([np.nan if record.height is None else record.height for record in records])
+    return np.where(np.isnan(heights), scaled, heights)
 
 
 def lone(chosen: Property, labels: NDArray[np.int64], units: NDArray[np.int64]) -> dict[str, Any]:

@@ -51,12 +51,12 @@ PREVALENCES = (0.01, 0.05, 0.2)
 """For which PPV and NPV are given: in a set of examples tumours are far more frequent than in an inbox."""
 
 
-def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str, Any]:
+def measure(labelled: LabelledSet, model: Model, point: OperatingPoint) -> dict[str, Any]:
     """Screen a labelled set and return every figure, as JSON has it.
 
     Parameters
     ----------
-    found : LabelledSet
+    labelled : LabelledSet
     model : Model
     point : OperatingPoint
 
@@ -69,11 +69,11 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         Mistakes, worst first: ``missed_studies, false_alarm_studies, missed, false_alarms``. ``refusals`` by reason;
         what was measured with what; remarks and faults of the set.
     """
-    answers = score_files([found.root / row.path for row in found.rows], model)
-    scorer = StudyScorer.of(found, answers, model.card, model.sha256, point)
+    answers = score_files([labelled.root / row.path for row in labelled.rows], model)
+    scorer = StudyScorer.of(labelled, answers, model.card, model.sha256, point)
     studies = scorer.studies()
-    slices = slice_scores(found, answers)
-    sequences = sorted({row.sequence for row in found.rows} - {""})
+    slices = slice_scores(labelled, answers)
+    sequences = sorted({row.sequence for row in labelled.rows} - {""})
     return {
         "model": model.card.title,
         "model_sha256": model.sha256,
@@ -82,44 +82,46 @@ def measure(found: LabelledSet, model: Model, point: OperatingPoint) -> dict[str
         "operating_point": point.name,
         "threshold": point.threshold,
         "study_threshold": scorer.aggregation.point(scorer.policy).threshold,
-        "data": found.fingerprint(),
+        "data": labelled.fingerprint(),
         "studies": study_figures(studies),
         "slices": figures(slices, point.threshold),
         "sequences": {name: study_figures(chosen) for name in sequences if (chosen := scorer.studies(name))},
-        "sites": {site: study_figures([one for one in studies if one.site == site]) for site in _sites(studies)},
-        "levels": level_figures(found, answers, point.threshold),
-        "heads": head_figures(found, answers, scorer.aggregation),
-        "acquisition_baseline": baseline(found, studies),
-        "without_anatomy": without_anatomy(found, answers, point.threshold),
+        "sites": {site: study_figures([study for study in studies if study.site == site]) for site in _sites(studies)},
+        "levels": level_figures(labelled, answers, point.threshold),
+        "heads": head_figures(labelled, answers, scorer.aggregation),
+        "acquisition_baseline": baseline(labelled, studies),
+        "without_anatomy": without_anatomy(labelled, answers, point.threshold),
         "detection": detected(
-            _scored_rows(found, answers), np.array([found.patient(row) for row in found.rows]), point.threshold
+            _scored_rows(labelled, answers), np.array([labelled.patient(row) for row in labelled.rows]), point.threshold
         ),
         "refusals": dict(sorted(Counter(filter(None, answers.reasons)).items())),
         **_mistaken_studies(studies),
-        **_mistakes(found, answers, point.threshold),
-        "remarks": list(found.remarks),
-        "faults": list(found.faults),
+        **_mistakes(labelled, answers, point.threshold),
+        "remarks": list(labelled.remarks),
+        "faults": list(labelled.faults),
     }
 
 
 def _sites(studies: Sequence[LabelledStudy]) -> list[str]:
-    return sorted({one.site for one in studies})
+    return sorted({study.site for study in studies})
 
 
-def slice_scores(found: LabelledSet, answers: Answers) -> Scored:
+def slice_scores(labelled: LabelledSet, answers: Answers) -> Scored:
     """Return the slices labelled ``yes`` and ``no``: the others count neither way, or apart."""
-    rows = _scored_rows(found, answers)
-    return rows.part(np.array([row.label in _COUNTED for row in found.rows]))
+    rows = _scored_rows(labelled, answers)
+    return rows.part(np.array([row.label in _COUNTED for row in labelled.rows]))
 
 
-def _scored_rows(found: LabelledSet, answers: Answers) -> Scored:
+def _scored_rows(labelled: LabelledSet, answers: Answers) -> Scored:
     """Return all rows of a set."""
-    return Scored(np.array([row.label == "yes" for row in found.rows], np.int64), answers.scores, found.row_units())
+    return Scored(
+        np.array([row.label == "yes" for row in labelled.rows], np.int64), answers.scores, labelled.row_units()
+    )
 
 
-def without_anatomy(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, int]:
+def without_anatomy(labelled: LabelledSet, answers: Answers, threshold: float) -> dict[str, int]:
     """Return how many slices are labelled ``none``, and how many of them were refused, as is right, and flagged."""
-    chosen = np.array([row.label == "none" for row in found.rows])
+    chosen = np.array([row.label == "none" for row in labelled.rows])
     scores = answers.scores[chosen]
     return {
         "slices": int(chosen.sum()),
@@ -133,13 +135,13 @@ def study_figures(studies: Sequence[LabelledStudy]) -> dict[str, Any]:
     return figures(probabilities(studies), DECIDED, decisions(studies))
 
 
-def level_figures(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, Any]:
+def level_figures(labelled: LabelledSet, answers: Answers, threshold: float) -> dict[str, Any]:
     """Return sensitivity and specificity by slice for the lower 40 %, the middle and the top 20 % of the series.
 
     Empty where no slice has a known height. Slices labelled ``none`` and ``border`` are left out.
     """
-    levels = np.array([level_of(row.height) if row.label in _COUNTED else "" for row in found.rows])
-    scored = _scored_rows(found, answers)
+    levels = np.array([level_of(row.height) if row.label in _COUNTED else "" for row in labelled.rows])
+    scored = _scored_rows(labelled, answers)
     result: dict[str, Any] = {}
     for level in ("lower", "middle", "top"):
         part = scored.part(levels == level)
@@ -152,7 +154,7 @@ def level_figures(found: LabelledSet, answers: Answers, threshold: float) -> dic
     return result
 
 
-def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation) -> dict[str, Any]:
+def head_figures(labelled: LabelledSet, answers: Answers, aggregation: Aggregation) -> dict[str, Any]:
     """Return the figures that the hospital cannot give away; empty where no series has a slice with a tumour.
 
     Returns
@@ -163,9 +165,9 @@ def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation)
         the tumour, beside chance.
     """
     rows = [
-        Row.of(one, None if reason else float(score), patient=one.patient or one.series)
-        for one, score, reason in zip(found.rows, answers.scores, answers.reasons, strict=True)
-        if one.series and one.slice_index is not None and one.n_slices is not None
+        Row.of(row, None if reason else float(score), patient=row.patient or row.series)
+        for row, score, reason in zip(labelled.rows, answers.scores, answers.reasons, strict=True)
+        if row.series and row.slice_index is not None and row.n_slices is not None
     ]
     series = series_of(rows)
     if not any(row.label == "yes" for row in rows):
@@ -181,7 +183,7 @@ def head_figures(found: LabelledSet, answers: Answers, aggregation: Aggregation)
     }
 
 
-def baseline(found: LabelledSet, studies: Sequence[LabelledStudy]) -> dict[str, Any] | None:
+def baseline(labelled: LabelledSet, studies: Sequence[LabelledStudy]) -> dict[str, Any] | None:
     """Return the AUC by study of the acquisition baseline; None where too few patients have either label.
 
     Returns
@@ -189,16 +191,16 @@ def baseline(found: LabelledSet, studies: Sequence[LabelledStudy]) -> dict[str, 
     dict or None
         ``auc``, and how many ``studies`` and ``patients`` are behind it.
     """
-    paths = [found.root / row.path for row in found.rows]
+    paths = [labelled.root / row.path for row in labelled.rows]
     features: list[NDArray[np.float64]] = []
     usable: list[LabelledStudy] = []
     for study in studies:
-        grey = [one for one in (_grey(paths[place]) for place in study.members) if one is not None]
+        grey = [statistics for statistics in (_grey(paths[place]) for place in study.members) if statistics is not None]
         if grey:
             features.append(np.mean(grey, axis=0))
             usable.append(study)
-    labels = np.array([one.positive for one in usable], np.int64)
-    units = np.array([one.unit for one in usable], np.int64)
+    labels = np.array([study.positive for study in usable], np.int64)
+    units = np.array([study.unit for study in usable], np.int64)
     # Both labels must stay whoever is left out.
     if min(len(np.unique(units[labels == label])) for label in (0, 1)) < 2:  # noqa: PLR2004
         return None
@@ -245,7 +247,7 @@ def figures(scored: Scored, threshold: float, decided: Scored | None = None) -> 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, or a dictionary of some
     """Turn what is no number into None: JSON knows no NaN."""
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(part) for name, part in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -280,31 +282,31 @@ def detected(scored: Scored, patients: NDArray[np.str_], threshold: float) -> di
         highest sensitivity that it ``supports`` (None below all rungs). None when no patient with a tumour is known.
     """
     positive = scored.labels == 1
-    found = detection(called(scored, threshold)[positive], patients[positive])
-    if found is None:
+    patients_found = detection(called(scored, threshold)[positive], patients[positive])
+    if patients_found is None:
         return None
-    bound, rung = supported(found.missed, found.units)
-    return {**asdict(found), "bound": bound, "supports": rung}
+    bound, rung = supported(patients_found.missed, patients_found.units)
+    return {**asdict(patients_found), "bound": bound, "supports": rung}
 
 
 def _mistaken_studies(studies: Sequence[LabelledStudy]) -> dict[str, list[dict[str, Any]]]:
     """List missed and falsely flagged studies, those that are not assessable included."""
-    wrong = [one for one in studies if not one.correct]
+    wrong = [study for study in studies if not study.correct]
     shown = {
-        True: [_study_json(one) for one in wrong if one.positive],
-        False: [_study_json(one) for one in wrong if not one.positive],
+        True: [_study_json(study) for study in wrong if study.positive],
+        False: [_study_json(study) for study in wrong if not study.positive],
     }
     return {
-        "missed_studies": sorted(shown[True], key=lambda one: one["probability"] or 0.0),
-        "false_alarm_studies": sorted(shown[False], key=lambda one: -(one["probability"] or 1.0)),
+        "missed_studies": sorted(shown[True], key=lambda study: study["probability"] or 0.0),
+        "false_alarm_studies": sorted(shown[False], key=lambda study: -(study["probability"] or 1.0)),
     }
 
 
-def _study_json(one: LabelledStudy) -> dict[str, Any]:
-    finding = one.finding
+def _study_json(study: LabelledStudy) -> dict[str, Any]:
+    finding = study.finding
     return {
-        "study": one.name,
-        "site": one.site,
+        "study": study.name,
+        "site": study.site,
         "decision": finding.decision.value,
         "probability": finding.probability,
         "reason": None if finding.reason is None else finding.reason.value,
@@ -312,10 +314,10 @@ def _study_json(one: LabelledStudy) -> dict[str, Any]:
     }
 
 
-def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[str, list[dict[str, Any]]]:
+def _mistakes(labelled: LabelledSet, answers: Answers, threshold: float) -> dict[str, list[dict[str, Any]]]:
     """List missed and falsely flagged slices, refused ones included; one without anatomy is rightly refused."""
     missed, alarms = [], []
-    for row, score, reason in zip(found.rows, answers.scores.tolist(), answers.reasons, strict=True):
+    for row, score, reason in zip(labelled.rows, answers.scores.tolist(), answers.reasons, strict=True):
         shown = {name: getattr(row, name) for name in _NAMED}
         shown |= {"probability": None if reason else score, "reason": reason or None}
         flagged = not reason and score >= threshold
@@ -324,6 +326,6 @@ def _mistakes(found: LabelledSet, answers: Answers, threshold: float) -> dict[st
         elif flagged if row.label == "none" else (row.label == "no" and (flagged or reason)):
             alarms.append(shown)
     return {
-        "missed": sorted(missed, key=lambda one: one["probability"] or 0.0),
-        "false_alarms": sorted(alarms, key=lambda one: -(one["probability"] or 1.0)),
+        "missed": sorted(missed, key=lambda row: row["probability"] or 0.0),
+        "false_alarms": sorted(alarms, key=lambda row: -(row["probability"] or 1.0)),
     }

@@ -61,7 +61,7 @@ class StudyScorer:
 
     Attributes
     ----------
-    found : LabelledSet
+    labelled : LabelledSet
     answers : Answers
         Of its rows.
     policy : TriagePolicy
@@ -69,42 +69,42 @@ class StudyScorer:
         That of the model's card.
     """
 
-    found: LabelledSet
+    labelled: LabelledSet
     answers: Answers
     policy: TriagePolicy
     aggregation: Aggregation
 
     @classmethod
-    def of(cls, found: LabelledSet, answers: Answers, card: Card, sha256: str, point: OperatingPoint) -> StudyScorer:
+    def of(cls, labelled: LabelledSet, answers: Answers, card: Card, sha256: str, point: OperatingPoint) -> StudyScorer:
         """Return the judge of a set by a model's card and an operating point."""
         confirmation = card.operating_points["confirmation"].threshold
-        return cls(found, answers, TriagePolicy(point, confirmation, card.title, sha256), Aggregation.of(card))
+        return cls(labelled, answers, TriagePolicy(point, confirmation, card.title, sha256), Aggregation.of(card))
 
     def studies(self, sequence: str | None = None) -> list[LabelledStudy]:
-        """Judge every study, or what it holds of one sequence.
+        """Judge every study, or what it holds of row sequence.
 
         A study with slices labelled ``border`` and none labelled ``yes`` counts neither way and is left out.
         """
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for place, one in enumerate(self.found.rows):
-            if sequence is None or one.sequence == sequence:
-                groups[one.study_key].append(place)
-        units = self.found.row_units().tolist()
+        for place, row in enumerate(self.labelled.rows):
+            if sequence is None or row.sequence == sequence:
+                groups[row.study_key].append(place)
+        units = self.labelled.row_units().tolist()
         return [
             self._study(key, places, units[places[0]])
             for key, places in groups.items()
-            if not _undecided(self.found.rows[place] for place in places)
+            if not _undecided(self.labelled.rows[place] for place in places)
         ]
 
     def _study(self, key: Sequence[str], places: list[int], unit: int) -> LabelledStudy:
-        slices = [self.found.rows[place] for place in places]
+        slices = [self.labelled.rows[place] for place in places]
         name = " ".join(filter(None, key[1:]))
         study = StudySlices(name, slices[0].patient or None)
-        for place, one in zip(places, slices, strict=True):
-            study.add(self._finding(place, one, name))
+        for place, row in zip(places, slices, strict=True):
+            study.add(self._finding(place, row, name))
         return LabelledStudy(
             name,
-            any(one.label == "yes" for one in slices),
+            any(row.label == "yes" for row in slices),
             unit,
             slices[0].site,
             tuple(places),
@@ -112,20 +112,20 @@ class StudyScorer:
         )
 
     def slice_finding(self, place: int) -> Finding:
-        """Judge one slice, by its place among the rows of the set."""
-        one = self.found.rows[place]
-        return self._finding(place, one, " ".join(filter(None, one.study_key[1:])))
+        """Judge row slice, by its place among the rows of the set."""
+        row = self.labelled.rows[place]
+        return self._finding(place, row, " ".join(filter(None, row.study_key[1:])))
 
-    def _finding(self, place: int, one: LabelledRow, name: str) -> Finding:
+    def _finding(self, place: int, row: LabelledRow, name: str) -> Finding:
         identity = Identity(
-            one.path,
+            row.path,
             "",
-            one.patient or None,
+            row.patient or None,
             study_id=name,
-            series_id=one.series or None,
-            position=None if one.slice_index is None else float(one.slice_index),
-            sequence=one.sequence or None,
-            plane=one.plane or None,
+            series_id=row.series or None,
+            position=None if row.slice_index is None else float(row.slice_index),
+            sequence=row.sequence or None,
+            plane=row.plane or None,
         )
         if reason := self.answers.reasons[place]:
             return self.policy.refusal(Refused(identity, Reason(reason)))
@@ -133,25 +133,27 @@ class StudyScorer:
 
 
 def _undecided(slices: Iterable[LabelledRow]) -> bool:
-    labels = {one.label for one in slices}
+    labels = {row.label for row in slices}
     return "border" in labels and "yes" not in labels
 
 
 def probabilities(studies: Sequence[LabelledStudy]) -> Scored:
     """Return the studies with their probabilities, NaN where a study is not assessable."""
-    scores = [np.nan if one.finding.decision is Decision.NOT_ASSESSABLE else one.finding.probability for one in studies]
+    scores = [
+        np.nan if study.finding.decision is Decision.NOT_ASSESSABLE else study.finding.probability for study in studies
+    ]
     return _scored(studies, scores)
 
 
 def decisions(studies: Sequence[LabelledStudy]) -> Scored:
     """Return the studies with 1 where flagged, 0 where not, NaN where not assessable: thresholds may differ."""
     values = {Decision.FLAGGED: 1.0, Decision.NOT_FLAGGED: 0.0, Decision.NOT_ASSESSABLE: np.nan}
-    return _scored(studies, [values[one.finding.decision] for one in studies])
+    return _scored(studies, [values[study.finding.decision] for study in studies])
 
 
 def _scored(studies: Sequence[LabelledStudy], scores: Sequence[float | None]) -> Scored:
     return Scored(
-        np.array([one.positive for one in studies], np.int64),
+        np.array([study.positive for study in studies], np.int64),
         np.array(scores, np.float64),
-        np.array([one.unit for one in studies], np.int64),
+        np.array([study.unit for study in studies], np.int64),
     )

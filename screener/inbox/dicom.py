@@ -193,9 +193,9 @@ class DicomHeader(msgspec.Struct, frozen=True):
         RefusedError
             The file has no such frame.
         """
-        for found in self.frames[number - 1 : number] or self.frames:
-            if found.number == number:
-                return found
+        for frame in self.frames[number - 1 : number] or self.frames:
+            if frame.number == number:
+                return frame
         raise RefusedError(Reason.CORRUPT, f"the file has no frame {number}")
 
     def only(self, number: int) -> DicomHeader:
@@ -253,9 +253,9 @@ def header_ends(header: DicomHeader, read: int) -> bool:
 
 def picture_header(data: bytes, limits: Limits, header: DicomHeader | None = None) -> sniff.Header:
     """Return size and depth of one decoded frame, checked against what the header allows to be screened."""
-    found = read_admitted(data, limits) if header is None else header
-    oddity = "" if direct(found.pixels) else "DICOM that needs a decoder"
-    return sniff.Header(sniff.DICOM, found.shape[1], found.shape[0], 1, 16, oddity=oddity)
+    header = read_admitted(data, limits) if header is None else header
+    oddity = "" if direct(header.pixels) else "DICOM that needs a decoder"
+    return sniff.Header(sniff.DICOM, header.shape[1], header.shape[0], 1, 16, oddity=oddity)
 
 
 def direct(pixels: PixelLayout) -> bool:
@@ -271,28 +271,28 @@ def read_admitted(data: bytes, limits: Limits) -> DicomHeader:
     ------
     RefusedError
     """
-    found = read_header(data, limits)
-    admit(found, len(data))
-    reason = refuse_series(found.plane, found.sequence)
+    header = read_header(data, limits)
+    admit(header, len(data))
+    reason = refuse_series(header.plane, header.sequence)
     if reason is not None:
         raise RefusedError(reason, DETAIL[reason])
-    return found
+    return header
 
 
-def admit(found: DicomHeader, size: int) -> None:
+def admit(header: DicomHeader, size: int) -> None:
     """Refuse what the header speaks against.
 
     Raises
     ------
     RefusedError
     """
-    if found.refusal is not None:
-        raise RefusedError(found.refusal, DETAIL[found.refusal])
-    if not (found.rows and found.columns):
+    if header.refusal is not None:
+        raise RefusedError(header.refusal, DETAIL[header.refusal])
+    if not (header.rows and header.columns):
         raise RefusedError(Reason.CORRUPT, "DICOM without rows and columns")
     # A frame takes a few bytes even when compressed: a header that promises thousands is lying.
-    if found.count > max(1, size // 16):
-        raise RefusedError(Reason.CORRUPT, f"{found.count} frames in {size} bytes")
+    if header.count > max(1, size // 16):
+        raise RefusedError(Reason.CORRUPT, f"{header.count} frames in {size} bytes")
 
 
 def expand(
@@ -311,34 +311,34 @@ def expand(
         The header names the patient.
     """
     try:
-        found = fetched.header or read_header(fetched.data, limits)
+        header = fetched.header or read_header(fetched.data, limits)
     except RefusedError as error:
         return [Refused(fetched.identity, error.reason, error.detail)]
     identity = replace(
         fetched.identity,
-        patient_id=(found.patient_id if own_patient else None) or fetched.identity.patient_id,
-        study_id=(found.study_uid if own_study else None) or fetched.identity.study_id,
-        accession_number=found.accession_number,
-        study_date=found.study_date,
+        patient_id=(header.patient_id if own_patient else None) or fetched.identity.patient_id,
+        study_id=(header.study_uid if own_study else None) or fetched.identity.study_id,
+        accession_number=header.accession_number,
+        study_date=header.study_date,
     )
     try:
-        admit(found, len(fetched.data))
+        admit(header, len(fetched.data))
     except RefusedError as error:
-        return [Refused(_identity(identity, found, found.frames[0]), error.reason, error.detail)]
-    several = len(found.frames) > 1
+        return [Refused(_identity(identity, header, header.frames[0]), error.reason, error.detail)]
+    several = len(header.frames) > 1
     return [
         replace(
             fetched,
-            header=found,
-            identity=replace(_identity(identity, found, frame), frame=frame.number if several else None),
+            header=header,
+            identity=replace(_identity(identity, header, frame), frame=frame.number if several else None),
         )
-        for frame in found.frames
+        for frame in header.frames
     ]
 
 
-def _identity(whole: Identity, found: DicomHeader, frame: DicomFrame) -> Identity:
+def _identity(whole: Identity, header: DicomHeader, frame: DicomFrame) -> Identity:
     """Return the identity of a frame."""
-    series = found.series_uid or whole.series_id
+    series = header.series_uid or whole.series_id
     if frame.volume is not None:
         series = f"{series or ''}/{frame.volume}"
     return replace(whole, series_id=series, position=frame.position, sequence=frame.sequence, plane=frame.plane)

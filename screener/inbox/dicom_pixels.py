@@ -53,38 +53,38 @@ def decode_dicom(
     ------
     RefusedError
     """
-    found = read_admitted(data, limits) if header is None else header
-    sniff.enforce(sniff.Header(sniff.DICOM, found.shape[1], found.shape[0], 1, 16), limits)
-    shot = found.frame(frame or 1)
-    stored = _native(data, found, shot.number) if direct(found.pixels) else _decoded(data, found, shot.number)
+    header = read_admitted(data, limits) if header is None else header
+    sniff.enforce(sniff.Header(sniff.DICOM, header.shape[1], header.shape[0], 1, 16), limits)
+    shot = header.frame(frame or 1)
+    stored = _native(data, header, shot.number) if direct(header.pixels) else _decoded(data, header, shot.number)
     try:
-        return _shown(found, shot, stored)
+        return _shown(header, shot, stored)
     except (ValueError, TypeError, OverflowError):
         raise RefusedError(Reason.CORRUPT, "DICOM of nonsensical rescaling or window") from None
 
 
-def _native(data: bytes, found: DicomHeader, number: int) -> NDArray[Any]:
+def _native(data: bytes, header: DicomHeader, number: int) -> NDArray[Any]:
     """Return the stored values of an uncompressed frame, shape (rows, columns), as a view of the file."""
     import numpy as np
 
-    pixels, count = found.pixels, found.rows * found.columns
+    pixels, count = header.pixels, header.rows * header.columns
     start = pixels.offset + (number - 1) * count * pixels.allocated // 8
     end = min(len(data), pixels.offset + pixels.length)
     if start + count * pixels.allocated // 8 > end:
         raise RefusedError(Reason.CORRUPT, "the file ends within its pixels")
     kind = f"<{'i' if pixels.signed else 'u'}{pixels.allocated // 8}"
-    return np.frombuffer(data, kind, count, start).reshape(found.rows, found.columns)
+    return np.frombuffer(data, kind, count, start).reshape(header.rows, header.columns)
 
 
-def _decoded(data: bytes, found: DicomHeader, number: int) -> NDArray[Any]:
+def _decoded(data: bytes, header: DicomHeader, number: int) -> NDArray[Any]:
     """Return the stored values of a frame that takes a decoder, shape (rows, columns)."""
     import numpy as np
 
-    if not found.pixels.offset and found.pixels.syntax != DEFLATED:
+    if not header.pixels.offset and header.pixels.syntax != DEFLATED:
         raise RefusedError(Reason.CORRUPT, "DICOM without pixels")
     try:
         array = np.asarray(
-            _inflated(data, number) if found.pixels.syntax == DEFLATED else _foreign(data, found, number)
+            _inflated(data, number) if header.pixels.syntax == DEFLATED else _foreign(data, header, number)
         )
     except MemoryError:
         raise
@@ -92,25 +92,25 @@ def _decoded(data: bytes, found: DicomHeader, number: int) -> NDArray[Any]:
         if "missing dependencies" in str(error):
             raise RefusedError(Reason.UNSUPPORTED_TYPE, f"no decoder for its compression; run: {INSTALL}") from None
         raise RefusedError(Reason.CORRUPT, f"DICOM pixels that cannot be decoded ({type(error).__name__})") from None
-    if array.shape != (found.rows, found.columns):
+    if array.shape != (header.rows, header.columns):
         raise RefusedError(Reason.CORRUPT, "decoded to another size than its header says")
     return array
 
 
-def _foreign(data: bytes, found: DicomHeader, number: int) -> NDArray[Any]:
+def _foreign(data: bytes, header: DicomHeader, number: int) -> NDArray[Any]:
     """Decode with pydicom's plugins, or pydicom itself, from the place where the pixels lie."""
     pydicom_module()
     from pydicom.pixels import get_decoder
 
-    pixels = found.pixels
+    pixels = header.pixels
     end = len(data) if pixels.length >= len(data) else pixels.offset + pixels.length
     array, _ = get_decoder(pixels.syntax).as_array(
         memoryview(data)[pixels.offset : end].tobytes(),
         index=number - 1,
         raw=True,
-        rows=found.rows,
-        columns=found.columns,
-        number_of_frames=found.count,
+        rows=header.rows,
+        columns=header.columns,
+        number_of_frames=header.count,
         samples_per_pixel=pixels.samples,
         planar_configuration=0,
         photometric_interpretation=pixels.photometric,
@@ -133,7 +133,7 @@ def _inflated(data: bytes, number: int) -> NDArray[Any]:
     return pixel_array(dataset, index=number - 1, raw=True)  # type: ignore[no-any-return]  # pydicom ships no types
 
 
-def _shown(found: DicomHeader, shot: DicomFrame, stored: NDArray[Any]) -> NDArray[np.float32]:
+def _shown(header: DicomHeader, shot: DicomFrame, stored: NDArray[Any]) -> NDArray[np.float32]:
     """Rescale, window, invert and resample."""
     import numpy as np
 
@@ -145,12 +145,12 @@ def _shown(found: DicomHeader, shot: DicomFrame, stored: NDArray[Any]) -> NDArra
     pixels -= np.float32(start)
     pixels *= np.float32(scale)
     np.clip(pixels, 0.0, 1.0, out=pixels)
-    if found.pixels.photometric == "MONOCHROME1":
+    if header.pixels.photometric == "MONOCHROME1":
         pixels = np.float32(1) - pixels
-    if pixels.shape != found.shape:
+    if pixels.shape != header.shape:
         import cv2
 
-        pixels = cv2.resize(pixels, found.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        pixels = cv2.resize(pixels, header.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if not np.isfinite(pixels).all():
         raise RefusedError(Reason.CORRUPT, "DICOM of nonsensical rescaling or window")
     return np.ascontiguousarray(pixels)

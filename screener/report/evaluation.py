@@ -35,20 +35,20 @@ _LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
 def _rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the cells of the table of figures: by study first."""
     parts = [("studies", measured["studies"])]
-    parts += [(f"sequence {name}", found) for name, found in measured["sequences"].items()]
+    parts += [(f"sequence {name}", figures) for name, figures in measured["sequences"].items()]
     sites = measured["sites"]
     if any(sites):
-        parts += [(f"site {name or 'unknown'}", found) for name, found in sites.items()]
-    for name, found in [*parts, ("slices", measured["slices"])]:
+        parts += [(f"site {name or 'unknown'}", figures) for name, figures in sites.items()]
+    for name, figures in [*parts, ("slices", measured["slices"])]:
         yield (
             name,
-            str(found["count"]),
-            str(found["positives"]),
-            str(found["refused"]["hits"]),
-            _interval(found["auc"]),
-            *(_interval(found[rate]) for rate in _RATES),
-            _plain(found["brier"]),
-            _plain(found["calibration_error"]),
+            str(figures["count"]),
+            str(figures["positives"]),
+            str(figures["refused"]["hits"]),
+            _interval(figures["auc"]),
+            *(_interval(figures[rate]) for rate in _RATES),
+            _plain(figures["brier"]),
+            _plain(figures["calibration_error"]),
         )
 
 
@@ -59,21 +59,21 @@ def _level_rows(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _counted(found: Mapping[str, Any]) -> str:
+def _counted(rate: Mapping[str, Any]) -> str:
     """Show a rate with its interval and the slices and patients behind it."""
-    if found["value"] is None:
+    if rate["value"] is None:
         return "–"
-    return f"{_interval(found)}, {found['hits']} of {found['count']} slices, {found['units']} patients"
+    return f"{_interval(rate)}, {rate['hits']} of {rate['count']} slices, {rate['units']} patients"
 
 
 def _head_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the figures that the hospital cannot give away."""
     heads = measured["heads"]
-    for name, found in heads.get("adjusted", {}).items():
-        shown = f"{found['alone']:.3f} alone, {found['in_context']:.3f} in context"
+    for name, figures in heads.get("adjusted", {}).items():
+        shown = f"{figures['alone']:.3f} alone, {figures['in_context']:.3f} in context"
         yield (
             f"covariate-adjusted AUC, {name}",
-            f"{shown}; {found['positives']} slices with tumour, {found['patients']} patients",
+            f"{shown}; {figures['positives']} slices with tumour, {figures['patients']} patients",
         )
     if parts := heads.get("parts"):
         fair = "" if heads["random_parts"] is None else f"; random scores get {heads['random_parts']:.3f}"
@@ -82,41 +82,41 @@ def _head_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "tumour-free part of the same heads",
             f"AUC {parts['auc']:.3f}, specificity at sensitivity 0.95: {specificity}{fair}",
         )
-    for name, found in heads.get("key_slices", {}).items():
-        yield f"key slice on the tumour, {name}", f"{_share(found)}; chance {found['chance']:.3f}"
+    for name, figures in heads.get("key_slices", {}).items():
+        yield f"key slice on the tumour, {name}", f"{_share(figures)}; chance {figures['chance']:.3f}"
 
 
-def _share(found: Mapping[str, Any]) -> str:
-    return f"{_interval(found)}, {found['hits']} of {found['count']}"
+def _share(rate: Mapping[str, Any]) -> str:
+    return f"{_interval(rate)}, {rate['hits']} of {rate['count']}"
 
 
 def _pooled(measured: Mapping[str, Any]) -> str | None:
     """Say what the hospital alone would give; None where that cannot be computed."""
-    found = measured["acquisition_baseline"]
-    if found is None:
+    baseline = measured["acquisition_baseline"]
+    if baseline is None:
         return None
     return (
         f"Acquisition baseline: image size and grey statistics alone, one patient left out, get an AUC by study of "
-        f"{found['auc']:.3f} ({found['studies']} studies, {found['patients']} patients). Where it is high, patients "
-        "with and without a tumour come from different scanners, and the AUC by study says little."
+        f"{baseline['auc']:.3f} ({baseline['studies']} studies, {baseline['patients']} patients). Where it is high, "
+        "patients with and without a tumour come from different scanners, and the AUC by study says little."
     )
 
 
 def _without_anatomy(measured: Mapping[str, Any]) -> str | None:
     """Say what happened to slices that show no anatomy, which no other figure by slice counts."""
-    found = measured["without_anatomy"]
-    if not found["slices"]:
+    counts = measured["without_anatomy"]
+    if not counts["slices"]:
         return None
     return (
-        f"Of {found['slices']} slices without anatomy in view {found['refused']} were refused, which is right, and "
-        f"{found['flagged']} flagged, which is a false alarm."
+        f"Of {counts['slices']} slices without anatomy in view {counts['refused']} were refused, which is right, and "
+        f"{counts['flagged']} flagged, which is a false alarm."
     )
 
 
-def _interval(found: Mapping[str, float | None]) -> str:
-    if found["value"] is None:
+def _interval(rate: Mapping[str, float | None]) -> str:
+    if rate["value"] is None:
         return "–"
-    return f"{found['value']:.3f} ({_plain(found['low'])}–{_plain(found['high'])})"
+    return f"{rate['value']:.3f} ({_plain(rate['low'])}–{_plain(rate['high'])})"
 
 
 def _plain(value: float | None) -> str:
@@ -135,15 +135,15 @@ def _prevalences(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _detection(measured: Mapping[str, Any]) -> str:
     """Say how many patients were found as a certificate counts them."""
-    found = measured["detection"]
-    if found is None:
+    detected = measured["detection"]
+    if detected is None:
         return "Patients found: not known, since no patient with a tumour is named (column patient)."
-    supports = f"supports sensitivity ≥ {found['supports']:g}" if found["supports"] else "supports no certificate"
-    low, high = found["usual"]
+    supports = f"supports sensitivity ≥ {detected['supports']:g}" if detected["supports"] else "supports no certificate"
+    low, high = detected["usual"]
     return (
-        f"Patients found by one drawn slice each: {found['missed']} of {found['units']} missed, lower bound "
-        f"{found['bound']:.4f} at 95 % confidence, which {supports}. Over all draws {found['average']:.3f} are found; "
-        f"in 95 % of draws {low} to {high} are missed."
+        f"Patients found by one drawn slice each: {detected['missed']} of {detected['units']} missed, lower bound "
+        f"{detected['bound']:.4f} at 95 % confidence, which {supports}. Over all draws {detected['average']:.3f} are "
+        f"found; in 95 % of draws {low} to {high} are missed."
     )
 
 
@@ -229,8 +229,14 @@ def _study_table(title: str, studies: Sequence[Mapping[str, Any]]) -> Iterator[s
     yield heading(f"{title} ({len(studies)})")
     if studies:
         rows = [
-            (one["study"], one["site"], _plain(one["probability"]), one["reason"] or "", ", ".join(one["key_slices"]))
-            for one in studies
+            (
+                study["study"],
+                study["site"],
+                _plain(study["probability"]),
+                study["reason"] or "",
+                ", ".join(study["key_slices"]),
+            )
+            for study in studies
         ]
         yield table(("study", "site", "probability", "reason", "key slices"), rows)
 
@@ -268,16 +274,16 @@ def _figures(batch: Sequence[Mapping[str, Any]], root: Path, model: Model) -> It
     from screener.pipeline.slice import heatmaps
 
     drawn = {}
-    for one in batch:
+    for mistake in batch:
         try:
-            drawn[one["path"]] = decode((root / one["path"]).read_bytes())[0]
+            drawn[mistake["path"]] = decode((root / mistake["path"]).read_bytes())[0]
         except (RefusedError, OSError):
             continue
     evidence = dict(zip(drawn, heatmaps(model, list(drawn.values())), strict=True))
-    for one in batch:
-        said = one["reason"] if one["probability"] is None else f"{one['probability']:.3f}"
-        caption = " · ".join(filter(None, (one["path"], one["site"], one["patient"], said)))
-        path = one["path"]
-        heatmap = evidence.get(path) if one["reason"] is None else None
+    for mistake in batch:
+        said = mistake["reason"] if mistake["probability"] is None else f"{mistake['probability']:.3f}"
+        caption = " · ".join(filter(None, (mistake["path"], mistake["site"], mistake["patient"], said)))
+        path = mistake["path"]
+        heatmap = evidence.get(path) if mistake["reason"] is None else None
         markup = picture(jpeg(drawn[path], heatmap, model), path, "jpeg") if path in drawn else ""
         yield figure(markup, caption, "bad")

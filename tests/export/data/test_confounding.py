@@ -70,6 +70,12 @@ def test_the_level_comes_from_the_name_where_patient_and_plane_are_known() -> No
     assert np.isnan(found[3:]).all()
 
 
+def test_a_height_that_is_known_counts_before_the_name() -> None:
+    known = [Record(f"p_{number}.png", 0, "a", "T1", "axial", "p", height=0.9) for number in (10, 20)]
+    found = levels([*known, Record("p_30.png", 0, "a", "T1", "axial", "p"), Record("x.png", 0, height=0.0)])
+    assert found.tolist() == [0.9, 0.9, 1.0, 0.0]
+
+
 def test_bright_shares_count_pixels() -> None:
     view = np.zeros((1, 10, 10), np.uint8)
     view[0, 0] = 255
