@@ -118,6 +118,16 @@ class LoggedAnswers:
             self._folders.setdefault(name, set()).add(folder)
             self._studies.setdefault(folder, set()).add(name)
 
+    def _forget(self, folder: str) -> None:
+        """Drop what was noted of the studies in a folder: a service that runs for years must not grow with them."""
+        for study in self._studies.pop(folder, set()):
+            left = self._folders.get(study, set()) - {folder}
+            if left:
+                self._folders[study] = left
+            else:
+                self._folders.pop(study, None)
+                self._latest.pop(study, None)
+
     def _take(self, event: Event) -> None:
         kind = event["event"]
         if kind == Kind.START:
@@ -135,6 +145,7 @@ class LoggedAnswers:
         elif kind == Kind.DELETED and event["inbox"] == self._inbox:
             self.answered.pop(event["folder"], None)
             self.deleted[event["folder"]] = event["contents_sha256"]
+            self._forget(event["folder"])
 
 
 def _received(event: dict[str, Any]) -> ReceivedFolder:

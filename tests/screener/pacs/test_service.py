@@ -242,6 +242,7 @@ def test_files_are_deleted_after_their_days_and_not_before(place: Place, *, cras
     assert retention(True).apply(service.answers) == 1
     assert [path.name for path in place.inbox.iterdir()] == ["p2"]
     assert [event["folder"] for event in place.events("DELETED")] == ["p1"]
+    assert service.answers.study_events("p1") == service.answers.folders_of(["p1"]) == set()
     assert verify(place.log).ok
     # Sent once more, it is received once more, and its results are known.
     fill(place, "p1")
