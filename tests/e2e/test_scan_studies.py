@@ -150,7 +150,7 @@ def test_pseudonyms_hide_studies_too(screener: Command, heads: Path, tmp_path: P
     assert not any(word in done.stdout for word in ("mass", "noisy", "twice", "T1/"))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_stopped_in_the_middle_no_study_is_lost_or_doubled(
     screener: Command, heads: Path, stop: signal.Signals
 ) -> None:

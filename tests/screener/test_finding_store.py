@@ -47,6 +47,7 @@ def test_latest_finding_about_the_same_slice_counts_and_takes_its_verdict_along(
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_inbox() -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -143,6 +143,7 @@ def test_fewer_units_than_folds_is_reported(course: cross_validation.Course) -> 
         cross_validation.divide(setup, course.chosen, 1)
 
 
+@pytest.mark.long
 def test_a_network_used_again_starts_afresh(course: cross_validation.Course) -> None:
     bench = cross_validation.Bench(TERMS)
     learn, held = course.parts["fold0"]

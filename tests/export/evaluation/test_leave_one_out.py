@@ -105,6 +105,7 @@ def test_the_slices_left_out_are_in_no_set_of_training(finished: Path) -> None:
     assert not {("kept", "fit"), ("kept", "tune")} & places
 
 
+@pytest.mark.long
 def test_the_threshold_comes_from_the_runs_own_tune_set(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

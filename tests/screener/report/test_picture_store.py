@@ -69,6 +69,7 @@ def test_pictures_are_kept_for_the_first_in_reading_order() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_inbox() -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
