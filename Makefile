@@ -18,6 +18,7 @@
 #   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
 #   make bench-pacs    receiving studies: instances a second, a clinic's day, kills; writes docs/results/
+#   make bench-answers seconds from a study's last slice to its report in Orthanc; writes docs/results/
 #   make bench-calibrate  simulate sites that certify a threshold of their own; writes docs/results/
 #   make bench-queue   waiting times by formula against a simulation; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
@@ -44,7 +45,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-queue bench-calibrate bench-pacs fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -81,7 +82,7 @@ test-long: $(VENV)/full
 	$(PYTEST) -m long
 
 test-pacs: $(VENV)/full
-	KILLS=$(KILLS) $(BIN)/python -m pytest -m pacs tests/pacs
+	KILLS=$(KILLS) $(BIN)/python -m pytest -m pacs tests/pacs tests/bench/test_bench_answers.py
 
 lint: $(VENV)/full
 	$(BIN)/ruff check .
@@ -153,6 +154,9 @@ bench: $(VENV)/full
 
 bench-pacs: $(VENV)/full
 	$(BIN)/python -m bench.pacs
+
+bench-answers: $(VENV)/full
+	$(BIN)/python -m bench.answers
 
 bench-calibrate: $(VENV)/full
 	$(BIN)/python -m bench.calibration

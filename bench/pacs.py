@@ -105,6 +105,7 @@ class Listener:
     folder: Path
     quiet: float
     model: str | None = None
+    options: tuple[str, ...] = ()
     port: int = 0
     peak: int = 0
     process: subprocess.Popen[bytes] | None = None
@@ -130,7 +131,7 @@ class Listener:
         """Start it, and wait until it listens."""
         command = [str(SCREENER), "listen", str(self.inbox), "--log", str(self.log), "--port", str(self.port)]
         command += ["--quiet-period", str(self.quiet), "--min-free", "0", "--nice", "0", "--threshold", "default"]
-        command += [] if self.model is None else ["--model", self.model]
+        command += [*self.options, *(() if self.model is None else ("--model", self.model))]
         with (self.folder / "journal").open("ab") as journal:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=journal)
         deadline = time.monotonic() + _PATIENCE
@@ -153,6 +154,10 @@ class Listener:
                 tree = [root, *root.children(recursive=True)]
                 self.peak = max(self.peak, sum(one.memory_info().rss for one in tree))
 
+    def journal(self) -> str:
+        """Return what it said."""
+        return (self.folder / "journal").read_text()
+
     def waits(self) -> int:
         """Return how many folders have no answer."""
         return len(inbox_status(self.inbox, self.log, ScanConfig(), _PATIENCE).waiting)
@@ -163,9 +168,9 @@ class Listener:
 
 
 @contextmanager
-def listening(folder: Path, quiet: float, model: str | None) -> Iterator[Listener]:
-    """Run a listener for the block, and watch its memory."""
-    found = Listener(folder, quiet, model)
+def listening(folder: Path, quiet: float, model: str | None, options: tuple[str, ...] = ()) -> Iterator[Listener]:
+    """Run a listener for the block, with further options, and watch its memory."""
+    found = Listener(folder, quiet, model, options)
     found.start()
     watcher = threading.Thread(target=found.watch_memory)
     watcher.start()
