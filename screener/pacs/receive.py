@@ -116,9 +116,12 @@ class Receiver:
 
     def __enter__(self) -> Self:
         try:
-            self._store.prepare()
+            # The port first: where another listener has it, its instances on the way must stay.
             self._server = self._made()
+            self._store.prepare()
         except OSError as error:
+            if self._server is not None:
+                self._server.server_close()
             raise UsageError(
                 f"cannot listen on {self.options.host}:{self.options.port}, or write to the inbox: {error.strerror}",
                 "choose another --port or --host, and check that this user may write to the inbox",

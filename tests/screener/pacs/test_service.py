@@ -190,6 +190,21 @@ def _key(place: Place) -> Path:
     return key
 
 
+def test_a_picture_directly_in_the_inbox_is_a_study(place: Place) -> None:
+    place.options = {"pseudonymise": _key(place)}
+    write_slice(place.inbox / "dupont.png", bright=True)
+    service = begun(place, trusted=True)
+    assert place.answer_all(service) == [True]
+    assert len(begun(place).arrivals) == 0
+    (received,) = place.events("RECEIVED")
+    assert (received["folder"], received["files"]) == ("dupont.png", 1)
+    place.options["redact_paths"] = True
+    service = begun(place, trusted=True)
+    assert place.answer_all(service) == [True]
+    assert "dupont" not in place.events("RECEIVED")[1]["folder"]
+    assert len(begun(place).arrivals) == 0
+
+
 def test_a_folder_without_an_answer_raises_an_alarm(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     fill(place, "p1")
     service = begun(place, unanswered_after=900.0)
