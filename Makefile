@@ -21,6 +21,7 @@
 #   make bench-answers seconds from a study's last slice to its report in Orthanc; writes docs/results/
 #   make bench-calibrate  simulate sites that certify a threshold of their own; writes docs/results/
 #   make bench-queue   waiting times by formula against a simulation; writes docs/results/
+#   make bench-cluster  measure a cluster: one and two workers, kills, 64 simulated workers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
 #   make fuzz-volumes  the same for the readers of DICOM and NIfTI alone
 #   make readme        renew what the README quotes from docs/results/
@@ -45,7 +46,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-cluster bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -160,6 +161,9 @@ bench-answers: $(VENV)/full
 
 bench-calibrate: $(VENV)/full
 	$(BIN)/python -m bench.calibration
+
+bench-cluster: $(VENV)/full
+	$(BIN)/python -m bench.cluster
 
 bench-queue: $(VENV)/full
 	$(BIN)/python -m bench.queueing

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from screener.cluster.dispatch import Done, Lost
-from screener.cluster.orders import Answer, wrong_with
+from screener.cluster.orders import Answer, Question, wrong_with
 from screener.cluster.worker import close_session, prove, screen_bytes
 from screener.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from screener.cluster.orders import Order, Question
+    from screener.cluster.orders import Order
 
 _LOCAL = "local:"
 _CONNECT = 10
@@ -62,6 +62,25 @@ class WorkerHealth:
     trouble: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerFunctions:
+    """What runs on workers; a simulation brings its own.
+
+    Attributes
+    ----------
+    prove : callable
+        From a `Question` to a `Proof`.
+    screen : callable
+        From a pickled `Order` to an `Answer` or `Unfit`.
+    close : callable
+        Lets go of what a `Question` needed.
+    """
+
+    prove: Callable[[Question], object] = prove
+    screen: Callable[[bytes], object] = screen_bytes
+    close: Callable[[Question], object] = close_session
+
+
 class DaskWorkers:
     """Workers of a Dask scheduler, or of a cluster on this machine; use it as a context manager.
 
@@ -73,6 +92,10 @@ class DaskWorkers:
     question : Question
     notify : callable
         Is told, in a sentence each, of workers that are left out.
+    cluster : object, optional
+        A cluster of Dask to use instead of what the address says; it is not closed.
+    work : WorkerFunctions, optional
+        What runs on the workers.
     no_worker : float
         Seconds without any worker after which the run ends.
 
@@ -85,9 +108,17 @@ class DaskWorkers:
     """
 
     def __init__(
-        self, address: str, question: Question, notify: Callable[[str], None], *, no_worker: float = _NO_WORKER
+        self,
+        address: str,
+        question: Question,
+        notify: Callable[[str], None],
+        *,
+        cluster: object = None,
+        work: WorkerFunctions | None = None,
+        no_worker: float = _NO_WORKER,
     ) -> None:
         self._address, self.question, self._notify = address, question, notify
+        self._given, self._work = cluster, work or WorkerFunctions()
         self._no_worker = no_worker
         self._client: Any = None
         self._cluster: Any = None
@@ -115,7 +146,7 @@ class DaskWorkers:
             with suppress(Exception):
                 if closing is self._client and closing is not None:
                     closing.cancel(futures, force=True)
-                    closing.run(close_session, self.question, workers=list(self._fit), on_error="ignore")
+                    closing.run(self._work.close, self.question, workers=list(self._fit), on_error="ignore")
             with suppress(Exception):
                 if closing is not None:
                     closing.close(timeout=_CLOSING)
@@ -138,7 +169,7 @@ class DaskWorkers:
         """Begin with an attempt; Dask chooses among the workers that take part."""
         allowed = frozenset(self._fit) - self._holders(avoid)
         future = self._client.submit(
-            screen_bytes,
+            self._work.screen,
             pickle.dumps(order),
             key=attempt,
             workers=sorted(allowed or self._fit) or None,
@@ -184,9 +215,9 @@ class DaskWorkers:
             raise UsageError("--cluster needs the extra [cluster]", "pip install 'screener[cluster]'") from None
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         hint = "check the address, that `dask scheduler` runs there, and Dask's certificates (docs/how-to/cluster.md)"
-        target: Any = self._address
+        target: Any = self._given or self._address
         try:
-            if self._address.startswith(_LOCAL):
+            if self._given is None and self._address.startswith(_LOCAL):
                 target = self._cluster = LocalCluster(
                     n_workers=_processes(self._address),
                     threads_per_worker=1,
@@ -233,7 +264,7 @@ class DaskWorkers:
         try:
             present = self._client.scheduler_info(n_workers=-1)["workers"]
             new = [address for address in present if address not in self._fit and address not in self._out]
-            proofs = self._client.run(prove, self.question, workers=new, on_error="return") if new else {}
+            proofs = self._client.run(self._work.prove, self.question, workers=new, on_error="return") if new else {}
         except (OSError, RuntimeError, ValueError):
             # The scheduler is not there for the moment.
             self._fit.clear()

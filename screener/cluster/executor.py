@@ -10,7 +10,7 @@ from screener import __version__
 from screener.cluster.dispatch import Dispatcher, Limits
 from screener.cluster.earlier import EarlierResults
 from screener.cluster.orders import Question, canary_in
-from screener.cluster.shards import FILES, StudyGroups, cut
+from screener.cluster.shards import StudyGroups, cut, files_for
 from screener.inbox import FileBytes
 from screener.model.store import DEFAULT
 from screener.pipeline.scan import settings_of
@@ -43,8 +43,8 @@ class ClusterExecutor:
     policy : TriagePolicy
     log : Path or None
         What it knows is not scored again.
-    files : int
-        Of a shard, at most.
+    files : int, optional
+        Of a shard, at most; by default what suits the number of cores.
     limits : Limits, optional
 
     Attributes
@@ -62,12 +62,12 @@ class ClusterExecutor:
         policy: TriagePolicy,
         log: Path | None,
         *,
-        files: int = FILES,
+        files: int | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._question, self._config, self._policy = question, config, policy
         self._log = None if config.rescan else log
-        self._files = files
+        self._files = files or files_for(workers.capacity)
         self._earlier = EarlierResults()
         self.dispatcher = Dispatcher(workers, question, self._earlier.of, limits or Limits(config.max_failures))
 

@@ -12,8 +12,16 @@ if TYPE_CHECKING:
 
     from screener.inbox import Entry
 
-FILES = 32
-"""Files of a shard: a second of work, so that little is done twice when a worker dies."""
+FEWEST, MOST = 32, 128
+"""Files of a shard, in a small cluster and in a large one."""
+
+
+def files_for(cores: int) -> int:
+    """Return how many files make a shard: few, so that little is done twice; more for many cores.
+
+    The scheduler then has as much to do for 64 cores as for 16.
+    """
+    return min(MOST, max(FEWEST, 2 * cores))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class StudyGroups:
 
 
 def cut(
-    found: Iterator[Entry | Refused], group_of: Callable[[Entry | Refused], str], files: int = FILES
+    found: Iterator[Entry | Refused], group_of: Callable[[Entry | Refused], str], files: int = FEWEST
 ) -> Iterator[Shard]:
     """Yield shards of whole groups; a group with more files than a shard holds becomes several.
 

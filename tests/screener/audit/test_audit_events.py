@@ -41,6 +41,12 @@ def test_any_content_comes_back_as_plain_gives_it(content: dict[str, object]) ->
     assert line.count(b"\n") == 1
 
 
+@given(content=st.dictionaries(TEXT, VALUES, max_size=5))
+def test_the_faster_encoder_gives_the_same_text(content: dict[str, object]) -> None:
+    event = plain(content)
+    assert events.canonical(event) == events._encode_any(event)
+
+
 @given(data=st.binary(max_size=300))
 def test_rubbish_is_refused_with_a_reason(data: bytes) -> None:
     with pytest.raises(BadLineError):
