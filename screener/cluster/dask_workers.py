@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import pickle
 import queue
+import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from screener.cluster.dispatch import Done, Lost
 from screener.cluster.orders import Answer, Question, wrong_with
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from screener.cluster.orders import Order
 
 _LOCAL = "local:"
-_CONNECT = 10
+_CONNECT = 30
 """Seconds for which a scheduler is waited for."""
 _FIRST_WORKER = 30.0
 """Seconds for which the first worker is waited for."""
@@ -224,6 +226,8 @@ class DaskWorkers:
                     silence_logs=logging.CRITICAL,
                     dashboard_address=":0",
                 )
+            if target is self._address:
+                _probe(self._address)
             self._client = _client(target)
         except (OSError, TypeError, ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
@@ -310,6 +314,21 @@ class DaskWorkers:
         with suppress(Exception):
             return frozenset(address for address, keys in self._client.processing().items() if attempt in keys)
         return frozenset()
+
+
+def _probe(address: str) -> None:
+    """Knock at a scheduler's port: Dask would try again and again where nobody listens.
+
+    Raises
+    ------
+    OSError, ValueError
+        Nobody does, or the address is none.
+    """
+    parts = urlsplit(address)
+    if parts.scheme in {"tcp", "tls"}:
+        if parts.hostname is None or parts.port is None:
+            raise ValueError("the address lacks a host or a port")
+        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT).close()
 
 
 def _client(target: object) -> Any:  # noqa: ANN401 - distributed ships no types
