@@ -228,7 +228,7 @@ def _simulate(folder: Path, slices: int, workers: int, how: Simulated, *, proces
     work = WorkerFunctions(_proven, how, _forgotten)
     log = folder / f"{workers}.jsonl"
     cluster = LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=None, silence_logs=50
+        n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=":0", silence_logs=50
     )
     with (
         cluster,

@@ -170,15 +170,22 @@ class DaskWorkers:
     def submit(self, attempt: str, order: Order, avoid: str | None) -> None:
         """Begin with an attempt; Dask chooses among the workers that take part."""
         allowed = frozenset(self._fit) - self._holders(avoid)
-        future = self._client.submit(
-            self._work.screen,
-            pickle.dumps(order),
-            key=attempt,
-            workers=sorted(allowed or self._fit) or None,
-            allow_other_workers=False,
-            retries=0,
-            pure=False,
-        )
+        try:
+            future = self._client.submit(
+                self._work.screen,
+                pickle.dumps(order),
+                key=attempt,
+                workers=sorted(allowed or self._fit) or None,
+                allow_other_workers=False,
+                retries=0,
+                pure=False,
+            )
+        except Exception as error:
+            # Dask has exceptions of its own for a client that was closed when its scheduler did not come back.
+            raise ClusterError(
+                f"the scheduler {self._address} went away: {str(error)[:200]}",
+                "start it again, then run the same command: it goes on",
+            ) from error
         self._futures[attempt], self._allowed[attempt] = future, allowed
         future.add_done_callback(lambda _: self._ended.put(attempt))
 
@@ -260,7 +267,7 @@ class DaskWorkers:
         stranded = [one for one in self._futures if not any(worker in self._fit for worker in self._allowed[one])]
         for attempt in stranded:
             self.forget(attempt)
-        return [Lost(attempt, "its workers are gone", blame=False) for attempt in stranded]
+        return [Lost(attempt, "its workers are gone", "cancelled") for attempt in stranded]
 
     def _look_around(self) -> int:
         """Renew the list of workers; new ones prove themselves first. Return how many there are, fit or not."""
@@ -269,7 +276,7 @@ class DaskWorkers:
             present = self._client.scheduler_info(n_workers=-1)["workers"]
             new = [address for address in present if address not in self._fit and address not in self._out]
             proofs = self._client.run(self._work.prove, self.question, workers=new, on_error="return") if new else {}
-        except (OSError, RuntimeError, ValueError):
+        except Exception:  # noqa: BLE001 - Dask raises what it likes while it has no connection
             # The scheduler is not there for the moment.
             self._fit.clear()
             return 0
@@ -361,6 +368,7 @@ def _lost(attempt: str, error: Exception) -> Lost:
 
     from distributed.client import FutureCancelledError
 
-    gone = isinstance(error, CancelledError | FutureCancelledError | OSError | TimeoutError)
-    reason = (str(error).splitlines() or [""])[0][:200]
-    return Lost(attempt, f"{type(error).__name__}: {reason}", blame=not gone)
+    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    if isinstance(error, CancelledError | FutureCancelledError):
+        return Lost(attempt, reason, "cancelled")
+    return Lost(attempt, reason, "failed" if isinstance(error, OSError) else "died")

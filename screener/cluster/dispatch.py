@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from screener.cluster.check import flaw
 from screener.cluster.orders import Answer, Order, Unfit
@@ -55,14 +55,14 @@ class Lost:
     ----------
     attempt : str
     why : str
-    blame : bool
-        Whether the files may be the cause: a worker died over them. False where a scheduler was restarted, or the
-        worker left in good order.
+    cause : {"cancelled", "failed", "died"}
+        ``cancelled``: a scheduler was restarted, or the workers left before they began: nobody failed. ``failed``: the
+        network or the storage did. ``died``: a worker did, for which the files may be to blame.
     """
 
     attempt: str
     why: str
-    blame: bool
+    cause: Literal["cancelled", "failed", "died"]
 
 
 class Workers(Protocol):
@@ -206,7 +206,7 @@ class Dispatcher:
     def _serve(self, seconds: float) -> None:
         for event in self._workers.wait(seconds):
             if isinstance(event, Lost):
-                self._fail(event.attempt, event.why, blame=event.blame)
+                self._fail(event)
             else:
                 self._take(event)
         self._double_slow()
@@ -246,14 +246,14 @@ class Dispatcher:
         began = unit.attempts.pop(event.attempt)
         if isinstance(event.result, Unfit):
             self._workers.leave_out(event.worker, event.result.why)
-            self._again(key, unit, f"{event.worker} {event.result.why}", blame=False)
+            self._again(key, unit, f"{event.worker} {event.result.why}")
             return
         wrong = flaw(event.result, unit.order)
         if wrong is not None:
             self._bad[event.worker] += 1
             if self._bad[event.worker] >= _BAD_ANSWERS:
                 self._workers.leave_out(event.worker, wrong)
-            self._again(key, unit, f"{event.worker} {wrong}", blame=False)
+            self._again(key, unit, f"{event.worker} {wrong}")
             return
         assert isinstance(event.result, Answer)  # noqa: S101 - it has no flaw
         self._durations.append(self._clock() - began)
@@ -270,24 +270,27 @@ class Dispatcher:
             self._workers.forget(attempt)
         del self._units[key]
 
-    def _fail(self, attempt: str, why: str, *, blame: bool) -> None:
-        key = self._attempts.pop(attempt, None)
+    def _fail(self, event: Lost) -> None:
+        key = self._attempts.pop(event.attempt, None)
         unit = None if key is None else self._units.get(key)
         if key is None or unit is None:
             return
-        del unit.attempts[attempt]
-        self._again(key, unit, why, blame=blame)
+        del unit.attempts[event.attempt]
+        unit.failures += event.cause == "died"
+        self._again(key, unit, None if event.cause == "cancelled" else event.why)
 
-    def _again(self, key: int, unit: _Unit, why: str, *, blame: bool) -> None:
-        """Order the same files anew, in halves where they failed often; one file that always fails is refused."""
-        self.counts["failures"] += 1
+    def _again(self, key: int, unit: _Unit, why: str | None) -> None:
+        """Order the same files anew, in halves where they failed often; one file that always fails is refused.
+
+        `why` is None where nobody failed.
+        """
+        self.counts["failures"] += why is not None
         if self.counts["failures"] > self._limits.failures:
             raise ClusterError(
                 f"{self.counts['failures']} attempts failed, the last one because: {why}",
                 "look at the workers that are named above, then run the same command: it goes on; "
                 "--max-failures allows more",
             )
-        unit.failures += blame
         if unit.attempts:
             return
         if unit.failures < (_FAILURES_OF_ONE if len(unit.places) == 1 else _FAILURES_OF_MANY):

@@ -35,5 +35,5 @@ def test_what_is_no_address(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["local:", "local:0", "local:-1", "local:many"])
 def test_a_number_of_processes_that_is_none(address: str) -> None:
-    with pytest.raises(UsageError, match="--cluster .local"), DaskWorkers(address, QUESTION, print):
+    with pytest.raises(UsageError, match=r"--cluster 'local:"), DaskWorkers(address, QUESTION, print):
         pass

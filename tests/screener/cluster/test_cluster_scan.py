@@ -146,7 +146,7 @@ class Dying:
     def __call__(self, attempt: str, order: Order, name: str) -> object:
         chance = self._random.random()
         if chance < 0.2:
-            return Lost(attempt, "the worker died", blame=False)
+            return Lost(attempt, "the worker left", "cancelled")
         return None if chance < 0.3 else worker.screen(order, name)
 
 

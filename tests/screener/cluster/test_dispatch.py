@@ -67,16 +67,16 @@ class Faults:
             return answer(order, worker)
         kind = self._random.randrange(5)
         if kind == 0:
-            return Lost(attempt, "the worker died", blame=True)
+            return Lost(attempt, "the worker died", "died")
         if kind == 1:
-            return Lost(attempt, "the scheduler was restarted", blame=False)
+            return Lost(attempt, "the scheduler was restarted", "cancelled")
         if kind == 2:
             earlier, its_order, its_worker = self._random.choice(self.seen)
             again = Done(earlier, its_worker, answer(its_order, its_worker))
             return [Done(attempt, worker, answer(order, worker)), again, again]
         if kind == 3:
             return None
-        return Answer(worker, (), 0.0, 0) if self._random.random() < 0.02 else Lost(attempt, "left", blame=False)
+        return Answer(worker, (), 0.0, 0) if self._random.random() < 0.02 else Lost(attempt, "left", "failed")
 
 
 @given(st.lists(st.integers(1, 20), max_size=12), st.integers(0, 2**32), st.floats(0, 0.6), st.integers(1, 5))
@@ -114,7 +114,7 @@ def test_a_study_that_is_still_being_walked_waits_for_those_before_it() -> None:
 def test_a_file_over_which_every_worker_dies_is_refused_and_no_other() -> None:
     def compute(attempt: str, order: Order, worker: str) -> object:
         if any(one.path == "p01/2.png" for one in order.entries):
-            return Lost(attempt, "the worker died", blame=True)
+            return Lost(attempt, "the worker died", "died")
         return answer(order, worker)
 
     dispatcher = Dispatcher(FakeWorkers(["w0", "w1"], compute), QUESTION, lambda _: frozenset())
@@ -143,10 +143,24 @@ def test_without_a_worker_the_run_ends() -> None:
 
 
 def test_too_many_failures_end_the_run() -> None:
-    workers = FakeWorkers(["w0"], lambda attempt, *_: Lost(attempt, "left", blame=False))
+    workers = FakeWorkers(["w0"], lambda attempt, *_: Lost(attempt, "left", "failed"))
     with pytest.raises(ClusterError, match=r"4 attempts failed.*left") as caught:
         run(workers, [4], failures=3)
     assert "--max-failures" in caught.value.hint
+
+
+def test_a_scheduler_that_is_restarted_is_no_failure() -> None:
+    lost: list[str] = []
+
+    def compute(attempt: str, order: Order, worker: str) -> object:
+        if len(lost) < 50:
+            lost.append(attempt)
+            return Lost(attempt, "the scheduler was restarted", "cancelled")
+        return answer(order, worker)
+
+    dispatcher, found = run(FakeWorkers(["w0", "w1"], compute), [4] * 20, failures=0)
+    assert_whole(found, [4] * 20)
+    assert dispatcher.counts["failures"] == 0
 
 
 def test_what_takes_long_is_given_to_another_worker_and_the_first_answer_counts() -> None:
