@@ -7,6 +7,7 @@ import pickle
 import queue
 import socket
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -227,12 +228,15 @@ class DaskWorkers:
         target: Any = self._given or self._address
         try:
             if self._given is None and self._address.startswith(_LOCAL):
-                target = self._cluster = LocalCluster(
-                    n_workers=_processes(self._address),
-                    threads_per_worker=1,
-                    silence_logs=logging.CRITICAL,
-                    dashboard_address=":0",
-                )
+                with warnings.catch_warnings():
+                    # Of a slow disk and a port in use: neither matters to a scan.
+                    warnings.simplefilter("ignore", UserWarning)
+                    target = self._cluster = LocalCluster(
+                        n_workers=_processes(self._address),
+                        threads_per_worker=1,
+                        silence_logs=logging.CRITICAL,
+                        dashboard_address=":0",
+                    )
             if target is self._address:
                 _probe(self._address)
             self._client = _client(target)
