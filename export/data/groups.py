@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from export.data.dataset import shorten
@@ -135,9 +136,30 @@ def sets_of(path: Path) -> dict[str, str]:
     return {row["path"]: row["set"] for _, row in read_rows(path, _COLUMNS, _HINT)}
 
 
-def places(run: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of a run's ``groups.csv`` by path."""
-    return {row["path"]: row for _, row in read_rows(run / "groups.csv", _COLUMNS, "run: python -m export train")}
+class PlacedSlice(msgspec.Struct, frozen=True):
+    """Where a slice is, as a run's ``groups.csv`` has it."""
+
+    set: str
+    group: int
+    unit: int
+
+
+def places(run: Path) -> dict[str, PlacedSlice]:
+    """Return where every slice of a run is, by path.
+
+    Raises
+    ------
+    DataError
+        The run has no ``groups.csv``, or one that was edited: names the line.
+    """
+    path, hint = run / "groups.csv", "run: python -m export train"
+    found: dict[str, PlacedSlice] = {}
+    for line, row in read_rows(path, _COLUMNS, hint):
+        try:
+            found[row["path"]] = msgspec.convert(row, PlacedSlice, strict=False)
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}:{line}: {error}", hint) from None
+    return found
 
 
 def _place(row: Mapping[str, str], record: Record) -> tuple[int, int, str]:

@@ -48,7 +48,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
         [
             index
             for index, record in enumerate(dataset.records)
-            if record.source == source and known.get(record.path, {}).get("set") == "test"
+            if record.source == source and record.path in known and known[record.path].set == "test"
         ],
         dtype=np.int64,
     )
@@ -59,7 +59,7 @@ def evaluate(data: Path, run: Path, model_folder: Path, source: str) -> dict[str
     scored = Scored(
         np.array([dataset.records[index].label for index in chosen]),
         answers.scores,
-        np.array([int(known[dataset.records[index].path]["unit"]) for index in chosen]),
+        np.array([known[dataset.records[index].path].unit for index in chosen]),
     )
     points = {name: operating_figures(scored, point.threshold) for name, point in model.card.operating_points.items()}
     return {

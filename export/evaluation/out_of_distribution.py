@@ -72,7 +72,7 @@ def _kept(data: Path, run: Path, model: Model) -> dict[str, Any]:
     kept: dict[str, list[bool]] = defaultdict(list)
     reasons: Counter[str] = Counter()
     for record, reason in zip(dataset.records, answers.reasons, strict=True):
-        fitted = known.get(record.path, {}).get("set") == "fit"
+        fitted = record.path in known and known[record.path].set == "fit"
         kept[record.source].append(not reason)
         kept[f"{record.source}, {'fitted on' if fitted else 'not fitted on'}"].append(not reason)
         if reason:

@@ -92,7 +92,8 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
 def as_trained(setup: TrainingSetup, run: Path) -> TrainingSetup:
     """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
     known = places(run)
-    sets = np.array([known.get(record.path, {}).get("set", WITHHELD) for record in setup.dataset.records])
+    paths = [record.path for record in setup.dataset.records]
+    sets = np.array([known[path].set if path in known else WITHHELD for path in paths])
     return replace(setup, split=replace(setup.split, sets=sets))
 
 

@@ -50,7 +50,18 @@ def test_any_split_comes_back_from_its_file(case: tuple[Dataset, Split]) -> None
         assert sets_of(path) == {
             record.path: name for record, name in zip(dataset.records, split.sets.tolist(), strict=True)
         }
-        assert {name: row["set"] for name, row in places(Path(folder)).items()} == sets_of(path)
+        found = places(Path(folder))
+        assert {name: place.set for name, place in found.items()} == sets_of(path)
+        assert [found[record.path].unit for record in dataset.records] == split.units.tolist()
+
+
+def test_an_edited_file_of_a_run_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("path,group,unit,set\na.png,1,2,fit\nb.png,1,two,fit\n")
+    with pytest.raises(DataError, match=r"groups.csv:3: .*`int`.*`\$.unit`") as failure:
+        places(tmp_path)
+    assert failure.value.hint == "run: python -m export train"
+    with pytest.raises(DataError, match=r"groups.csv cannot be read"):
+        places(tmp_path / "elsewhere")
 
 
 def test_patients_are_listed_once_and_only_those_with_volumes(tmp_path: Path) -> None:
