@@ -169,6 +169,8 @@ def _read(
 
 
 def _told(sites: int, outcomes: list[tuple[bool, float]]) -> dict[str, Any]:
+    if not outcomes:
+        raise SystemExit(f"none of {sites} sites certified anything: simulate more")
     right = sum(one for one, _ in outcomes)
     low, high = exact_interval(right, len(outcomes))
     return {
