@@ -20,6 +20,7 @@
 #   make bench-pacs    receiving studies: instances a second, a clinic's day, kills; writes docs/results/
 #   make bench-answers seconds from a study's last slice to its report in Orthanc; writes docs/results/
 #   make bench-calibrate  simulate sites that certify a threshold of their own; writes docs/results/
+#   make bench-monitor  [DATA=folder]: false alarms and delays of screener monitor; writes docs/results/
 #   make bench-queue   waiting times by formula against a simulation; writes docs/results/
 #   make bench-cluster  measure a cluster: one and two workers, kills, 64 simulated workers; writes docs/results/
 #   make fuzz          mutated inputs against decoders and parsers; writes docs/results/
@@ -46,7 +47,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-cluster bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-cluster bench-monitor bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -164,6 +165,9 @@ bench-calibrate: $(VENV)/full
 
 bench-cluster: $(VENV)/full
 	$(BIN)/python -m bench.cluster
+
+bench-monitor: $(VENV)/full
+	$(BIN)/python -m bench.monitoring $(if $(DATA),--data "$(DATA)")
 
 bench-queue: $(VENV)/full
 	$(BIN)/python -m bench.queueing

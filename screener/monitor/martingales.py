@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -145,7 +145,7 @@ BETS = bets_on(np.array([0.5])).shape[1]
 
 
 def exchangeability(
-    values: NDArray[np.int16], chances: NDArray[np.float64], starts: NDArray[np.bool_], bins: int
+    values: NDArray[np.int16], chances: Iterable[NDArray[np.float64]], starts: NDArray[np.bool_], bins: int
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the evidence that the order of values matters, after each row.
 
@@ -153,7 +153,7 @@ def exchangeability(
     ----------
     values : ndarray of shape (N, columns), int16
         Bins in the order of time; -1 where there is no value.
-    chances : ndarray of shape (N, 1) or (N, columns), float64, in (0, 1)
+    chances : N ndarrays of shape (1,) or (columns,), float64, in (0, 1)
         Break ties; independent of the values.
     starts : ndarray of shape (N,), bool
         A period begins with this row, and capital is put in. Before the first, nothing is bet.
