@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from screener.audit.events import BadLineError, Kind, finding_of, hash_in, parse, study_finding_of
 from screener.audit.segments import lines
+from screener.errors import UsageError
 from screener.finding_store import Item
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def answered_studies(log: Path, wanted: Collection[str] | None = None) -> Iterat
     ------
     AuditLogError
         There is no such log.
+    UsageError
+        It is the log of shadow runs.
     """
     latest, starts = _latest(log, wanted)
     chosen = {one.event: one.former for one in latest}
@@ -129,6 +132,8 @@ def latest_answers(log: Path) -> Iterator[str]:
     ------
     AuditLogError
         There is no such log.
+    UsageError
+        It is the log of shadow runs.
     """
     return (one.event for one in _latest(log, None)[0])
 
@@ -140,6 +145,7 @@ def _latest(log: Path, wanted: Collection[str] | None) -> tuple[Iterable[_Latest
     starts: dict[str, Event] = {}
     for event in _events(log, _STUDY_MARK, _START_MARK):
         if event["event"] == Kind.START:
+            _refuse_shadow(event, log)
             starts[event["run_id"]] = event
         elif isinstance(event["study_id"], str):
             key = _key(event, starts)
@@ -148,6 +154,15 @@ def _latest(log: Path, wanted: Collection[str] | None) -> tuple[Iterable[_Latest
     if names is None:
         return found.values(), starts
     return [one for (_, study), one in found.items() if study in names or one.event in names], starts
+
+
+def _refuse_shadow(start: Event, log: Path) -> None:
+    """Make sure that what a candidate said silently reaches no radiologist."""
+    if start.get("shadow_of") is not None:
+        raise UsageError(
+            f"{log} holds what a candidate said in shadow runs: no answer is made of it",
+            "name the log of the model in use with --log",
+        )
 
 
 def _key(event: Event, starts: dict[str, Event]) -> tuple[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 pytest.importorskip("highdicom", reason="needs the extra [pacs]")
 from export.data.phantoms import phantom
-from screener.audit import verify
+from screener.audit import AuditLog, verify
 from screener.cli.answers import Answers, tell_missing
 from screener.errors import UsageError
 from screener.pipeline.config import ScanConfig
@@ -23,7 +25,6 @@ from tests.dicom_site import FLAGGED, NAMES, REFUSED, dataset, encode, screen, w
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from pydicom.dataset import Dataset
 
@@ -247,6 +248,33 @@ def test_objects_are_valid(tmp_path: Path, made: dict[str, DicomAnswer]) -> None
             path = tmp_path / f"{answer.line.event[:4]}{number}.dcm"
             path.write_bytes(data)
             assert dciodvfy(path) == []
+
+
+def test_no_answer_is_made_of_a_shadow_run(tmp_path: Path, tiny_model: Path) -> None:
+    log = tmp_path / "audit.shadow.jsonl"
+    with AuditLog(log) as writer:
+        writer.start({"inbox": str(tmp_path), "shadow_of": "0" * 16})
+        writer.end({}, "complete")
+    with pytest.raises(UsageError, match="shadow runs"):
+        next(dicom_answers(log, judging_model(str(tiny_model)), "en"))
+
+
+@pytest.mark.long
+def test_answers_about_real_studies_are_valid(tmp_path: Path) -> None:
+    """Headers of scanners hold what no drawn one does; the shipped model judges."""
+    data = Path(os.environ.get("SCREENER_DATA", "")) / "dicom"
+    if not (data / "brain").is_dir():
+        pytest.skip("needs the DICOM studies of SCREENER_DATA")
+    model = Path(__file__).parents[3] / "models/lite"
+    count = 0
+    for name in ("brain", "brain_tumour"):
+        screen(data / name, model, tmp_path / "log.jsonl")
+    for answer in answers(tmp_path / "log.jsonl", model):
+        for data_ in answer.objects.values():
+            (tmp_path / "x.dcm").write_bytes(data_)
+            assert dciodvfy(tmp_path / "x.dcm") == []
+            count += 1
+    assert count > 4
 
 
 def test_dcmtk_reads_the_report(tmp_path: Path, made: dict[str, DicomAnswer]) -> None:
