@@ -14,6 +14,7 @@
 #   make evaluate      DATA=folder: evaluate the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
 #   make cross-fit     DATA=folder: every patient scored by a model that saw none of that hospital; writes docs/results/
+#   make federated     DATA=folder: the recipe over four hospitals without moving images, beside pooled training; writes docs/results/
 #   make quality-control          DATA=folder: what quality control keeps and refuses; writes docs/results/
 #   make whole-heads    DATA=folder: the shipped model on whole heads, slices and studies; writes docs/results/
 #   make bench         [DATA=folder] [FULL=1]: measure speed, beside bounds and peers; writes docs/results/
@@ -47,7 +48,7 @@ NEED_DATA = $(if $(DATA),,$(error say where the labelled slices are: make $@ DAT
 COMPARE ?= --slices 300 --size 64 --epochs 5
 LEAK_FREE := --test-source $(TEST_SOURCE) --unseen docs/demo/inbox
 
-.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit quality-control whole-heads bench bench-cluster bench-monitor bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
+.PHONY: demo test test-long test-pacs lint audit train model compare leave-one-out ablation evaluate leak cross-fit federated quality-control whole-heads bench bench-cluster bench-monitor bench-queue bench-calibrate bench-pacs bench-answers fuzz fuzz-volumes readme schema messages docs man diagram clean
 
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -138,6 +139,21 @@ cross-fit: $(VENV)/full
 	$(NEED_DATA)
 	$(BIN)/python -m export cross-fit --data "$(DATA)" --run $(RUNS)/cross-fit $(LEAK_FREE) --epochs 8 --steps 120 \
 		--out docs/results/cross-fit
+
+# Flower needs older libraries than everything else: an environment of its own.
+FEDERATED_VENV ?= build/venv-federated
+FEDERATED ?= --rounds 12 --steps 40 --size 128
+
+$(FEDERATED_VENV)/full: pyproject.toml constraints-federated.txt
+	$(PYTHON) -m venv $(FEDERATED_VENV)
+	$(FEDERATED_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(FEDERATED_VENV)/bin/python -m pip install --quiet --constraint constraints-federated.txt --editable '.[federated]'
+	touch $@
+
+federated: $(FEDERATED_VENV)/full
+	$(NEED_DATA)
+	$(FEDERATED_VENV)/bin/python -m export federated --data "$(DATA)" --run $(RUNS)/federated $(FEDERATED) \
+		--out docs/results/federated
 
 quality-control: $(VENV)/full
 	$(NEED_DATA)

@@ -325,6 +325,33 @@ def cross_fit(
 
 
 @app.command()
+def federated(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, after each of which weights are averaged.")] = 12,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of a round at each hospital.")] = 40,
+    size: Size = None,
+    proximal: Annotated[float, typer.Option(min=0, help="Weight of FedProx' proximal term.")] = 0.01,
+    hospital: Annotated[
+        list[str] | None, typer.Option(help="A hospital as source:site; repeatable. Default: the four of tcga.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="As --recipe of train.")] = "lite",
+    batch_size: Annotated[int, typer.Option(min=2)] = 32,
+    seed: Seed = 1,
+) -> None:
+    """Train over hospitals without moving images (Flower), and compare with pooled and single-site training."""
+    _quiet_tensorflow()
+    from export.federated.comparison import compare as compare_federated
+    from export.federated.hospital import HOSPITALS, FederatedTerms
+
+    terms = FederatedTerms(rounds, steps, size, proximal, seed, recipe, batch_size)
+    with _stoppable():
+        found = compare_federated(data, run, terms, tuple(hospital or HOSPITALS))
+    _write(out, "federated", found)
+
+
+@app.command()
 def report(
     data: Data,
     run: Run,

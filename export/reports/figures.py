@@ -31,6 +31,16 @@ def interval(figure: Figure | None) -> str:
     return f"{number(row['value'])} ({number(row['low'])}–{number(row['high'])})"
 
 
+def difference(figure: Figure | None) -> str:
+    """Return a difference with its sign, ``value (low to high)``; the value alone where it has no interval."""
+    row = _fields(figure)
+    if row.get("value") is None:
+        return UNKNOWN
+    if row.get("low") is None or row.get("high") is None:
+        return f"{row['value']:+.3f}"
+    return f"{row['value']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
 def counted(figure: Figure | None, unit: str = "", unknown: str = UNKNOWN) -> str:
     """Return ``value (low–high; hits/count unit)``, or `unknown` where nothing was counted."""
     row = _fields(figure)

@@ -44,6 +44,7 @@ def environment(package: str = "export.reports") -> Environment:
         "interval": figures.interval,
         "counted": figures.counted,
         "rate": figures.rate,
+        "difference": figures.difference,
         "ordered": figures.ordered,
         "file_name": lambda path: str(path).rsplit("/", 1)[-1],
     }

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from screener.evaluate.labelled import Record
 
 _HEATMAP_WEIGHT = 2.0
-_CLIP_NORM = 1.0
+CLIP_NORM = 1.0
 _SETTLING_MOMENTUM = 0.9
 _PLATEAU_PATIENCE, _PLATEAU_FACTOR, _LEAST_RATE = 5, 0.5, 1e-7
 
@@ -260,8 +260,14 @@ def restart(run: Path, *, keep: str = "") -> None:
             path.unlink(missing_ok=True)
 
 
-def compile_model(model: keras.Model, chosen: Recipe, loss: Loss, labels: NDArray[np.int64]) -> None:
-    """Give the model its losses, weights and optimiser.
+def compile_model(
+    model: keras.Model,
+    chosen: Recipe,
+    loss: Loss,
+    labels: NDArray[np.int64],
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> None:
+    """Give the model its losses, weights and optimiser; without one, Adam at the recipe's rate.
 
     `labels` are those of the fit set; class weights come from their counts.
     """
@@ -272,7 +278,7 @@ def compile_model(model: keras.Model, chosen: Recipe, loss: Loss, labels: NDArra
         weights["heatmap"] = _HEATMAP_WEIGHT
     model.compile(
         # With frozen normalisation one steep batch can kill what the next would need (Pascanu et al., ICML 2013).
-        keras.optimizers.Adam(chosen.learning_rate, global_clipnorm=_CLIP_NORM),
+        optimizer or keras.optimizers.Adam(chosen.learning_rate, global_clipnorm=CLIP_NORM),
         loss=losses,
         loss_weights=weights,
         metrics={
@@ -480,8 +486,11 @@ def weighted_figures(
 
 def _rate(progress: Progress, chosen: Recipe, epoch: int) -> float:
     """Return the learning rate of an epoch: as the plateau left it, or half a cosine after one slower epoch."""
-    if chosen.schedule == "plateau":
-        return progress.rate
+    return progress.rate if chosen.schedule == "plateau" else cosine_rate(chosen, epoch)
+
+
+def cosine_rate(chosen: Recipe, epoch: int) -> float:
+    """Return half a cosine over the epochs, after one slower epoch."""
     if epoch == 0:
         return chosen.learning_rate / 3
     return chosen.learning_rate * max(0.02, 0.5 * (1 + math.cos(math.pi * epoch / chosen.epochs)))
