@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
+    from screener.audit import Event
     from screener.domain.study import StudyFinding
     from screener.messages import Language
     from screener.model.session import Model
     from screener.pacs.outbox import Waiting
-    from screener.report.answered_studies import AnsweredStudy
 
 LOGGER = logging.getLogger("screener.pacs")
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0
@@ -155,12 +155,12 @@ class AnswerSender:
         waiting = {(one.entry.event, one.entry.destination) for one in entries}
         folder, lang = self._options.folder, self._options.lang
 
-        def skip(study: AnsweredStudy) -> bool:
-            settled = (folder is None or is_written(folder, study, lang)) and all(
-                (study.event, one.name) in waiting for one in self._open(study.event)
+        def skip(event: Event) -> bool:
+            settled = (folder is None or is_written(folder, event, lang)) and all(
+                (event["hash"], one.name) in waiting for one in self._open(event["hash"])
             )
             found.settled += settled
-            return settled or study.judged < since
+            return settled or event["timestamp"] < since
 
         for made in dicom_answers(
             self._log, self._model, self._options.lang, wanted=wanted, skip=skip, images=self._images

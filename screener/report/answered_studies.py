@@ -14,7 +14,7 @@ from screener.errors import UsageError
 from screener.finding_store import Item
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from screener.audit import Event
@@ -97,7 +97,9 @@ class _Pending:
     keys: dict[str, list[Event]] = field(default_factory=dict)
 
 
-def answered_studies(log: Path, wanted: Collection[str] | None = None) -> Iterator[AnsweredStudy]:
+def answered_studies(
+    log: Path, wanted: Collection[str] | None = None, skip: Callable[[Event], bool] | None = None
+) -> Iterator[AnsweredStudy]:
     """Yield the latest answer about each study, oldest first, with the results of its slices.
 
     Parameters
@@ -105,6 +107,8 @@ def answered_studies(log: Path, wanted: Collection[str] | None = None) -> Iterat
     log : Path
     wanted : collection of str, optional
         Study identifiers or hashes of STUDY events, whichever is latest; by default all studies.
+    skip : callable, optional
+        Says of a STUDY event that it is not needed, before its results are looked for.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def answered_studies(log: Path, wanted: Collection[str] | None = None) -> Iterat
     chosen = {one.event: one.former for one in latest}
     batch: list[_Pending] = []
     for event in _events(log, _STUDY_MARK):
-        if event["hash"] in chosen:
+        if event["hash"] in chosen and (skip is None or not skip(event)):
             batch.append(_Pending(event, chosen[event["hash"]], starts.get(event["run_id"], {})))
         if len(batch) == _AT_ONCE:
             yield from _with_results(log, batch)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
+    from screener.audit import Event
     from screener.domain.slice import Slice
     from screener.domain.study import KeySlice
     from screener.finding_store import Item
@@ -179,7 +180,7 @@ def dicom_answers(
     lang: Language,
     *,
     wanted: Collection[str] | None = None,
-    skip: Callable[[AnsweredStudy], bool] | None = None,
+    skip: Callable[[Event], bool] | None = None,
     images: Path | None = None,
 ) -> Iterator[DicomAnswer | NoAnswer]:
     """Make the answers about studies, oldest first.
@@ -194,7 +195,7 @@ def dicom_answers(
     wanted : collection of str, optional
         Study identifiers or hashes of STUDY events; by default all studies.
     skip : callable, optional
-        Says of a study that its answer is not needed.
+        Says of a STUDY event that its answer is not needed.
     images : Path, optional
         Where the inbox lies now, when it has moved.
 
@@ -212,9 +213,8 @@ def dicom_answers(
 
     refuse_without_highdicom()
     with SafeDecoder() as decoder:
-        for study in answered_studies(log, wanted):
-            if skip is None or not skip(study):
-                yield _answer(study, model, lang, images, decoder)
+        for study in answered_studies(log, wanted, skip):
+            yield _answer(study, model, lang, images, decoder)
 
 
 def _answer(
@@ -345,9 +345,9 @@ def write_answer(folder: Path, made: DicomAnswer) -> Path:
         ) from None
 
 
-def is_written(folder: Path, study: AnsweredStudy, lang: Language) -> bool:
-    """Say whether the files of an answer are there; where a study is not named by its UID, they count as missing."""
-    return (_place(folder, study.finding.study_id, study.event) / f"{_stem(study.event, lang)}.json").is_file()
+def is_written(folder: Path, event: Event, lang: Language) -> bool:
+    """Say whether the answer of a STUDY event is there; where a study is not named by its UID, it counts as missing."""
+    return (_place(folder, str(event["study_id"]), event["hash"]) / f"{_stem(event['hash'], lang)}.json").is_file()
 
 
 def _place(folder: Path, study_uid: str, event: str) -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -248,6 +249,25 @@ def test_objects_are_valid(tmp_path: Path, made: dict[str, DicomAnswer]) -> None
             path = tmp_path / f"{answer.line.event[:4]}{number}.dcm"
             path.write_bytes(data)
             assert dciodvfy(path) == []
+
+
+def test_what_is_not_needed_costs_no_pass_over_the_log(
+    site: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from screener.report import answered_studies
+
+    batches: list[int] = []
+    monkeypatch.setattr(answered_studies, "_with_results", lambda _, batch: iter(batches.append(len(batch)) or ()))
+    found = answered_studies.answered_studies(site[1], skip=lambda event: event["study_id"] == FLAGGED)
+    assert (list(found), batches) == ([], [1])
+
+
+@pytest.mark.parametrize("extra", ["highdicom", "pynetdicom", "dicomweb_client"])
+def test_a_missing_extra_is_named(extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, extra, None)
+    with pytest.raises(UsageError) as error:
+        Answers(None, ("PACS@127.0.0.1:104",)).refuse(tmp_path, ScanConfig.of())
+    assert "screener[pacs]" in error.value.hint
 
 
 def test_no_answer_is_made_of_a_shadow_run(tmp_path: Path, tiny_model: Path) -> None:
