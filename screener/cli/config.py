@@ -58,13 +58,14 @@ def values(root: Any, file: ConfigFile | None) -> Iterator[Value]:  # noqa: ANN4
     UsageError
         A variable holds what its option does not take.
     """
-    for path, command in leaves(root.command):
+    options = options_of(root.command)
+    for path, _ in leaves(root.command):
         context = root
         above = root.command
         for name in path:
             above = above.commands[name]
             context = type(root)(above, parent=context, info_name=name)
-        for option in options_of(command, path):
+        for option in (one for one in options if one.command == path):
             raw, source = option.param.consume_value(context, {})
             name = next((one for one in option.variables if os.environ.get(one)), "")
             try:
@@ -108,7 +109,7 @@ def _printable(text: str) -> str:
 
 def template(context: typer.Context) -> None:
     """Print a configuration file in which every option stands, commented out, with its meaning and default."""
-    sys.stdout.write("\n".join(_template(list(options_of(context.find_root().command)))) + "\n")
+    sys.stdout.write("\n".join(_template(options_of(context.find_root().command))) + "\n")
 
 
 def _template(options: list[CommandOption]) -> Iterator[str]:
@@ -134,7 +135,7 @@ def _template(options: list[CommandOption]) -> Iterator[str]:
 def _shared(option: CommandOption, options: list[CommandOption]) -> bool:
     """Say whether several commands have this very option."""
     same = [one for one in options if one.key == option.key]
-    return len(same) > 1 and all(one.param.help == option.param.help for one in same)
+    return option.common and len(same) > 1 and all(one.param.help == option.param.help for one in same)
 
 
 def _entry(option: CommandOption) -> Iterator[str]:

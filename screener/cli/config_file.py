@@ -57,14 +57,15 @@ class ConfigFile:
 
     def origin(self, option: CommandOption) -> str | None:
         """Say where the file sets an option, as ``PATH:LINE``; None where it does not."""
-        table = next((one for one in (option.table, COMMON) if option.key in self.tables.get(one, {})), None)
+        places = (option.table, COMMON) if option.common else (option.table,)
+        table = next((one for one in places if option.key in self.tables.get(one, {})), None)
         return None if table is None else f"{self.path}:{line_of(self.text, [*table.split('.'), option.key])}"
 
     def default_map(self, options: Sequence[CommandOption]) -> dict[str, Any]:
         """Return the values by command and parameter, as Typer takes them; a command's own table wins."""
         found: dict[str, Any] = {}
         for option in options:
-            values = {**self.tables.get(COMMON, {}), **self.tables.get(option.table, {})}
+            values = {**(self.tables.get(COMMON, {}) if option.common else {}), **self.tables.get(option.table, {})}
             if option.key in values:
                 inner = found
                 for name in option.command:
@@ -133,7 +134,7 @@ class _Check:
 
     def __init__(self, file: ConfigFile, options: Sequence[CommandOption]) -> None:
         self.file = file
-        self.by_table: dict[str, list[CommandOption]] = {COMMON: list(options)}
+        self.by_table: dict[str, list[CommandOption]] = {COMMON: [option for option in options if option.common]}
         for option in options:
             self.by_table.setdefault(option.table, []).append(option)
 

@@ -97,7 +97,7 @@ def apply_file(ctx: Any) -> ConfigFile | None:  # noqa: ANN401
     path = find(ctx.params.get("config"))
     if path is None:
         return None
-    options = list(options_of(ctx.command))
+    options = options_of(ctx.command)
     file = read(path, options)
     ctx.obj = file
     ctx.default_map = file.default_map(options)
@@ -154,5 +154,5 @@ def model_of_configuration(ctx: Any) -> str | None:  # noqa: ANN401
     path = find(ctx.params.get("config"))
     if path is None:
         return None
-    model = read(path, list(options_of(ctx.command))).tables.get("common", {}).get("model")
+    model = read(path, options_of(ctx.command)).tables.get("common", {}).get("model")
     return None if model is None else str(model)

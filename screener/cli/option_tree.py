@@ -27,11 +27,14 @@ class CommandOption(NamedTuple):
         Its key in a configuration file: the long name, with ``_`` for ``-``.
     param : object
         Typer's declaration: type, default and meaning.
+    common : bool
+        Whether one value can be meant for every command that has an option of this name: all take the same type.
     """
 
     command: tuple[str, ...]
     key: str
     param: Any
+    common: bool = True
 
     @property
     def table(self) -> str:
@@ -39,9 +42,10 @@ class CommandOption(NamedTuple):
         return ".".join(self.command)
 
     @property
-    def variables(self) -> tuple[str, str]:
-        """Names of the two variables that set it: for this command, and for every command that has such an option."""
-        return variable(*self.command, self.key), variable(self.key)
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables that set it: for this command, and for every command that has such an option."""
+        own = variable(*self.command, self.key)
+        return (own, variable(self.key)) if self.common else (own,)
 
 
 def variable(*words: str) -> str:
@@ -59,20 +63,26 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from leaves(one, (*path, name))
 
 
-def options_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[CommandOption]:  # noqa: ANN401
-    """Yield the options of a command and of the commands below it.
+def options_of(root: Any) -> list[CommandOption]:  # noqa: ANN401
+    """Return the options of all commands.
 
     Parameters
     ----------
-    command : object
-        As Typer builds it: a command, or a group of them.
-    path : tuple of str
-        Names that lead to `command`.
+    root : object
+        The group of all commands, as Typer builds it.
     """
-    for names, leaf in leaves(command, path):
-        for param in leaf.params:
-            if param.param_type_name == "option":
-                yield CommandOption(names, key_of(param), param)
+    found = [
+        CommandOption(names, key_of(param), param)
+        for names, leaf in leaves(root)
+        for param in leaf.params
+        if param.param_type_name == "option"
+    ]
+    kinds: dict[str, set[tuple[str, bool]]] = {}
+    for option in found:
+        # A range does not make another type.
+        kind = option.param.type.name.removesuffix(" range")
+        kinds.setdefault(option.key, set()).add((kind, option.param.multiple))
+    return [option._replace(common=len(kinds[option.key]) == 1) for option in found]
 
 
 def key_of(param: Any) -> str:  # noqa: ANN401

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import Command
 
 ROOT: Any = typer.main.get_command(app)
-OPTIONS = list(options_of(ROOT))
+OPTIONS = options_of(ROOT)
 SCAN = [option for option in OPTIONS if option.command == ("scan",)]
 LEVELS = ("command line", "own variable", "common variable", "own table", "common table")
 """Where a value may stand; the first that holds one wins."""
@@ -60,7 +60,7 @@ def resolved(option: CommandOption, given_values: dict[str, object], folder: Pat
     file.write_text(
         "".join(f"[{tables[at]}]\n{option.key} = {quoted(given_values[at])}\n" for at in tables if at in given_values)
     )
-    names = dict(zip(("own variable", "common variable"), option.variables, strict=True))
+    names = dict(zip(("own variable", "common variable"), option.variables, strict=False))
     variables = {names[at]: str(given_values[at]) for at in names if at in given_values}
     arguments = ["--config", str(file), *option.command]
     if "command line" in given_values:
@@ -83,7 +83,7 @@ def parameters(arguments: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
 def test_every_option_of_every_command_is_set_by_file_and_by_variable(option: CommandOption, tmp_path: Path) -> None:
     value = next(one for one in (example(option, number) for number in range(9)) if one != option.param.default)
-    for at in LEVELS[1:]:
+    for at in LEVELS[1:] if option.common else ("own variable", "own table"):
         stands = [value] if option.param.multiple and "table" in at else value
         found = resolved(option, {at: stands}, tmp_path / "config")
         assert found == value or (option.param.multiple and list(found) == [value]), at  # type: ignore[call-overload]
@@ -94,10 +94,18 @@ def test_every_field_of_a_scan_is_an_option_that_a_file_holds() -> None:
     assert set(ScanConfig.__struct_fields__) <= {str(option.param.name) for option in SCAN}
 
 
+def test_an_option_that_means_another_thing_to_another_command_has_no_common_value(tmp_path: Path) -> None:
+    assert "from_log" in {option.key for option in OPTIONS if not option.common}
+    file = tmp_path / "screener.toml"
+    file.write_text("[common]\nfrom_log = true\n")
+    with pytest.raises(UsageError, match=r"common.from_log: \[common\] has no option of this name"):
+        read(file, OPTIONS)
+
+
 def test_no_variable_sets_two_things() -> None:
     commands = {path for path, _ in leaves(ROOT)}
     own = [option.variables[0] for option in OPTIONS]
-    common = {option.variables[1] for option in OPTIONS}
+    common = {option.variables[1] for option in OPTIONS if option.common}
     assert len(set(own)) == len(own)
     assert not set(own) & common
     assert not {"SCREENER_CONFIG", "SCREENER_DEBUG"} & {*own, *common}
@@ -105,7 +113,10 @@ def test_no_variable_sets_two_things() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(option=st.sampled_from(SCAN), levels=st.sets(st.sampled_from(LEVELS), min_size=1))
+@given(
+    option=st.sampled_from([option for option in SCAN if not option.param.multiple]),
+    levels=st.sets(st.sampled_from(LEVELS), min_size=1),
+)
 def test_precedence(option: CommandOption, levels: set[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     if option.param.is_flag and "command line" in levels:
         values: dict[str, object] = {at: at == "command line" for at in levels}
