@@ -10,7 +10,7 @@
 #   make model         DATA=folder: train, convert and describe the shipped model again
 #   make compare           DATA=folder: compare every recipe on equal terms; resumable; writes docs/results/
 #   make leave-one-out        DATA=folder: the shipped recipe on sources and sites it never saw, one by one; writes docs/results/
-#   make ablation        DATA=folder: what the newest augmentations bring there; writes docs/results/
+#   make ablation        DATA=folder: what parts of the recipe bring at a hospital never seen; writes docs/results/
 #   make evaluate      DATA=folder: evaluate the shipped model on the test source; writes docs/results/
 #   make leak          DATA=folder: what flipped copies in the training set are worth; writes docs/results/
 #   make cross-fit     DATA=folder: every patient scored by a model that saw none of that hospital; writes docs/results/
@@ -120,8 +120,8 @@ leave-one-out: $(VENV)/full
 
 ablation: $(VENV)/full
 	$(NEED_DATA)
-	$(BIN)/python -m export leave-one-out --data "$(DATA)" --run $(RUNS)/ablation $(LEAK_FREE) --ablation --epochs 4 --steps 120 \
-		--size 128 --out docs/results/ablation
+	$(BIN)/python -m export ablation --data "$(DATA)" --run $(RUNS)/ablation $(LEAK_FREE) --epochs 8 --steps 120 \
+		--out docs/results/ablation
 
 evaluate: $(VENV)/full
 	$(NEED_DATA)

@@ -269,9 +269,6 @@ def leave_one_out(
     data: Data,
     run: Run,
     out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
-    ablation: Annotated[
-        bool, typer.Option("--ablation", help="Compare settings of the augmentation instead of the sources.")
-    ] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 90,
     size: Size = None,
@@ -283,18 +280,44 @@ def leave_one_out(
     _quiet_tensorflow()
     from export.data.cache import frame_folder
     from export.data.duplicates import GROUPING
-    from export.evaluation.leave_one_out import ABLATIONS, EXPERIMENTS, Terms
+    from export.evaluation.leave_one_out import EXPERIMENTS, Terms
     from export.evaluation.leave_one_out import run as run_experiments
-    from export.reports.leave_one_out import gather, write_ablation, write_leave_one_out
+    from export.reports.leave_one_out import gather, write_leave_one_out
 
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
-    experiments = ABLATIONS if ablation else EXPERIMENTS
     pictures = frame_folder(unseen, GROUPING) if unseen else None
     with _stoppable():
-        finished = run_experiments(data, run, experiments, terms, unseen=pictures, max_minutes=max_minutes)
+        finished = run_experiments(data, run, EXPERIMENTS, terms, unseen=pictures, max_minutes=max_minutes)
     if finished:
-        (write_ablation if ablation else write_leave_one_out)(out, gather(run, experiments, terms))
+        write_leave_one_out(out, gather(run, EXPERIMENTS, terms))
         print(out.with_suffix(".md").read_text())
+
+
+@app.command()
+def ablation(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Report to write, without suffix: .json and .md are added.")],
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Batches an epoch.")] = 120,
+    size: Size = None,
+    test_source: Annotated[list[str] | None, typer.Option(help="A source that no training sees; repeatable.")] = None,
+    unseen: Unseen = None,
+    max_minutes: MaxMinutes = math.inf,
+) -> None:
+    """Train the shipped recipe with one change at a time and without a hospital; evaluate it on its whole heads."""
+    _quiet_tensorflow()
+    from export.data.cache import frame_folder
+    from export.data.duplicates import GROUPING
+    from export.evaluation.ablation import run as run_changes
+    from export.evaluation.leave_one_out import Terms
+    from export.reports.ablation import gather, write_ablation
+
+    terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
+    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    with _stoppable():
+        run_changes(data, run, terms, unseen=pictures, max_minutes=max_minutes)
+    write_ablation(out, gather(run, terms))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Leave-one-out evaluation: a recipe trained without a source or site, evaluated there; ablations of augmentation."""
+"""Leave-one-out evaluation: a recipe trained without a source or site, evaluated there."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from export.data.sources import KNOWN, is_named
 from export.errors import DataError
 from export.evaluation.sample import WITHOUT_PROMISE
 from export.files import save_json
-from export.release.from_run import as_trained
 from export.training.batches import plain
-from export.training.loop import best_model, configured, finished, prepare_training
+from export.training.loop import as_trained, best_model, configured, finished, prepare_training
 from export.training.loop import train as run_training
 from export.training.options import Options, Side
-from export.training.skull_stripping import strip_skull
 from screener.domain.estimate import Count
-from screener.evaluate.metrics import Scored, auc, confusion_figures, summary
-from screener.preprocess import Preprocessing, prepare
+from screener.evaluate.metrics import Scored, confusion_figures, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from export.training.loop import TrainingSetup
-
-FAR = ("nickparvar", "oasis", "tcga_lgg:HT")
-"""Left out together to compare augmentation: what remains is one hospital with both labels and collections without."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +45,8 @@ class LeaveOneOut:
         Sources, or ``source:site``.
     augmentation : tuple of str
         Changes to the recipe's augmentation.
-    chooses : bool
-        Whether its figures choose something: slices that touch a test source are then left out of them.
+    levels : bool
+        Whether tumour-free slices are balanced by their level in the head.
     again : int
         Added to the seed of the table: the same training with other luck, which shows how much of a difference is that.
     """
@@ -60,7 +54,7 @@ class LeaveOneOut:
     name: str
     left_out: tuple[str, ...]
     augmentation: tuple[str, ...] = ()
-    chooses: bool = False
+    levels: bool = True
     again: int = 0
 
 
@@ -74,16 +68,6 @@ EXPERIMENTS = (
     RESTRICTED,
 )
 """Every source that has both labels, the two sites of one, and last all that is restricted at once."""
-ABLATIONS = tuple(
-    LeaveOneOut(name, FAR, augmentation, chooses=True, again=again)
-    for name, augmentation, again in (
-        ("all", (), 0),
-        ("all-again", (), 1),
-        ("without-tones", ("tones=0",), 0),
-        ("with-remap", ("tones=0.4", "remap=0.3"), 0),
-    )
-)
-"""The recipe as it is, with two seeds; without its newest augmentation; and with one that it does not have."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -99,7 +83,9 @@ class Terms(msgspec.Struct, frozen=True):
     def options(self, experiment: LeaveOneOut) -> Options:
         """Return what the training is asked for."""
         shared = structs.asdict(self) | {"seed": self.seed + experiment.again}
-        return Options(**shared, left_out=experiment.left_out, augmentation=experiment.augmentation)
+        return Options(
+            **shared, left_out=experiment.left_out, augmentation=experiment.augmentation, levels=experiment.levels
+        )
 
 
 def run(
@@ -125,7 +111,7 @@ def run(
     """
 
     def measure(place: Path, experiment: LeaveOneOut) -> dict[str, Any]:
-        result = evaluate(data, place, experiment, terms)
+        result = evaluate(data, place, experiment)
         print(f"{experiment.name}: {result['parts']}", flush=True)
         return result
 
@@ -171,27 +157,26 @@ def run_each(
     return True
 
 
-def evaluate(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms) -> dict[str, Any]:
+def evaluate(data: Path, run_folder: Path, experiment: LeaveOneOut) -> dict[str, Any]:
     """Evaluate a finished training on what it was kept from.
 
     Returns
     -------
     dict
         ``seconds`` of training; its ``seed``; what was ``left_out``; the changes to the ``augmentation``; the
-        ``threshold``; ``parts``: figures by part, see `_parts`; where the experiment chooses, AUCs of
-        ``stripped`` slices.
+        ``threshold``; ``parts``: figures by part, see `_parts`.
     """
     model, chosen, options = best_model(run_folder)
     # Divided anew, without the pictures that had to stay unseen, tune could hold what the run was fitted on.
     setup = as_trained(prepare_training(data, chosen, options, run_folder.parent / "cache"), run_folder)
-    held_out = _held_out(setup, experiment, terms)
+    held_out = _held_out(setup, experiment)
     if not len(held_out):
         raise DataError(f"nothing comes from {', '.join(experiment.left_out)}", "name a source, or source:site")
     size = chosen.preprocessing.size
-    scores = _scores(model, plain(setup.exact[held_out], size))
-    threshold = _threshold(model, setup, size)
+    scores = probabilities(model, plain(setup.exact[held_out], size))
+    threshold = tune_threshold(model, setup, size)
     history = json.loads((run_folder / "progress.json").read_text())["history"]
-    result = {
+    return {
         "seconds": sum(epoch["seconds"] for epoch in history),
         "seed": options.seed,
         "left_out": list(experiment.left_out),
@@ -202,18 +187,12 @@ def evaluate(data: Path, run_folder: Path, experiment: LeaveOneOut, terms: Terms
             for name, chosen in _parts(setup, held_out)
         },
     }
-    if experiment.chooses:
-        result["stripped"] = _stripped(model, setup, held_out, scores, chosen.preprocessing)
-    return result
 
 
-def _held_out(setup: TrainingSetup, experiment: LeaveOneOut, terms: Terms) -> NDArray[np.int64]:
+def _held_out(setup: TrainingSetup, experiment: LeaveOneOut) -> NDArray[np.int64]:
     """Return the slices that the training was kept from."""
     records = setup.dataset.records
     outside = np.array([is_named(experiment.left_out, one.source, one.site) for one in records])
-    if experiment.chooses:
-        tested = np.array([one.source in terms.test_sources for one in records])
-        outside &= ~np.isin(setup.split.units, setup.split.units[tested])
     return np.flatnonzero(outside & setup.views.readable)
 
 
@@ -241,45 +220,14 @@ def _figures(
     return {name: result[name] for name in kept}
 
 
-def _scores(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float64]:
+def probabilities(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return probabilities, (N, S, S, 1) → (N,)."""
     return np.asarray(model.predict(images, batch_size=64, verbose=0)["probability"], np.float64)[:, 0]
 
 
-def _threshold(model: keras.Model, setup: TrainingSetup, size: int) -> float:
+def tune_threshold(model: keras.Model, setup: TrainingSetup, size: int) -> float:
     """Return the threshold that flags 95 % of the tune set's positives, sequences without promise left aside."""
     tune = setup.split.where("tune")
     promised = [setup.dataset.records[index].sequence not in WITHOUT_PROMISE for index in tune.tolist()]
     positive = tune[(setup.labels[tune] == 1) & promised]
-    return float(np.quantile(_scores(model, plain(setup.exact[positive], size)), 0.05))
-
-
-def _stripped(
-    model: keras.Model,
-    setup: TrainingSetup,
-    held_out: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    how: Preprocessing,
-) -> dict[str, float]:
-    """Return AUCs after brain extraction of what shows a head: within, and against brains that came stripped."""
-    records = [setup.dataset.records[index] for index in held_out.tolist()]
-    heads = np.array([one.source == "tcga_lgg" and one.sequence not in WITHOUT_PROMISE for one in records])
-    bare = np.array([one.source == "oasis" for one in records])
-    if not heads.any():
-        return {}
-    stripped = _scores(model, np.stack([_without_skull(setup, index, how) for index in held_out[heads].tolist()]))
-    labels = setup.labels[held_out[heads]]
-    result = {"tcga_lgg stripped": auc(labels, stripped)}
-    if bare.any():
-        mixed = np.concatenate([stripped[labels == 1], scores[bare]])
-        result["tcga_lgg stripped against oasis"] = auc(
-            (np.arange(len(mixed)) < (labels == 1).sum()).astype(int), mixed
-        )
-    return result
-
-
-def _without_skull(setup: TrainingSetup, index: int, how: Preprocessing) -> NDArray[np.float32]:
-    """Return a slice as the model would get it from a hospital that extracts brains: (S, S, 1)."""
-    view = setup.views.images[index].astype(np.float32) / 255
-    brain, _ = strip_skull(view, np.zeros_like(view), np.random.default_rng(index), 1.0)
-    return prepare(brain, structs.replace(how, crop="head"))
+    return float(np.quantile(probabilities(model, plain(setup.exact[positive], size)), 0.05))

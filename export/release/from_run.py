@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,8 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from export.data.groups import places
 from export.data.provenance import statements, training_data
-from export.data.splits import WITHHELD, write_patients
+from export.data.splits import write_patients
 from export.release.convert import parity, to_onnx, write_checksums
 from export.release.embedding_reference import attach
 from export.release.layers import FILE as LAYERS
@@ -20,7 +18,7 @@ from export.release.layers import layers_graph, write_layers
 from export.release.release import Release, ReleaseInputs, publish
 from export.release.threshold_selection import FIXED_POINTS
 from export.training.batches import plain
-from export.training.loop import best_model, prepare_training
+from export.training.loop import as_trained, best_model, prepare_training
 from export.training.options import Progress
 from screener import __version__
 from screener.model.card import Card, CardPoint, Outputs
@@ -87,14 +85,6 @@ def release(data: Path, run: Path, requested: Release, demo: Path) -> Card:
         write_patients(requested.folder / "patients.csv", setup.dataset, setup.split)
     write_checksums(requested.folder)
     return card
-
-
-def as_trained(setup: TrainingSetup, run: Path) -> TrainingSetup:
-    """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
-    known = places(run)
-    paths = [record.path for record in setup.dataset.records]
-    sets = np.array([known[path].set if path in known else WITHHELD for path in paths])
-    return replace(setup, split=replace(setup.split, sets=sets))
 
 
 def _with_reference(

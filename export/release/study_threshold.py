@@ -243,11 +243,12 @@ def _of_recipe(path: Path | None, threshold: float) -> Certificate | None:
     if found["missing"]:
         return None
     counts, quiet = found["certificate"], found["specificity"]
+    epochs = "; ".join(sorted({f"{fold['epochs']}" for fold in found["folds"].values()}))
     return patients_certificate(
         threshold,
         counts["missed"],
         counts["patients"],
-        rule=RULE,
+        rule=f"{RULE} Each fold is trained for {epochs} epochs.",
         certifies="recipe",
         holds_for=HOLDS_FOR,
         sequences=SEQUENCES,

@@ -15,14 +15,13 @@ from export.evaluation.robustness import MEASURED, robustness
 from export.evaluation.sample import Sample
 from export.evaluation.subgroups import SIZES
 from export.release.certify import choose_auto
-from export.release.from_run import as_trained
 from export.release.threshold_selection import FIXED_POINTS
 from export.reports import plots
 from export.reports.audit import Picture
 from export.reports.figures import UNKNOWN, counted, number
 from export.reports.render import data_uri, write_page
 from export.training.batches import plain
-from export.training.loop import best_model, prepare_training
+from export.training.loop import as_trained, best_model, prepare_training
 from screener.evaluate.measure import figures
 from screener.evaluate.metrics import Scored, operating_figures
 from screener.report.overlay import Look, grey, overlay

@@ -46,7 +46,7 @@ def classic(view: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Ima
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chances, in [0, 1], of what is done to a slice; what each brings leave_one_out is measured by leaving it out.
+    """Chances, in [0, 1], of what is done to a slice; `export.evaluation.ablation` measures what some of them bring.
 
     Attributes
     ----------
@@ -66,6 +66,8 @@ class Augmentation:
         Grey tones of another slice taken on, of any source and label.
     remap : float
         Grey remapped by a random small network, so that tissue keeps its shape and loses its usual brightness.
+    acquisition : float
+        Faults of whole heads: a field of view that ends inside the head, one that wraps around, air that is grey.
     """
 
     strip: float = 0.2
@@ -76,6 +78,7 @@ class Augmentation:
     coarse: float = 0.25
     tones: float = 0.0
     remap: float = 0.0
+    acquisition: float = 0.0
 
     def with_changes(self, changes: Sequence[str]) -> Augmentation:
         """Return augmentation with changes such as ``paste=0.1``.
@@ -141,6 +144,8 @@ def hospital(
     target = _floats(cv2.resize(where, (grid, grid), interpolation=cv2.INTER_AREA))
     if augmentation.remap and rng.random() < augmentation.remap:
         image = remapped(image, rng)
+    if augmentation.acquisition and rng.random() < augmentation.acquisition:
+        image, target = with_acquisition_fault(image, target, rng)
     return stretch(_degrade(_contrast(image, rng), rng, augmentation.coarse)), target
 
 
@@ -185,6 +190,38 @@ def remapped(image: Image, rng: np.random.Generator) -> Image:
     answer = np.clip((maps[0] - low) / max(high - low, 1e-6), 0, 1)
     part = rng.random()
     return _floats((part * image + (1 - part) * answer) * _floats(inside))
+
+
+def with_acquisition_fault(image: Image, target: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Give a slice one fault that whole heads have and hand-picked slices have not.
+
+    A field of view that ends inside the head; one too small in the phase direction, so that what lies outside wraps
+    around to the other side (Moratal et al., Biomed Imaging Interv J 2008); air that is grey and noisy, not black.
+
+    Parameters
+    ----------
+    image : ndarray of shape (S, S), float32, in [0, 1]
+    target : ndarray of shape (S // 16, S // 16), float32, in [0, 1]
+        Share of each cell that is tumour; what leaves the view leaves it too.
+    rng : numpy Generator
+    """
+    size, turns = image.shape[0], int(rng.integers(4))
+    image, target = np.rot90(image, turns).copy(), np.rot90(target, turns).copy()
+    head = np.flatnonzero((image > _AIR / 255).any(axis=1))
+    start = int(head[0]) if head.size else 0
+    end = start + int(rng.integers(size // 16, size // 4))
+    lost = np.repeat(np.arange(size) < end, target.shape[0]).reshape(size, -1).astype(np.float32)
+    kept = target * (1 - _floats(cv2.resize(lost, target.shape[::-1], interpolation=cv2.INTER_AREA)))
+    wraps = rng.random() < 0.5
+    if rng.random() < 1 / 3 or kept.sum() < target.sum() / 2:  # else the label would no longer be true
+        level = rng.uniform(0.05, 0.35)
+        noise = rng.normal(0, rng.uniform(0.005, 0.05), image.shape).astype(np.float32)
+        image = np.clip(level + (1 - level) * image + noise * (image < _AIR / 255), 0, 1)
+    else:
+        if wraps:
+            image[start - end :] += rng.uniform(0.4, 0.9) * image[start:end]
+        image[:end], target = 0, kept
+    return _floats(np.rot90(image, -turns).copy()), _floats(np.rot90(target, -turns).copy())
 
 
 def _random_affine(side: int, size: int, box: tuple[int, int, int, int], rng: np.random.Generator) -> Image:

@@ -53,11 +53,17 @@ class Sampler:
         groups: NDArray[np.int64],
         chosen: NDArray[np.int64],
         shares: Mapping[str, float],
+        *,
+        levels: bool = True,
     ) -> Sampler:
-        """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch."""
+        """Build the strata of `chosen` indices; `shares` gives named sources their part of every batch.
+
+        Without `levels`, tumour-free slices are not divided by their level in the head.
+        """
         members: dict[Stratum, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index in chosen.tolist():
-            members[stratum_of(records[index])][int(groups[index])].append(index)
+            stratum = stratum_of(records[index])
+            members[stratum if levels else (*stratum[:3], "")][int(groups[index])].append(index)
         weights = stratum_weights(list(members), shares)
         strata = [[np.array(found) for found in stratum.values()] for stratum in members.values()]
         return cls(strata, np.array([weights[key] for key in members]))

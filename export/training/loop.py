@@ -27,9 +27,9 @@ from export.architectures import Recipe, recipe
 from export.data.cache import load_views
 from export.data.dataset import read_dataset
 from export.data.duplicates import GROUPING, TURNED, remembered_pairs, thumbnails
-from export.data.groups import read_groups, sets_of
+from export.data.groups import places, read_groups, sets_of
 from export.data.sources import is_named
-from export.data.splits import split, write_groups
+from export.data.splits import WITHHELD, split, write_groups
 from export.errors import DataError
 from export.files import atomically
 from export.training.batches import Sampler, TrainingBatches, plain, slice_weights
@@ -118,6 +118,14 @@ def _given(
     return given.split
 
 
+def as_trained(setup: TrainingSetup, run: Path) -> TrainingSetup:
+    """Take the sets from the run's own ``groups.csv``, which also knows what had to stay unseen."""
+    known = places(run)
+    paths = [record.path for record in setup.dataset.records]
+    sets = np.array([known[path].set if path in known else WITHHELD for path in paths])
+    return replace(setup, split=replace(setup.split, sets=sets))
+
+
 def leave_out(split: Split, dataset: Dataset, sources: tuple[str, ...]) -> Split:
     """Withhold whole sources (or ``source:site``) together with every unit that touches them."""
     if not sources:
@@ -158,7 +166,7 @@ def train(
     fit = labelled_part(
         setup.dataset.records, setup.split.units, setup.split.where("fit"), options.label_share, options.seed
     )
-    sampler = Sampler.over(setup.dataset.records, setup.split.groups, fit, chosen.shares)
+    sampler = Sampler.over(setup.dataset.records, setup.split.groups, fit, chosen.shares, levels=options.levels)
     model, progress, average = _restore(run, chosen, options, setup)
     batches = TrainingBatches(
         chosen,

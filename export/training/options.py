@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label_share: Annotated[float, Meta(gt=0, le=1, description="Share of the labels that is used.")] = 1.0
     pretrain_epochs: Annotated[Count, Meta(description="Epochs of learning to draw slices before.")] = 0
     augmentation: Annotated[tuple[str, ...], Meta(description="Changes to the recipe's, as `name=value`.")] = ()
+    levels: Annotated[bool, Meta(description="Whether tumour-free slices are balanced by level.")] = True
     groups: Annotated[str, Meta(description="File that says which slice is in which set; empty: split.")] = ""
 
     @classmethod

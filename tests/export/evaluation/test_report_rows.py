@@ -251,41 +251,13 @@ def test_a_source_left_out_is_measured_by_sequence(left_out: Callable[[Any], Pat
     setup = made(sequence=lambda number: ("FLAIR", "T1ce")[number % 4 // 2] if number // 4 % 2 else "FLAIR")
     folder = left_out(setup)
     experiment = leave_one_out.LeaveOneOut("both", ("a", "b"))
-    found = leave_one_out.evaluate(folder, folder, experiment, leave_one_out.Terms())
+    found = leave_one_out.evaluate(folder, folder, experiment)
     assert list(found["parts"]) == ["a", "b FLAIR", "b T1ce"]
     assert [part["slices"] for part in found["parts"].values()] == [24, 12, 12]
     assert (found["seconds"], found["seed"], found["left_out"]) == (5.0, 3, ["a", "b"])
-    assert "stripped" not in found
     tune = setup.split.where("tune")
     scores = setup.exact[tune, 32, 32][setup.labels[tune] == 1] / 255
     assert found["threshold"] == pytest.approx(np.quantile(scores, 0.05), abs=1e-6)
-
-
-def test_an_experiment_that_chooses_keeps_off_what_touches_a_test_source(left_out: Callable[[Any], Path]) -> None:
-    setup = made(source=lambda number: ("tcga_lgg", "oasis", "kept", "tcga_lgg")[number % 4])
-    folder = left_out(setup)
-    terms = leave_one_out.Terms(test_sources=("kept",))
-    every = leave_one_out._held_out(setup, leave_one_out.LeaveOneOut("all", ("tcga_lgg",)), terms)
-    assert len(every) == 24
-    chooses = leave_one_out.LeaveOneOut("all", ("tcga_lgg",), chooses=True)
-    assert len(leave_one_out._held_out(setup, chooses, terms)) == 0, "every patient has a slice of the test source"
-    with pytest.raises(DataError, match="nothing comes from tcga_lgg"):
-        leave_one_out.evaluate(folder, folder, chooses, terms)
-
-
-def test_extracted_brains_are_compared_within_and_against_those_that_came_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = made(source=lambda number: "tcga_lgg" if number % 4 < 2 else "oasis")
-    monkeypatch.setattr(leave_one_out, "_without_skull", lambda known, index, _: known.exact[index][..., None] / 255)
-    held = np.arange(48)
-    scores = setup.exact[held, 32, 32] / 255
-    found = leave_one_out._stripped(Brightness(), setup, held, scores, SMALL.preprocessing)
-    assert set(found) == {"tcga_lgg stripped", "tcga_lgg stripped against oasis"}
-    assert found["tcga_lgg stripped"] > 0.7
-    only_heads = np.flatnonzero(held % 4 < 2)
-    alone = leave_one_out._stripped(Brightness(), setup, only_heads, scores[only_heads], SMALL.preprocessing)
-    assert alone == {"tcga_lgg stripped": found["tcga_lgg stripped"]}
-    others = np.flatnonzero(held % 4 > 1)
-    assert leave_one_out._stripped(Brightness(), setup, others, scores[others], SMALL.preprocessing) == {}
 
 
 def test_the_early_layers_of_a_network_that_names_none_are_its_first_convolutions() -> None:

@@ -96,11 +96,13 @@ def test_the_certification_set_certifies_the_model_where_no_cross_fit_does() -> 
 
 def test_a_cross_fit_certifies_the_recipe_once_every_fold_is_there(tmp_path: Path) -> None:
     path = tmp_path / "cross-fit.json"
-    counts = {"certificate": {"missed": 1, "patients": 91}, "specificity": {"hits": 13, "count": 14}}
+    folds = {"a": {"epochs": 8}, "b": {"epochs": 8}}
+    counts = {"folds": folds, "certificate": {"missed": 1, "patients": 91}, "specificity": {"hits": 13, "count": 14}}
     save_json(path, {**counts, "missing": []})
     found = _of_recipe(path, 0.4)
     assert found is not None
     assert (found.missed, found.units, found.target, found.certifies) == (1, 91, 0.93, "recipe")
+    assert found.rule.endswith("Each fold is trained for 8 epochs.")
     save_json(path, {**counts, "missing": ["tcga_gbm"]})
     assert _of_recipe(path, 0.4) is None
     assert _of_recipe(tmp_path / "none.json", 0.4) is None

@@ -10,7 +10,7 @@ import jinja2
 import pytest
 
 from export.release.model_card import render
-from export.reports import audit, cross_validation, leave_one_out
+from export.reports import audit, cross_validation
 from export.reports.figures import counted, interval, number, ordered, rate
 from export.reports.render import environment, markdown, one_line, write_page, write_results
 from screener.domain.estimate import Rate
@@ -32,7 +32,6 @@ def nothing(_: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 @pytest.mark.parametrize(
     ("name", "template", "derived"),
     [
-        ("ablation", "ablation", leave_one_out.ablation_table),
         ("audit", "audit", audit.summary),
         ("kaggle253", "evaluation", nothing),
         ("leak", "leak", nothing),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from export.data.phantoms import phantom
 from export.errors import DataError
-from export.training.augmentation import PLAIN, Augmentation, hospital, remapped, toned
+from export.training.augmentation import PLAIN, Augmentation, hospital, remapped, toned, with_acquisition_fault
 from export.training.lesion_pasting import paste_tumour, spots
 from export.training.skull_stripping import strip_skull
 
@@ -235,3 +235,36 @@ def test_augmentation_that_is_off_draws_nothing() -> None:
     one, two = (hospital(image, mass, 64, np.random.default_rng(3), replace(PLAIN, remap=how))[0] for how in (0.0, 1.0))
     assert np.array_equal(one, hospital(image, mass, 64, np.random.default_rng(3), PLAIN)[0])
     assert not np.array_equal(one, two)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_an_acquisition_fault_keeps_range_shape_and_label(seed: int) -> None:
+    image, drawn = tumour()
+    where = np.asarray(cv2.resize(drawn, (10, 10), interpolation=cv2.INTER_AREA), np.float32) / np.float32(255)
+    before = np.asarray(cv2.resize(image, (160, 160)), np.float32) / np.float32(255)
+    after, target = with_acquisition_fault(before, where, np.random.default_rng(seed))
+    assert after.shape == before.shape
+    assert after.dtype == target.dtype == np.float32
+    assert after.min() >= 0
+    assert not np.array_equal(after, before)
+    assert target.sum() >= where.sum() / 2, "at least half of the tumour stays in view"
+
+
+def test_a_field_of_view_that_ends_inside_the_head_takes_the_map_with_it() -> None:
+    bright, full = np.full((160, 160), 0.5, np.float32), np.full((10, 10), 1, np.float32)
+    cut = [with_acquisition_fault(bright, full, np.random.default_rng(seed)) for seed in range(40)]
+    ended = [(image, target) for image, target in cut if (image == 0).any()]
+    assert ended
+    for image, target in ended:
+        gone = np.asarray(cv2.resize((image == 0).astype(np.float32), (10, 10), interpolation=cv2.INTER_AREA))
+        assert target == pytest.approx(1 - gone, abs=1e-5)
+
+
+def test_what_lies_outside_a_small_field_of_view_wraps_around() -> None:
+    bright, none = np.full((160, 160), 0.5, np.float32), np.zeros((10, 10), np.float32)
+    drawn = [with_acquisition_fault(bright, none, np.random.default_rng(seed))[0] for seed in range(40)]
+    wrapped = [image for image in drawn if (image == 0).any() and (image > 0.5).any()]
+    assert wrapped
+    for image in wrapped:
+        assert (image == 0).sum() == (image > 0.5).sum()
