@@ -344,7 +344,7 @@ def cross_fit(
     pictures = frame_folder(unseen, GROUPING) if unseen else None
     with _stoppable():
         run_folds(data, run, terms, demo, unseen=pictures, max_minutes=max_minutes)
-    _write(out, "cross_fit", gather(run))
+    _write(out, "cross_fit", gather(run, data))
 
 
 @app.command()

@@ -14,12 +14,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from export.data.sources import is_named
+from export.data.volumes import read_volumes
 from export.evaluation.head_scores import score_volumes
 from export.evaluation.leave_one_out import LeaveOneOut, Terms, run_each
+from export.evaluation.whole_heads import beside_baseline
 from export.release.from_run import release
 from export.release.release import Release
 from export.release.study_section import TARGETS, patients_rate
-from export.release.study_threshold import measured, study_scores
+from export.release.study_threshold import SEQUENCES, measured, study_scores
 from export.training.options import Options
 from screener.evaluate.detection import supported
 from screener.evaluate.heads import adjusted, key_slices, parts_compared, series_answer, series_of
@@ -113,8 +115,11 @@ def study_threshold(model: Model) -> float:
     return float(section.operating_points["auto"].threshold)
 
 
-def gather(folder: Path) -> dict[str, Any]:
-    """Put the folds together: what is certified by patient, and each fold's figures."""
+def gather(folder: Path, data: Path | None = None) -> dict[str, Any]:
+    """Put the folds together: what is certified by patient, and each fold's figures.
+
+    With `data`, ``pooled`` holds the AUC over all patients beside that of the acquisition baseline on the same slices.
+    """
     folds = {
         fold.name: json.loads((folder / fold.name / _FILE).read_text())
         for fold in FOLDS
@@ -135,7 +140,16 @@ def gather(folder: Path) -> dict[str, Any]:
             "sites": _by_site(folds.values()),
         },
         "specificity": _rate(quiet),
+        "pooled": {} if data is None else _pooled(data, [one for fold in folds.values() for one in fold["patients"]]),
     }
+
+
+def _pooled(data: Path, patients: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    keys = [tuple(one["patient"].split("/", 1)) for one in patients]
+    answers = {key: float(one["probability"]) for key, one in zip(keys, patients, strict=True)}
+    positive = {key for key, one in zip(keys, patients, strict=True) if one["tumour"]}
+    rows = [row for row in read_volumes(data) if row.sequence in {*SEQUENCES, ""}]
+    return beside_baseline(data, rows, answers, positive)
 
 
 def _right(fold: Mapping[str, Any], *, tumour: bool) -> list[bool]:

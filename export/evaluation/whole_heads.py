@@ -31,10 +31,11 @@ from screener.model.session import Model
 from screener.pipeline.study import Aggregation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from screener.evaluate.heads import Known, Row
+    from screener.evaluate.labelled import LabelledRow
 
 _LEVELS = {"lower": "lower 40 %", "middle": "middle", "top": "top 20 %"}
 
@@ -142,9 +143,36 @@ def _studies(series: Mapping[str, Sequence[Row]], how: Callable[[Known], float],
 def _pooled(data: Path, rows: Sequence[Row], series: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return the AUC by patient over sources, beside that of a baseline which is blind to anatomy."""
     answers, positive = patient_answers(series, AGGREGATIONS["highest mean of five neighbours"])
+    known = {patient: answers[patient] for patient in {(row.source, row.patient) for row in rows}}
+    return beside_baseline(data, [row for row in rows if row.source not in UNORDERED], known, positive)
+
+
+def beside_baseline(
+    data: Path,
+    rows: Iterable[Row | LabelledRow],
+    answers: Mapping[tuple[str, str], float],
+    positive: Collection[tuple[str, str]],
+) -> dict[str, Any]:
+    """Return the AUC by patient over sources, beside that of a baseline which is blind to anatomy.
+
+    Parameters
+    ----------
+    data : Path
+    rows : iterable of Row or LabelledRow
+        The slices whose size and grey statistics the baseline sees, averaged by patient.
+    answers : mapping of (source, patient) to float
+    positive : collection of (source, patient)
+        Those with a tumour.
+
+    Returns
+    -------
+    dict
+        ``patients``, ``positives``, and the AUCs ``model`` and ``acquisition_baseline``; empty where one label has
+        fewer than two patients.
+    """
     grey: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for row in rows:
-        if row.source not in UNORDERED:
+        if (row.source, row.patient) in answers:
             grey[row.source, row.patient].append(_grey_statistics(data / row.path))
     patients = sorted(grey)
     labels = np.array([int(patient in positive) for patient in patients])

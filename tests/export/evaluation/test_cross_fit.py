@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
 import pytest
 
 from export.data.sources import is_named
@@ -50,6 +53,23 @@ def test_the_certificate_counts_patients_of_all_folds(tmp_path: Path) -> None:
     assert found["certificate"]["bound"] == pytest.approx(0.9488, abs=1e-3)
     assert found["certificate"]["sites"]["HT"]["hits"] == 33
     assert (found["specificity"]["hits"], found["specificity"]["count"]) == (14, 14)
+
+
+def test_the_pooled_figure_stands_beside_the_acquisition_baseline(tmp_path: Path) -> None:
+    save(tmp_path / FOLDS[0].name, fold("DU", 3, 1, 4))
+    rows = [["path", "label", "source", "series", "slice_index", "n_slices", "patient", "sequence"]]
+    for index in range(8):
+        # Those with a tumour are brighter as a whole, which is all that the baseline sees.
+        image = np.full((40, 40), 150 if index < 4 else 60 + index, np.uint8)
+        name = f"DU{index}.png"
+        (tmp_path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        rows.append([name, "no", "DU", f"s{index}", "1", "1", str(index), "FLAIR"])
+    with (tmp_path / "volumes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    found = gather(tmp_path, tmp_path)["pooled"]
+    assert (found["patients"], found["positives"]) == (8, 4)
+    assert found["model"] == pytest.approx(0.875)
+    assert found["acquisition_baseline"] == 1.0
 
 
 def test_a_fold_that_is_missing_is_named(tmp_path: Path) -> None:
