@@ -33,6 +33,7 @@ def nothing(_: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     ("name", "template", "derived"),
     [
         ("audit", "audit", audit.summary),
+        ("cross-fit", "cross_fit", nothing),
         ("kaggle253", "evaluation", nothing),
         ("leak", "leak", nothing),
         ("leave-one-out", "leave_one_out", nothing),
