@@ -10,7 +10,7 @@ import jinja2
 import pytest
 
 from export.release.model_card import render
-from export.reports import audit, cross_validation
+from export.reports import ablation, audit, cross_validation
 from export.reports.figures import counted, interval, number, ordered, rate
 from export.reports.render import environment, markdown, one_line, write_page, write_results
 from screener.domain.estimate import Rate
@@ -32,6 +32,7 @@ def nothing(_: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 @pytest.mark.parametrize(
     ("name", "template", "derived"),
     [
+        ("ablation", "ablation", ablation.ablation_table),
         ("audit", "audit", audit.summary),
         ("cross-fit", "cross_fit", nothing),
         ("kaggle253", "evaluation", nothing),
