@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT: Any = typer.main.get_command(app)
 OPTIONS = options_of(ROOT)
 SCAN = [option for option in OPTIONS if option.command == ("scan",)]
+SINGLE = [option for option in SCAN if not option.param.multiple]
 LEVELS = ("command line", "own variable", "common variable", "own table", "common table")
 """Where a value may stand; the first that holds one wins."""
 
@@ -114,7 +115,7 @@ def test_no_variable_sets_two_things() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    option=st.sampled_from([option for option in SCAN if not option.param.multiple]),
+    option=st.sampled_from(SINGLE),
     levels=st.sets(st.sampled_from(LEVELS), min_size=1),
 )
 def test_precedence(option: CommandOption, levels: set[str], tmp_path_factory: pytest.TempPathFactory) -> None:
