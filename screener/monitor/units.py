@@ -37,7 +37,7 @@ _KEPT_NAMES = 200
 """Different manufacturers or sequences that are told apart: a hostile log must not fill the memory."""
 
 
-class _Statistics(msgspec.Struct):
+class _Statistics(msgspec.Struct, gc=False):
     """Of `screener.measurements.image_statistics`; numbers are read from their text."""
 
     brightness: float = math.nan
@@ -49,7 +49,7 @@ class _Statistics(msgspec.Struct):
     manufacturer_model: str = ""
 
 
-class _Result(msgspec.Struct):
+class _Result(msgspec.Struct, gc=False):
     """What monitoring reads of a RESULT, of whatever schema."""
 
     event: str
@@ -112,13 +112,14 @@ class Slices:
     def _measure(self, found: _Statistics) -> None:
         area = found.height * found.width
         size = math.log2(area) / 2 if 0 < area < math.inf else math.nan
+        sums, counts = self.sums, self.counts
         for number, value in enumerate((found.brightness, found.contrast, found.sharpness, size)):
-            if math.isfinite(value):
-                self.sums[number] += value
-                self.counts[number] += 1
-        maker = f"{found.manufacturer} {found.manufacturer_model}".strip()
-        if maker:
-            self.shares[2].add(maker)
+            # Neither NaN nor infinite: this runs for each slice of a log.
+            if -math.inf < value < math.inf:
+                sums[number] += value
+                counts[number] += 1
+        if found.manufacturer or found.manufacturer_model:
+            self.shares[2].add(f"{found.manufacturer} {found.manufacturer_model}".strip())
 
     def means(self) -> list[float]:
         """Return the mean of each statistic; NaN where no slice has it."""
