@@ -80,7 +80,7 @@ class Faults:
 
 
 @given(st.lists(st.integers(1, 20), max_size=12), st.integers(0, 2**32), st.floats(0, 0.6), st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_every_file_is_answered_once_whatever_fails(sizes: list[int], seed: int, share: float, files: int) -> None:
     workers = FakeWorkers([f"w{number}" for number in range(4)], Faults(seed, share), seed)
     _, found = run(workers, sizes, files, failures=10_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from screener.cluster.shards import Shard, StudyGroups, cut
@@ -27,6 +27,7 @@ def shards(sizes: Sequence[int], files: int) -> list[Shard]:
 
 
 @given(SIZES, st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
 def test_nothing_is_lost_nor_moved_and_no_shard_is_too_large(sizes: list[int], files: int) -> None:
     found = shards(sizes, files)
     paths = [item.path for shard in found for item in shard.items if isinstance(item, Entry)]
@@ -36,6 +37,7 @@ def test_nothing_is_lost_nor_moved_and_no_shard_is_too_large(sizes: list[int], f
 
 
 @given(SIZES, st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
 def test_the_shards_of_a_study_bear_its_number_and_the_last_one_says_so(sizes: list[int], files: int) -> None:
     found = shards(sizes, files)
     where: dict[str, set[int]] = {}
