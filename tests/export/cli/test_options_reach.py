@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from export.cli import main
-from export.evaluation import cross_fit, cross_validation, leak, leave_one_out
+from export.evaluation import ablation, cross_fit, cross_validation, leak, leave_one_out
 from export.release import from_run, model_card, release
+from export.reports import ablation as changes_compared
 from export.reports import cross_validation as comparison
 from export.reports import leave_one_out as sources_left_out
 from export.reports import run as run_report
@@ -128,24 +129,36 @@ def test_a_comparison_is_written_once_every_cell_is_measured(
     assert ("the table" in printed) == finished
 
 
-@pytest.mark.parametrize("ablation", [True, False])
-def test_sources_are_left_out_or_augmentations_compared(
-    typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, ablation: bool
+def test_sources_are_left_out_in_turn(
+    typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    measured, ablated, left_out = Calls(answer=True), Calls(), Calls()
+    measured, left_out = Calls(answer=True), Calls()
     monkeypatch.setattr(leave_one_out, "run", measured)
     monkeypatch.setattr(sources_left_out, "gather", lambda *_: "gathered")
-    monkeypatch.setattr(sources_left_out, "write_ablation", ablated)
     monkeypatch.setattr(sources_left_out, "write_leave_one_out", left_out)
     (tmp_path / "out.md").write_text("the table")
-    words = ("--epochs", 2, "--steps", 3, "--size", 64, "--test-source", "kept", *(["--ablation"] if ablation else []))
+    words = ("--epochs", 2, "--steps", 3, "--size", 64, "--test-source", "kept")
     assert "the table" in typed("leave-one-out", *WHERE, "--out", tmp_path / "out", *words)
     data, folder, experiments, terms = measured.given
     assert (data, folder) == (Path("d"), Path("runs/mine"))
-    assert experiments == (leave_one_out.ABLATIONS if ablation else leave_one_out.EXPERIMENTS)
+    assert experiments == leave_one_out.EXPERIMENTS
     assert (terms.epochs, terms.steps, terms.size, terms.test_sources) == (2, 3, 64, ("kept",))
-    assert ablated.given == ((tmp_path / "out", "gathered") if ablation else ())
-    assert left_out.given == (() if ablation else (tmp_path / "out", "gathered"))
+    assert left_out.given == (tmp_path / "out", "gathered")
+
+
+def test_changes_of_the_recipe_are_compared_as_far_as_they_are_measured(
+    typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured, written = Calls(answer=False), Calls()
+    monkeypatch.setattr(ablation, "run", measured)
+    monkeypatch.setattr(changes_compared, "gather", lambda *_: "gathered")
+    monkeypatch.setattr(changes_compared, "write_ablation", written)
+    typed("ablation", *WHERE, "--out", tmp_path / "out", "--epochs", 2, "--steps", 3, "--max-minutes", 5)
+    data, folder, terms = measured.given
+    assert (data, folder) == (Path("d"), Path("runs/mine"))
+    assert (terms.epochs, terms.steps, terms.size) == (2, 3, None)
+    assert measured.named == {"unseen": None, "max_minutes": 5.0}
+    assert written.given == (tmp_path / "out", "gathered")
 
 
 def test_a_cross_fit_goes_on_until_its_time_is_over(
@@ -161,6 +174,7 @@ def test_a_cross_fit_goes_on_until_its_time_is_over(
     assert (data, folder, demo) == (Path("d"), Path("runs/mine"), Path("slices"))
     assert (terms.epochs, terms.steps, terms.test_sources) == (2, 3, ("kept",))
     assert measured.named == {"unseen": None, "max_minutes": 5.0}
+    assert gathered.given == (Path("runs/mine"), Path("d"))
     assert written.given == (tmp_path / "out", "cross_fit", {"folds": []})
 
 

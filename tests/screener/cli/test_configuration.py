@@ -35,6 +35,13 @@ LEVELS = ("command line", "own variable", "common variable", "own table", "commo
 """Where a value may stand; the first that holds one wins."""
 
 
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have set some, such as SCREENER_DATA."""
+    for name in [name for name in os.environ if name.startswith("SCREENER_")]:
+        monkeypatch.delenv(name)
+
+
 def name_of(option: CommandOption) -> str:
     return f"{option.table}-{option.key}"
 
