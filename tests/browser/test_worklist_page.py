@@ -144,6 +144,21 @@ def test_enter_opens_a_slice_and_keys_work_inside(opened: Page) -> None:
     assert opened.ask("document.querySelector('#search').value") == "jk", "keys in a field are text"
 
 
+def test_a_viewer_that_is_closed_and_opened_at_once_knows_its_slice(opened: Page) -> None:
+    opened.press("j")
+    # The event of closing comes after the viewer is open again.
+    opened.ask(
+        "(() => { const enter = () => document.activeElement.dispatchEvent(new KeyboardEvent('keydown',"
+        " {key: 'Enter', bubbles: true})); const item = document.activeElement; enter();"
+        " document.querySelector('#viewer').close(); item.focus(); enter(); })()"
+    )
+    opened.wait("new Promise(done => setTimeout(() => done(true), 100))")
+    assert opened.ask("document.querySelector('#viewer').open")
+    opened.click("#viewer .heatmap")
+    assert opened.ask("document.querySelector('.stage').classList.contains('heat-on')")
+    assert opened.complaints() == []
+
+
 def test_all_heatmaps_and_the_line_of_the_most_suspicious_region(opened: Page) -> None:
     opened.click("#heatmaps")
     assert heat(opened, "anna/a3.png")

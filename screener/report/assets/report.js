@@ -235,12 +235,14 @@
   };
 
   viewer.addEventListener("close", () => {
+    // The event may come when another slice is open already.
+    if (viewer.open) return;
     const item = opened;
     opened = null;
     if (item) go(item);
   });
   by(".close", viewer).addEventListener("click", () => viewer.close());
-  by(".heatmap", viewer).addEventListener("click", () => toggle(opened));
+  by(".heatmap", viewer).addEventListener("click", () => opened && toggle(opened));
   viewer.addEventListener("click", (event) => {
     if (event.target === viewer) viewer.close();
   });
