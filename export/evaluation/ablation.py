@@ -17,15 +17,12 @@ from export.data.sources import is_named
 from export.data.volumes import read_volumes
 from export.evaluation.leave_one_out import LeaveOneOut, Terms, probabilities, run_each, tune_threshold
 from export.training.loop import as_trained, best_model, prepare_training
-from screener.domain.slice import Identity, Slice
-from screener.errors import ScreenerError
+from screener.domain.slice import Identity, Refused
 from screener.evaluate.heads import Row, adjusted, counted, key_slices, parts_compared, series_answer, series_of, share
 from screener.evaluate.levels import UNORDERED, level_of
-from screener.inbox.limits import RefusedError
-from screener.inbox.picture import decode
+from screener.inbox import FileBytes, decode_slice
+from screener.pipeline.slice import prepare_slice
 from screener.pipeline.study import Aggregation
-from screener.preprocess import prepare
-from screener.quality import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -166,12 +163,9 @@ def _scored(data: Path, rows: Sequence[LabelledRow], model: keras.Model, how: Pr
 
 def _tensor(path: Path, how: Preprocessing) -> NDArray[np.float32] | None:
     """Return a slice as the network takes it, (S, S, 1); None where it is refused."""
-    try:
-        decoded = decode(path.read_bytes())
-    except (RefusedError, ScreenerError):
-        return None
-    slice_ = Slice(Identity(path.name, "", None), decoded.pixels, decoded.saturation)
-    return None if refuse(slice_) is not None else prepare(decoded.pixels, how)
+    decoded = decode_slice(FileBytes(Identity(path.name, "", None), path.read_bytes()))
+    prepared = decoded if isinstance(decoded, Refused) else prepare_slice(decoded, how)
+    return None if isinstance(prepared, Refused) else prepared.tensor
 
 
 def _specificity(rows: Iterable[Row], threshold: float) -> dict[str, Any]:

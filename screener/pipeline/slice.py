@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from screener.inbox import Entry
     from screener.inbox.dicom import DicomHeader
     from screener.model.session import Model
-    from screener.preprocess import Frame
+    from screener.preprocess import Frame, Preprocessing
     from screener.privacy import Pseudonyms
     from screener.triage import TriagePolicy
 
@@ -261,17 +261,8 @@ class SlicePipeline:
         return [next(answers) if isinstance(item, PreparedSlice) else item for item in found]
 
     def _checked(self, slice_: Slice, header: DicomHeader | None) -> PreparedSlice | Refused:
-        from screener.preprocess import frame, prepare
-        from screener.quality import refuse
-
-        measurements = self._measured(slice_, header)
-        refused = refuse(slice_)
-        if refused is not None:
-            return replace(refused, measurements=measurements)
-        how = self.model.card.preprocessing
-        where = frame(slice_.pixels, how)
-        kept = None if self.settings.keep is None else self.settings.keep(slice_.pixels, where)
-        return PreparedSlice(slice_.identity, prepare(slice_.pixels, how, where), kept, measurements)
+        prepared = prepare_slice(slice_, self.model.card.preprocessing, self.settings.keep)
+        return replace(prepared, measurements=self._measured(slice_, header))
 
     def _measured(self, slice_: Slice, header: DicomHeader | None) -> SliceMeasurements | None:
         if not self.settings.measure:
@@ -289,6 +280,27 @@ class SlicePipeline:
 
         reason = refuse_series(item.identity.plane, item.identity.sequence, *self._usable)
         return item if reason is None else Refused(item.identity, reason, DETAIL[reason])
+
+
+def prepare_slice(slice_: Slice, how: Preprocessing, keep: Keep | None = None) -> PreparedSlice | Refused:
+    """Hold a slice to quality control and turn it into the input of a model, which need not be there yet.
+
+    Parameters
+    ----------
+    slice_ : Slice
+    how : Preprocessing
+    keep : callable, optional
+        See `PipelineSettings.keep`.
+    """
+    from screener.preprocess import frame, prepare
+    from screener.quality import refuse
+
+    refused = refuse(slice_)
+    if refused is not None:
+        return refused
+    where = frame(slice_.pixels, how)
+    kept = None if keep is None else keep(slice_.pixels, where)
+    return PreparedSlice(slice_.identity, prepare(slice_.pixels, how, where), kept)
 
 
 def build_finding(outcome: ScoredSlice | Refused, policy: TriagePolicy) -> Finding:
