@@ -18,6 +18,9 @@ from screener.model.certificate import LEAST_TARGET
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
@@ -127,8 +130,6 @@ def train(
 ) -> None:
     """Train a recipe, or go on with an interrupted run."""
     _quiet_tensorflow()
-    from export.data.cache import frame_folder
-    from export.data.duplicates import GROUPING
     from export.training.loop import restart
     from export.training.loop import train as run_training
     from export.training.options import LOSSES, Options
@@ -155,7 +156,7 @@ def train(
     )
     if not resume:
         restart(run, keep=options.groups)
-    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    pictures = _unseen_pictures(unseen)
     with _stoppable():
         run_training(data, run, options, unseen=pictures, max_minutes=max_minutes)
 
@@ -249,14 +250,12 @@ def compare(
 ) -> None:
     """Compare every recipe on equal terms: group 5-fold and leave-one-source-out, every cell measured."""
     _quiet_tensorflow()
-    from export.data.cache import frame_folder
-    from export.data.duplicates import GROUPING
     from export.evaluation.cross_validation import Terms, prepare
     from export.evaluation.cross_validation import run as measure
     from export.reports.cross_validation import write_report
 
     terms = Terms(slices, size, epochs, seed, tuple(test_source or ()))
-    course = prepare(data, run.parent / "cache", terms, frame_folder(unseen, GROUPING) if unseen else None)
+    course = prepare(data, run.parent / "cache", terms, _unseen_pictures(unseen))
     with _stoppable():
         finished = measure(course, run, terms, max_minutes=max_minutes)
     if finished:
@@ -278,14 +277,12 @@ def leave_one_out(
 ) -> None:
     """Train the shipped recipe without each source and site, and without all restricted ones; evaluate it there."""
     _quiet_tensorflow()
-    from export.data.cache import frame_folder
-    from export.data.duplicates import GROUPING
     from export.evaluation.leave_one_out import EXPERIMENTS, Terms
     from export.evaluation.leave_one_out import run as run_experiments
     from export.reports.leave_one_out import gather, write_leave_one_out
 
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
-    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    pictures = _unseen_pictures(unseen)
     with _stoppable():
         finished = run_experiments(data, run, EXPERIMENTS, terms, unseen=pictures, max_minutes=max_minutes)
     if finished:
@@ -307,14 +304,12 @@ def ablation(
 ) -> None:
     """Train the shipped recipe with one change at a time and without a hospital; evaluate it on its whole heads."""
     _quiet_tensorflow()
-    from export.data.cache import frame_folder
-    from export.data.duplicates import GROUPING
     from export.evaluation.ablation import run as run_changes
     from export.evaluation.leave_one_out import Terms
     from export.reports.ablation import gather, write_ablation
 
     terms = Terms(epochs=epochs, steps=steps, size=size, test_sources=tuple(test_source or ()))
-    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    pictures = _unseen_pictures(unseen)
     with _stoppable():
         run_changes(data, run, terms, unseen=pictures, max_minutes=max_minutes)
     write_ablation(out, gather(run, terms))
@@ -334,14 +329,12 @@ def cross_fit(
 ) -> None:
     """Score every patient by a model that saw no patient of that hospital, and certify the recipe by patient."""
     _quiet_tensorflow()
-    from export.data.cache import frame_folder
-    from export.data.duplicates import GROUPING
     from export.evaluation.cross_fit import gather
     from export.evaluation.cross_fit import run as run_folds
     from export.evaluation.leave_one_out import Terms
 
     terms = Terms(epochs=epochs, steps=steps, test_sources=tuple(test_source or ()))
-    pictures = frame_folder(unseen, GROUPING) if unseen else None
+    pictures = _unseen_pictures(unseen)
     with _stoppable():
         run_folds(data, run, terms, demo, unseen=pictures, max_minutes=max_minutes)
     _write(out, "cross_fit", gather(run, data))
@@ -435,6 +428,14 @@ def _stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise StoppedError("stopped", "the same command goes on after the last finished part") from None
+
+
+def _unseen_pictures(folder: Path | None) -> NDArray[np.uint8] | None:
+    """Return the pictures that training must not resemble, framed for comparison: (M, 192, 192); None without any."""
+    from export.data.cache import frame_folder
+    from export.data.duplicates import GROUPING
+
+    return frame_folder(folder, GROUPING) if folder else None
 
 
 def _quiet_tensorflow() -> None:

@@ -113,7 +113,7 @@ def _print(result: SiteResult, options: CalibrateOptions, lang: Language) -> Non
 
     from screener.calibrate.messages import CALIBRATE
     from screener.calibrate.tables import tables
-    from screener.report.console import console, safe
+    from screener.report.console import console, print_parts, safe
 
     for fault in result.faults:
         sys.stderr.write(f"warning: {safe(fault)}\n")
@@ -125,8 +125,7 @@ def _print(result: SiteResult, options: CalibrateOptions, lang: Language) -> Non
         sys.stdout.write(f"{text}\n")
         return
     out = console(sys.stdout, color=options.color)
-    for part in tables(result, lang):
-        out.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
+    print_parts(out, tables(result, lang))
     words = CALIBRATE[lang]
     done = words["not_written"] if options.out is None else words["written"].format(path=safe(str(options.out)))
     out.print(done, soft_wrap=True, markup=False, highlight=False)

@@ -76,7 +76,7 @@ def _require_scipy() -> None:
 
 def _print(measured: dict[str, Any], options: EvaluateOptions) -> None:
     """Print the figures on stdout; what is wrong with the set goes to stderr."""
-    from screener.report.console import console, safe
+    from screener.report.console import console, print_parts, safe
     from screener.report.evaluation import tables
 
     for fault in measured["faults"]:
@@ -84,6 +84,4 @@ def _print(measured: dict[str, Any], options: EvaluateOptions) -> None:
     if options.json:
         sys.stdout.write(f"{json.dumps(measured, allow_nan=False)}\n")
         return
-    out = console(sys.stdout, color=options.color)
-    for part in tables(measured):
-        out.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
+    print_parts(console(sys.stdout, color=options.color), tables(measured))

@@ -32,7 +32,7 @@ def run_command(given: Mapping[str, object]) -> ExitCode:
     from screener.pacs.storage import InstanceStore
 
     inbox = checked_inbox(cast("Path", given["inbox"]))
-    config = ScanConfig.of(**{name: given[name] for name in ScanConfig.__struct_fields__ if name in given})
+    config = ScanConfig.from_options(given)
     settings = ServiceSettings.of("listen", given)
     arrivals = Arrivals(settings.quiet)
     store = InstanceStore(inbox, min_free=cast("int", given["min_free"]) << 20)

@@ -69,9 +69,7 @@ def _print(report: Report, shown: Shown, lang: Language) -> None:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         from screener.monitor.tables import parts
-        from screener.report.console import console
+        from screener.report.console import console, print_parts
 
-        out = console(sys.stdout, color=shown.color)
-        for part in parts(report, lang):
-            out.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
+        print_parts(console(sys.stdout, color=shown.color), parts(report, lang))
     sys.stdout.flush()

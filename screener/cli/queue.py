@@ -81,9 +81,7 @@ def _print(found: QueueAnswer, shown: Shown, lang: Language) -> None:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         from screener.queueing.show import parts
-        from screener.report.console import console
+        from screener.report.console import console, print_parts
 
-        out = console(sys.stdout, color=shown.color)
-        for part in parts(found, lang):
-            out.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
+        print_parts(console(sys.stdout, color=shown.color), parts(found, lang))
     sys.stdout.flush()

@@ -71,7 +71,7 @@ def run_command(given: Mapping[str, object]) -> ExitCode:
     from screener.cli.configured import provenance_of
     from screener.pipeline.config import ScanConfig
 
-    config = ScanConfig.of(**{name: given[name] for name in ScanConfig.__struct_fields__})
+    config = ScanConfig.from_options(given)
     output = Output(**{field.name: cast("Any", given[field.name]) for field in fields(Output)})
     return run(cast("Path", given["inbox"]), config, output, provenance_of(cast("typer.Context", given["context"])))
 

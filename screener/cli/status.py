@@ -35,7 +35,7 @@ def run_command(given: Mapping[str, object]) -> ExitCode:
     from screener.pacs.status import inbox_status
 
     lang, inbox = checked_language(cast("str | None", given["lang"])), checked_inbox(cast("Path", given["inbox"]))
-    config = ScanConfig.of(**{name: given[name] for name in ScanConfig.__struct_fields__ if name in given})
+    config = ScanConfig.from_options(given)
     late_after = cast("float", given["unanswered_after"]) * MINUTE
     found = inbox_status(inbox, config.log or default_log(), config, late_after)
     if given["json"]:

@@ -27,7 +27,7 @@ def run_command(given: Mapping[str, object]) -> ExitCode:
     from screener.pacs.folder import FolderWatch
 
     inbox = checked_inbox(cast("Path", given["inbox"]))
-    config = ScanConfig.of(**{name: given[name] for name in ScanConfig.__struct_fields__ if name in given})
+    config = ScanConfig.from_options(given)
     settings = ServiceSettings.of("watch", given)
     arrivals = Arrivals(settings.quiet)
     watch = FolderWatch(inbox, arrivals, poll=bool(given["poll"]))

@@ -14,6 +14,8 @@ from screener.pipeline import config_fields as fields
 from screener.triage import AUTO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from screener.privacy import Pseudonyms
 
 
@@ -50,6 +52,11 @@ class ScanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cluster: Annotated[str, _meta(fields.CLUSTER)] | None = None
     max_failures: Annotated[int, _meta(fields.MAX_FAILURES)] = 1000
     shadow: Annotated[str, _meta(fields.SHADOW)] | None = None
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, object]) -> ScanConfig:
+        """Take a configuration from the options of a command, by their names; see `of`."""
+        return cls.of(**{name: given[name] for name in cls.__struct_fields__ if name in given})
 
     @classmethod
     def of(cls, **values: object) -> ScanConfig:

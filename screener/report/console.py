@@ -126,6 +126,12 @@ def console(stream: IO[str], *, color: bool = True) -> Console:
     )
 
 
+def print_parts(out: Console, parts: Iterable[Table | str]) -> None:
+    """Print tables, and texts between them that are wrapped by the terminal alone."""
+    for part in parts:
+        out.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
+
+
 def show(found: TopFindings, summary: Summary, lang: Language, *, color: bool = True) -> None:
     """Print the table and what belongs to it on stdout."""
     out = console(sys.stdout, color=color)
