@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from screener.audit.files import Access, replace
 from screener.domain.estimate import Count, Rate, Share
 from screener.errors import ModelError, UsageError
 from screener.model.card import Card, OperatingPoint, StudyAggregation
 from screener.model.certificate import LEAST_TARGET, LEVEL, Certificate, Units, supports
 from screener.triage import AUTO, SITE_PREFIX, UNCERTIFIED_SUFFIX, TriagePolicy, screening_point
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA = 1
 METHOD = (
@@ -418,15 +419,7 @@ def write_profile(out: Path, profile: SiteProfile) -> None:
     UsageError
         It cannot be written.
     """
-    text = profile.text()
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=out.parent, prefix=".profile-", delete=False
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(out)
+        replace(out, profile.text().encode(), Access(0o644))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}", "make room, or name a file elsewhere") from None

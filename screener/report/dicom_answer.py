@@ -5,7 +5,6 @@ Made from the log and the images alone, so that they can be made again at any ti
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from screener.audit.files import Access, replace
 from screener.domain.estimate import Share
 from screener.domain.finding import Decision, Urgency
 from screener.domain.slice import Reason
@@ -364,17 +364,7 @@ def _write(path: Path, data: bytes) -> Path:
     with suppress(OSError):
         if path.read_bytes() == data:
             return path
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        with suppress(OSError):
-            draft.unlink()
+    replace(path, data, Access())
     return path
 
 
